@@ -4,6 +4,12 @@
 //! The methods block; call them on an [`Executor`](crate::env::Executor). [`DiskIo`] is the machine's disk.
 
 mod disk;
+#[cfg(any(test, feature = "testing"))]
+mod sim;
+#[cfg(any(test, feature = "testing"))]
+mod sim_pages;
+#[cfg(test)]
+mod sim_tests;
 
 use std::fmt;
 use std::io;
@@ -13,6 +19,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 pub use disk::DiskIo;
+#[cfg(any(test, feature = "testing"))]
+pub use sim::SimIo;
 
 /// How to open a file. It is always readable and writable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,6 +95,7 @@ pub trait Io: Send + Sync + fmt::Debug {
 }
 
 /// An open file of an [`Io`].
+#[allow(clippy::len_without_is_empty, reason = "a file is not a collection")]
 pub trait IoFile: Send + Sync + fmt::Debug {
     /// Reads `length` bytes at `offset`, fewer only at the end of the file, into a new buffer that begins on a page
     /// boundary. The caller bounds `length`.
@@ -94,7 +103,6 @@ pub trait IoFile: Send + Sync + fmt::Debug {
     /// Writes all of `data` at `offset`.
     fn write_all_at(&self, offset: u64, data: &[u8]) -> io::Result<()>;
     /// The length in bytes.
-    #[allow(clippy::len_without_is_empty, reason = "a file is not a collection")]
     fn len(&self) -> io::Result<u64>;
     /// Cuts the file, or extends it with zeros that take no room.
     fn set_len(&self, length: u64) -> io::Result<()>;
@@ -128,4 +136,24 @@ pub fn publish(io: &dyn Io, path: &Path, content: &[u8]) -> io::Result<()> {
         Some(directory) => io.sync_dir(directory),
         None => Ok(()),
     }
+}
+
+/// Creates a directory and those above it that are missing, each name durable when this returns.
+///
+/// # Errors
+/// Whatever the disk says.
+pub fn create_dir_all_synced(io: &dyn Io, path: &Path) -> io::Result<()> {
+    let mut missing = Vec::new();
+    for ancestor in path.ancestors() {
+        if ancestor.as_os_str().is_empty() || io.exists(ancestor)? {
+            break;
+        }
+        missing.push(ancestor);
+    }
+    io.create_dir_all(path)?;
+    for made in missing.iter().rev() {
+        let parent = made.parent().filter(|parent| !parent.as_os_str().is_empty());
+        io.sync_dir(parent.unwrap_or(Path::new(".")))?;
+    }
+    Ok(())
 }
