@@ -2,6 +2,14 @@
 //!
 //! The namespace is written once over [`MetadataStore`]; which engine keeps the rows is a choice of the deployment.
 
+mod layer;
+#[cfg(feature = "fjall")]
+mod log;
+mod memory;
+mod overlay;
+#[cfg(feature = "fjall")]
+mod stack;
+
 use std::any::Any;
 use std::fmt;
 use std::ops::Bound;
@@ -11,6 +19,8 @@ use bytes::Bytes;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{Incarnation, Version};
+
+pub use memory::MemoryStore;
 
 /// A part of the store with a layout of its own. Transactions span all of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -27,7 +37,7 @@ impl Space {
     pub const ALL: [Self; 2] = [Self::Rows, Self::Data];
 }
 
-/// The longest key, in bytes.
+/// The longest key, in bytes; the shortest has one.
 pub const MAX_KEY_BYTES: usize = 1_024;
 /// The largest value, in bytes.
 pub const MAX_VALUE_BYTES: usize = 1 << 20;
@@ -322,7 +332,7 @@ impl<T: ReadBody + 'static> AnyReadBody for T {
 /// - *Snapshot*: one read body sees one moment.
 /// - *Cancellation*: dropping the future of `transact` may or may not stop the transaction; it never splits it.
 /// - *Bounds*: keys above [`MAX_KEY_BYTES`], values above [`MAX_VALUE_BYTES`] and transactions above
-///   [`MAX_TRANSACTION_BYTES`] are refused with [`ErrorKind::LimitExceeded`].
+///   [`MAX_TRANSACTION_BYTES`] are refused with [`ErrorKind::LimitExceeded`]; an empty key with [`ErrorKind::InvalidArgument`].
 /// - After a failed sync every call fails, also reads, until the store is opened anew.
 #[async_trait]
 pub trait MetadataStore: Send + Sync + fmt::Debug + 'static {

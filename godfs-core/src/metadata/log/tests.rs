@@ -1,0 +1,231 @@
+//! The log over a disk that loses power.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::{Batch, LogWriter, OpenLog, Point, RecordNumber, open};
+use crate::env::SeededRandom;
+use crate::error::{Error, ErrorKind, Result};
+use crate::id::{Incarnation, Version};
+use crate::io::{Io, SimIo, create_dir_all_synced};
+use crate::metadata::Space;
+use crate::metadata::layer::Writes;
+
+const FOLDER: &str = "/log";
+const SEGMENT: u64 = 12 << 10;
+
+fn disk() -> SimIo {
+    let io = SimIo::new(0);
+    create_dir_all_synced(&io, Path::new(FOLDER)).expect("folder");
+    io
+}
+
+fn how(io: &SimIo) -> OpenLog {
+    OpenLog {
+        io: Arc::new(io.clone()),
+        folder: FOLDER.into(),
+        segment_bytes: SEGMENT,
+        incarnation: Incarnation::from_random(7),
+        random: Arc::new(SeededRandom::new(io.changes())),
+    }
+}
+
+/// What record `n` holds in these tests, between a few bytes and more than a segment.
+fn batch(n: u64) -> Batch {
+    let mut writes = Writes::default();
+    writes.of_mut(Space::Rows).insert(Bytes::from(format!("key {n}")), None);
+    let length = if n % 13 == 0 { 20_000 } else { n * 397 % 3_000 };
+    let value = Bytes::from(vec![n as u8; length as usize]);
+    writes.of_mut(Space::Data).insert(Bytes::from_static(b"data"), Some(value));
+    Batch { first: Version(n * 10), count: 3, writes }
+}
+
+/// Opens and checks that each record behind `from` is the right one.
+fn reopen(io: &SimIo, from: Point) -> Result<LogWriter> {
+    let mut expected = from.number;
+    open(how(io), from, &mut |point, found| {
+        expected = expected.next();
+        let batch = batch(expected.0);
+        assert_eq!(point.number, expected);
+        assert_eq!((found.first, found.count), (batch.first, batch.count));
+        for space in Space::ALL {
+            assert_eq!(found.writes.of(space), batch.writes.of(space));
+        }
+        Ok(())
+    })
+}
+
+fn append(log: &mut LogWriter, count: u64) -> Result<()> {
+    for _ in 0..count {
+        log.append(&batch(log.end().number.next().0))?;
+    }
+    Ok(())
+}
+
+fn segment_files(io: &SimIo) -> Vec<PathBuf> {
+    let entries = io.read_dir(Path::new(FOLDER)).expect("list").into_iter();
+    let mut names: Vec<String> = entries.map(|entry| entry.name).filter(|name| name.ends_with(".seg")).collect();
+    names.sort();
+    names.into_iter().map(|name| Path::new(FOLDER).join(name)).collect()
+}
+
+/// Appends, trims and prepares until the disk says no. Gives what was acknowledged, and what may be trimmed behind.
+fn work(io: &SimIo, from: Point) -> (Point, Point) {
+    let (mut acknowledged, mut kept) = (from, from);
+    let mut step = |log: &mut LogWriter| -> Result<()> {
+        for _ in 0..40 {
+            append(log, 1)?;
+            acknowledged = log.end();
+            if acknowledged.number.0 % 8 == 0 {
+                kept = acknowledged;
+                log.segments().trim(kept.number)?;
+                log.segments().prepare();
+            }
+        }
+        Ok(())
+    };
+    let _: Result<()> = reopen(io, from).and_then(|mut log| step(&mut log));
+    (acknowledged, kept)
+}
+
+#[test]
+fn a_crash_at_any_change_loses_nothing_acknowledged() {
+    let fresh = disk();
+    how(&fresh).create().expect("create");
+    let whole = fresh.crash(0);
+    work(&whole, Point::default());
+    for cut in 1..=whole.changes() {
+        let io = fresh.crash(0);
+        io.cut_power_at(cut);
+        let (acknowledged, kept) = work(&io, Point::default());
+        for seed in 0..4 {
+            let found = io.crash(cut * 1_000 + seed);
+            let log = reopen(&found, kept).expect("opens");
+            let more = log.end().number.0.checked_sub(acknowledged.number.0).expect("nothing acknowledged is lost");
+            assert!(more <= 1, "only the record under way may be there besides");
+            // Once seen, a record stays.
+            drop(log);
+            let again = found.crash(seed);
+            let (later, _) = work(&again, kept);
+            assert!(later.number.0 >= acknowledged.number.0 + more + 40);
+            reopen(&again.crash(seed), Point::default()).map_or_else(
+                |error| assert_eq!(error.kind(), ErrorKind::Corrupt, "trimmed"),
+                |_| assert_eq!(kept.number, RecordNumber(0)),
+            );
+        }
+    }
+}
+
+#[test]
+fn a_damaged_record_is_refused_unless_it_is_the_last() {
+    let io = disk();
+    let mut log = how(&io).create().expect("create");
+    append(&mut log, 12).expect("append");
+    let before_last = log.end();
+    append(&mut log, 1).expect("append");
+    assert!(segment_files(&io).len() >= 3);
+    let files = segment_files(&io);
+    let (last, others) = files.split_last().expect("segments");
+    for path in others {
+        let length = io.open(path, crate::io::OpenMode::ReadOnly).expect("open").len().expect("length");
+        let used = (0..length).rev().find(|at| byte(&io, path, *at) != 0).expect("records");
+        for at in (0..64).chain(4_096..=used).step_by(7) {
+            let damaged = io.crash_keeping_all();
+            damaged.flip_bit(path, at, (at % 8) as u8).expect("flip");
+            match reopen(&damaged, Point::default()) {
+                Err(error) => assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}"),
+                // The few bytes between two records mean nothing.
+                Ok(found) => assert_eq!(found.end(), log.end()),
+            }
+        }
+    }
+    // Record 13 is larger than a segment and so the only one of its own.
+    for at in (4_096..24_000).step_by(101) {
+        let damaged = io.crash_keeping_all();
+        damaged.flip_bit(last, at, (at % 8) as u8).expect("flip");
+        let log = reopen(&damaged, Point::default()).expect("a torn tail");
+        assert_eq!(log.end(), before_last);
+        // It doesn't come back when the bit does.
+        drop(log);
+        damaged.flip_bit(last, at, (at % 8) as u8).expect("flip");
+        assert_eq!(reopen(&damaged, Point::default()).expect("cut").end(), before_last);
+    }
+}
+
+fn byte(io: &SimIo, path: &Path, at: u64) -> u8 {
+    let file = io.open(path, crate::io::OpenMode::ReadOnly).expect("open");
+    file.read_at(at, 1).expect("read")[0]
+}
+
+#[test]
+fn a_damaged_record_within_the_last_segment_is_refused() {
+    let io = disk();
+    let mut log = how(&io).create().expect("create");
+    append(&mut log, 4).expect("append");
+    let [segment] = &segment_files(&io)[..] else { panic!("one segment") };
+    let record = 4_096 + 40;
+    io.flip_bit(segment, record, 0).expect("flip");
+    let error = reopen(&io, Point::default()).expect_err("record 1 of 4 is damaged");
+    assert_eq!(error.kind(), ErrorKind::Corrupt);
+    assert!(error.message().contains("record 1 "), "{error}");
+}
+
+#[test]
+fn what_a_failed_sync_left_in_the_cache_is_written_again() {
+    for seed in 0..50 {
+        let io = SimIo::new(seed);
+        create_dir_all_synced(&io, Path::new(FOLDER)).expect("folder");
+        let mut log = how(&io).create().expect("create");
+        append(&mut log, 2).expect("append");
+        io.fail_sync(1);
+        append(&mut log, 1).expect_err("the sync fails");
+        drop(log);
+        let mut log = reopen(&io, Point::default()).expect("reopen");
+        assert_eq!(log.end().number, RecordNumber(3), "the cache still holds it");
+        append(&mut log, 1).expect("append");
+        let log = reopen(&io.crash_losing_all(), Point::default()).expect("after a crash");
+        assert_eq!(log.end().number, RecordNumber(4));
+    }
+}
+
+#[test]
+fn another_log_and_a_newer_format_are_refused() {
+    let io = disk();
+    let mut log = how(&io).create().expect("create");
+    append(&mut log, 3).expect("append");
+    let end = log.end();
+    let other = OpenLog { incarnation: Incarnation::from_random(8), ..how(&io) };
+    let ignore = &mut |_, _| Ok(());
+    assert_eq!(open(other, end, ignore).expect_err("another store's").kind(), ErrorKind::Corrupt);
+    let other = Point { seal: end.seal ^ 1, ..end };
+    assert_eq!(open(how(&io), other, ignore).expect_err("another record 3").kind(), ErrorKind::Corrupt);
+    let later = Point { number: RecordNumber(4), seal: 0 };
+    assert_eq!(open(how(&io), later, ignore).expect_err("ends too early").kind(), ErrorKind::Corrupt);
+    open(how(&io), end, ignore).expect("the right one");
+}
+
+#[test]
+fn segments_are_reused() {
+    let io = disk();
+    let mut log = how(&io).create().expect("create");
+    for _ in 0..100 {
+        append(&mut log, 1).expect("append");
+        log.segments().trim(log.end().number).expect("trim");
+        log.segments().prepare();
+    }
+    assert!(io.read_dir(Path::new(FOLDER)).expect("list").len() <= 4);
+    assert!(io.used() <= 4 * 24_576, "{}", io.used());
+    let end = log.end();
+    assert_eq!(reopen(&io, end).expect("reopen").end(), end);
+}
+
+#[test]
+fn a_visitor_stops_the_opening() {
+    let io = disk();
+    let mut log = how(&io).create().expect("create");
+    append(&mut log, 3).expect("append");
+    let error = open(how(&io), Point::default(), &mut |_, _| Err(Error::new(ErrorKind::Internal, "enough")));
+    assert_eq!(error.expect_err("stopped").message(), "enough");
+}

@@ -1,0 +1,231 @@
+//! A transaction over rows that it does not change: its writes lie over them until it commits.
+
+use std::collections::btree_map::Entry;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use bytes::Bytes;
+
+use super::layer::{Found, Layer, PerSpace, Reader, Write, check_limit};
+use super::{
+    Abort, Counters, MAX_KEY_BYTES, MAX_TRANSACTION_BYTES, MAX_VALUE_BYTES, Range, ReadBody, Row, Snapshot, Space,
+    Stamped, Step, Transaction, TransactionBody,
+};
+use crate::error::{Error, ErrorKind, Result};
+use crate::id::Version;
+
+/// Runs `body` over `under`, and gives what it writes when it commits as `version`, in the order of the keys. A failure
+/// and a panic leave nothing behind.
+pub(super) fn execute(under: &dyn Layer, body: &mut dyn TransactionBody, version: Version) -> Result<Vec<Write>> {
+    let mut overlay = Overlay::new(under);
+    guarded(|| body.run(&mut overlay))?;
+    overlay.commit(version)
+}
+
+/// Runs `body` on what `layer` holds.
+pub(super) fn read(layer: &dyn Layer, body: &mut dyn ReadBody) -> Result<()> {
+    guarded(|| body.run(&mut Reader(layer)))
+}
+
+fn guarded(run: impl FnOnce() -> Step<()>) -> Result<()> {
+    // A body that is left in the middle is dropped or begins anew, so nothing half-done of it is ever looked at.
+    match catch_unwind(AssertUnwindSafe(run)) {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(Abort::Failed(error))) => Err(error),
+        Ok(Err(Abort::Missing)) => {
+            Err(Error::new(ErrorKind::Internal, "the body misses a row where every row is at hand"))
+        }
+        Err(_) => Err(Error::new(ErrorKind::Internal, "the body of a metadata transaction panicked")),
+    }
+}
+
+/// The reads and writes of one run of a body.
+struct Overlay<'a> {
+    under: &'a dyn Layer,
+    own: PerSpace<Own>,
+    /// Writes whose keys are known only at the commit; nobody can read them before.
+    versioned: Vec<(Space, Stamped, Stamped)>,
+    bytes: usize,
+    refused: Option<Error>,
+}
+
+#[derive(Debug)]
+enum Own {
+    Put(Stamped),
+    Delete,
+    /// To be added to whatever lies below, which was not read.
+    Add(Counters),
+}
+
+impl Own {
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Put(value) => value.pending().len(),
+            Self::Delete => 0,
+            Self::Add(_) => Counters::BYTES,
+        }
+    }
+}
+
+impl<'a> Overlay<'a> {
+    fn new(under: &'a dyn Layer) -> Self {
+        Self { under, own: PerSpace::default(), versioned: Vec::new(), bytes: 0, refused: None }
+    }
+
+    fn commit(self, version: Version) -> Result<Vec<Write>> {
+        if let Some(refused) = self.refused {
+            return Err(refused);
+        }
+        let Self { under, mut own, versioned, .. } = self;
+        let mut writes = Vec::new();
+        for space in Space::ALL {
+            for (key, write) in std::mem::take(own.of_mut(space)) {
+                let value = match write {
+                    Own::Put(value) => Some(Bytes::from(value.commit(version))),
+                    Own::Delete => None,
+                    Own::Add(delta) => Some(sum(under.find(space, &key)?, delta)?),
+                };
+                writes.push(Write { space, key, value });
+            }
+        }
+        for (space, key, value) in versioned {
+            let (key, value) = (Bytes::from(key.commit(version)), Some(Bytes::from(value.commit(version))));
+            writes.push(Write { space, key, value });
+        }
+        Ok(writes)
+    }
+
+    /// Counts the bytes of a write; `false` when it must not be made, since a limit is passed.
+    fn admit(&mut self, key: usize, value: usize) -> bool {
+        if self.refused.is_some() {
+            return false;
+        }
+        if key == 0 {
+            self.refused = Some(Error::new(ErrorKind::InvalidArgument, "a metadata key of no bytes"));
+            return false;
+        }
+        self.bytes += key + value;
+        let limits = [
+            ("key", key, MAX_KEY_BYTES),
+            ("value", value, MAX_VALUE_BYTES),
+            ("transaction", self.bytes, MAX_TRANSACTION_BYTES),
+        ];
+        for (what, found, limit) in limits {
+            if found > limit {
+                let message = format!("a metadata {what} of {found} bytes, at most {limit} are allowed");
+                self.refused = Some(Error::new(ErrorKind::LimitExceeded, message));
+                return false;
+            }
+        }
+        true
+    }
+
+    fn write(&mut self, space: Space, key: Bytes, write: Own) {
+        let key_bytes = key.len();
+        if let Some(replaced) = self.own.of_mut(space).insert(key, write) {
+            self.bytes -= key_bytes + replaced.bytes();
+        }
+    }
+}
+
+fn sum(below: Found, delta: Counters) -> Result<Bytes> {
+    let below = match below {
+        Found::Value(value) => Counters::decode(&value)?,
+        Found::Nothing | Found::Removed => Counters::default(),
+    };
+    Ok(Bytes::copy_from_slice(&below.plus(delta).encode()))
+}
+
+impl Snapshot for Overlay<'_> {
+    fn get(&mut self, space: Space, key: &[u8]) -> Step<Option<Bytes>> {
+        match self.own.of(space).get(key) {
+            Some(Own::Put(value)) => Ok(Some(Bytes::copy_from_slice(value.pending()))),
+            Some(Own::Delete) => Ok(None),
+            Some(Own::Add(delta)) => Ok(Some(sum(self.under.find(space, key)?, *delta)?)),
+            None => Reader(self.under).get(space, key),
+        }
+    }
+
+    fn scan(&mut self, space: Space, range: &Range) -> Step<Vec<Row>> {
+        check_limit(range)?;
+        if self.own.of(space).is_empty() {
+            return Reader(self.under).scan(space, range);
+        }
+        let mut own = self.own.range(space, range).peekable();
+        let mut below = self.under.rows(space, range).peekable();
+        let mut rows = Vec::new();
+        while rows.len() < range.limit {
+            let lower_first = match (own.peek(), below.peek()) {
+                (_, Some(Err(_))) => true,
+                (Some((key, _)), Some(Ok((other, _)))) => key != &other && (other < *key) != range.reverse,
+                (None, Some(_)) => true,
+                (Some(_), None) => false,
+                (None, None) => break,
+            };
+            if lower_first {
+                if let Some((key, Some(value))) = below.next().transpose()? {
+                    rows.push((key, value));
+                }
+                continue;
+            }
+            let Some((key, write)) = own.next() else { break };
+            let hidden = below.next_if(|row| matches!(row, Ok((other, _)) if other == key)).transpose()?;
+            match write {
+                Own::Put(value) => rows.push((key.clone(), Bytes::copy_from_slice(value.pending()))),
+                Own::Delete => {}
+                Own::Add(delta) => {
+                    let hidden = hidden.map_or(Found::Nothing, |(_, value)| value.into());
+                    rows.push((key.clone(), sum(hidden, *delta)?));
+                }
+            }
+        }
+        Ok(rows)
+    }
+}
+
+impl Transaction for Overlay<'_> {
+    fn put(&mut self, space: Space, key: Stamped, value: Stamped) {
+        if !self.admit(key.pending().len(), value.pending().len()) {
+            return;
+        }
+        if key.is_versioned() {
+            self.versioned.push((space, key, value));
+        } else {
+            self.write(space, Bytes::from(key.bytes), Own::Put(value));
+        }
+    }
+
+    fn delete(&mut self, space: Space, key: &[u8]) {
+        if self.admit(key.len(), 0) {
+            self.write(space, Bytes::copy_from_slice(key), Own::Delete);
+        }
+    }
+
+    fn add(&mut self, space: Space, key: &[u8], delta: Counters) {
+        if !self.admit(key.len(), Counters::BYTES) {
+            return;
+        }
+        let written = match self.own.of_mut(space).entry(Bytes::copy_from_slice(key)) {
+            Entry::Vacant(entry) => {
+                entry.insert(Own::Add(delta));
+                return;
+            }
+            Entry::Occupied(mut entry) => {
+                let replaced = entry.get().bytes();
+                let sum = match entry.get() {
+                    Own::Add(before) => Ok(Own::Add(before.plus(delta))),
+                    Own::Delete => Ok(Own::Put(Stamped::plain(delta.encode()))),
+                    Own::Put(value) => Counters::decode(value.pending())
+                        .map(|before| Own::Put(Stamped::plain(before.plus(delta).encode()))),
+                };
+                sum.map(|sum| {
+                    entry.insert(sum);
+                    replaced
+                })
+            }
+        };
+        match written {
+            Ok(replaced) => self.bytes -= key.len() + replaced,
+            Err(error) => self.refused = Some(error),
+        }
+    }
+}
