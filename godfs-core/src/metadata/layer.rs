@@ -61,10 +61,6 @@ impl<T> PerSpace<T> {
         &mut self.0[space as usize]
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.0.iter().all(BTreeMap::is_empty)
-    }
-
     /// The entries of a range in its order.
     pub(super) fn range<'a>(
         &'a self,

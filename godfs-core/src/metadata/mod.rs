@@ -4,10 +4,12 @@
 
 mod layer;
 #[cfg(feature = "fjall")]
+#[allow(dead_code, unused_imports, reason = "the store over it comes next")]
 mod log;
 mod memory;
 mod overlay;
 #[cfg(feature = "fjall")]
+#[allow(dead_code, reason = "the store over it comes next")]
 mod stack;
 
 use std::any::Any;

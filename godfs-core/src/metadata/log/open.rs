@@ -59,7 +59,7 @@ pub(in crate::metadata) fn open(
 ) -> Result<LogWriter> {
     let segments = Arc::new(log.segments());
     let mut walked: Option<Walk> = None;
-    for (path, file, header) in needed(&segments, from)? {
+    for Found { path, file, header } in needed(&segments, from)? {
         let mut walk = Walk::new(path, file, header)?;
         if let Some(before) = walked.filter(|before| before.end != walk.end) {
             return Err(before.damaged());
@@ -86,9 +86,16 @@ pub(in crate::metadata) fn open(
     Ok(LogWriter::new(segments, Tail { file, salt: header.salt, at, length }, end))
 }
 
+/// A segment in the folder.
+struct Found {
+    path: PathBuf,
+    file: Arc<dyn IoFile>,
+    header: SegmentHeader,
+}
+
 /// The segments that hold what lies behind `from`, in order; those before are let go.
-fn needed(segments: &Segments, from: Point) -> Result<Vec<(PathBuf, Arc<dyn IoFile>, SegmentHeader)>> {
-    let mut needed: Vec<(PathBuf, Arc<dyn IoFile>, SegmentHeader)> = Vec::new();
+fn needed(segments: &Segments, from: Point) -> Result<Vec<Found>> {
+    let mut needed: Vec<Found> = Vec::new();
     for (sequence, path) in segments.scan()? {
         let read = || {
             let file = segments.io.open(&path, OpenMode::Existing)?;
@@ -104,14 +111,14 @@ fn needed(segments: &Segments, from: Point) -> Result<Vec<(PathBuf, Arc<dyn IoFi
             ));
         }
         if header.first.0 <= from.number.0.saturating_add(1) {
-            for (path, ..) in needed.drain(..) {
-                segments.discard(&path)?;
+            for old in needed.drain(..) {
+                segments.discard(&old.path)?;
             }
         }
-        needed.push((path, file, header));
+        needed.push(Found { path, file, header });
     }
     match needed.first() {
-        Some((.., header)) if header.first.0 <= from.number.0.saturating_add(1) => Ok(needed),
+        Some(found) if found.header.first.0 <= from.number.0.saturating_add(1) => Ok(needed),
         _ => Err(Error::new(
             ErrorKind::Corrupt,
             format!("the commit log in {} lacks what follows record {}", segments.folder.display(), from.number),
