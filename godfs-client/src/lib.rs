@@ -1,1 +1,4 @@
-//! placeholder
+//! Client library of GoDFS.
+
+pub mod pipeline;
+pub mod transport;
