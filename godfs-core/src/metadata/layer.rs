@@ -61,6 +61,23 @@ impl<T> PerSpace<T> {
         &mut self.0[space as usize]
     }
 
+    /// How many entries there are.
+    #[cfg(feature = "fjall")]
+    pub(super) fn count(&self) -> usize {
+        self.0.iter().map(BTreeMap::len).sum()
+    }
+
+    /// Takes over the entries of `newer`.
+    #[cfg(feature = "fjall")]
+    pub(super) fn overlay(&mut self, newer: &Self)
+    where
+        T: Clone,
+    {
+        for (map, newer) in self.0.iter_mut().zip(&newer.0) {
+            map.extend(newer.iter().map(|(key, value)| (key.clone(), value.clone())));
+        }
+    }
+
     /// The entries of a range in its order.
     pub(super) fn range<'a>(
         &'a self,
@@ -85,6 +102,15 @@ fn bound(bound: &Bound<Bytes>) -> Bound<&[u8]> {
 
 /// The writes of a batch, or of several, the last of each key.
 pub(super) type Writes = PerSpace<Option<Bytes>>;
+
+#[cfg(feature = "fjall")]
+impl Writes {
+    /// The bytes of its keys and values.
+    pub(super) fn bytes(&self) -> usize {
+        let entries = self.0.iter().flatten();
+        entries.map(|(key, value)| key.len() + value.as_ref().map_or(0, Bytes::len)).sum()
+    }
+}
 
 impl Layer for Writes {
     fn find(&self, space: Space, key: &[u8]) -> Result<Found> {

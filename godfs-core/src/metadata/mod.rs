@@ -2,14 +2,14 @@
 //!
 //! The namespace is written once over [`MetadataStore`]; which engine keeps the rows is a choice of the deployment.
 
+#[cfg(feature = "fjall")]
+mod fjall;
 mod layer;
 #[cfg(feature = "fjall")]
-#[allow(dead_code, unused_imports, reason = "the store over it comes next")]
 mod log;
 mod memory;
 mod overlay;
 #[cfg(feature = "fjall")]
-#[allow(dead_code, reason = "the store over it comes next")]
 mod stack;
 
 use std::any::Any;
@@ -22,6 +22,8 @@ use bytes::Bytes;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{Incarnation, Version};
 
+#[cfg(feature = "fjall")]
+pub use self::fjall::{FjallOptions, FjallStore};
 pub use memory::MemoryStore;
 
 /// A part of the store with a layout of its own. Transactions span all of them.

@@ -47,14 +47,15 @@ impl OpenLog {
 }
 
 /// Opens a log of which everything up to `from` is kept elsewhere, and gives each batch behind that to `visit`, in
-/// order. A torn last record is cut off.
+/// order. A torn last record is cut off, unless it was seen before: the log must reach up to `least`.
 ///
 /// # Errors
-/// [`ErrorKind::Corrupt`] when a record behind `from` is missing, or damaged and not the last one;
+/// [`ErrorKind::Corrupt`] when a record behind `from` is missing, or damaged and not the last one, or up to `least`;
 /// [`ErrorKind::Incompatible`] for another format; what `visit` says.
 pub(in crate::metadata) fn open(
     log: OpenLog,
     from: Point,
+    least: RecordNumber,
     visit: &mut dyn FnMut(Point, Batch) -> Result<()>,
 ) -> Result<LogWriter> {
     let segments = Arc::new(log.segments());
@@ -74,10 +75,11 @@ pub(in crate::metadata) fn open(
         }
         walked = Some(walk);
     }
-    let Some(last) = walked.filter(|last| last.end.number >= from.number) else {
+    let least = least.max(from.number);
+    let Some(last) = walked.filter(|last| last.end.number >= least) else {
         return Err(Error::new(
             ErrorKind::Corrupt,
-            format!("the commit log in {} ends before record {}", segments.folder.display(), from.number),
+            format!("the commit log in {} ends before record {least}, which it once held", segments.folder.display()),
         ));
     };
     last.mend().map_err(|error| segments.failed("mend the end of", &last.path, error))??;

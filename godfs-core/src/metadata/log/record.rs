@@ -1,6 +1,7 @@
 //! One batch as one record.
 
 use std::fmt;
+use std::sync::Arc;
 
 use bytes::{Buf, BufMut, Bytes};
 
@@ -34,7 +35,7 @@ pub(in crate::metadata) struct Batch {
     /// How many there are.
     pub(in crate::metadata) count: u32,
     /// The last write of each key.
-    pub(in crate::metadata) writes: Writes,
+    pub(in crate::metadata) writes: Arc<Writes>,
 }
 
 impl Batch {
@@ -148,7 +149,7 @@ pub(super) fn decode(header: &Header, mut body: Bytes) -> Result<Batch> {
             return Err(malformed(header.number, "a key is written twice"));
         }
     }
-    Ok(Batch { first: header.first, count: header.count, writes })
+    Ok(Batch { first: header.first, count: header.count, writes: Arc::new(writes) })
 }
 
 fn decode_write(body: &mut Bytes) -> Option<(Space, Bytes, Option<Bytes>)> {

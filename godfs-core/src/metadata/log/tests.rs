@@ -36,16 +36,16 @@ fn how(io: &SimIo) -> OpenLog {
 fn batch(n: u64) -> Batch {
     let mut writes = Writes::default();
     writes.of_mut(Space::Rows).insert(Bytes::from(format!("key {n}")), None);
-    let length = if n % 13 == 0 { 20_000 } else { n * 397 % 3_000 };
+    let length = if n.is_multiple_of(13) { 20_000 } else { n * 397 % 3_000 };
     let value = Bytes::from(vec![n as u8; length as usize]);
     writes.of_mut(Space::Data).insert(Bytes::from_static(b"data"), Some(value));
-    Batch { first: Version(n * 10), count: 3, writes }
+    Batch { first: Version(n * 10), count: 3, writes: Arc::new(writes) }
 }
 
 /// Opens and checks that each record behind `from` is the right one.
 fn reopen(io: &SimIo, from: Point) -> Result<LogWriter> {
     let mut expected = from.number;
-    open(how(io), from, &mut |point, found| {
+    open(how(io), from, from.number, &mut |point, found| {
         expected = expected.next();
         let batch = batch(expected.0);
         assert_eq!(point.number, expected);
@@ -78,7 +78,7 @@ fn work(io: &SimIo, from: Point) -> (Point, Point) {
         for _ in 0..40 {
             append(log, 1)?;
             acknowledged = log.end();
-            if acknowledged.number.0 % 8 == 0 {
+            if acknowledged.number.0.is_multiple_of(8) {
                 kept = acknowledged;
                 log.segments().trim(kept.number)?;
                 log.segments().prepare();
@@ -198,12 +198,14 @@ fn another_log_and_a_newer_format_are_refused() {
     let end = log.end();
     let other = OpenLog { incarnation: Incarnation::from_random(8), ..how(&io) };
     let ignore = &mut |_, _| Ok(());
-    assert_eq!(open(other, end, ignore).expect_err("another store's").kind(), ErrorKind::Corrupt);
+    assert_eq!(open(other, end, end.number, ignore).expect_err("another store's").kind(), ErrorKind::Corrupt);
     let other = Point { seal: end.seal ^ 1, ..end };
-    assert_eq!(open(how(&io), other, ignore).expect_err("another record 3").kind(), ErrorKind::Corrupt);
+    assert_eq!(open(how(&io), other, end.number, ignore).expect_err("another record 3").kind(), ErrorKind::Corrupt);
     let later = Point { number: RecordNumber(4), seal: 0 };
-    assert_eq!(open(how(&io), later, ignore).expect_err("ends too early").kind(), ErrorKind::Corrupt);
-    open(how(&io), end, ignore).expect("the right one");
+    assert_eq!(open(how(&io), later, end.number, ignore).expect_err("ends too early").kind(), ErrorKind::Corrupt);
+    let beyond = end.number.next();
+    assert_eq!(open(how(&io), end, beyond, ignore).expect_err("ends too early").kind(), ErrorKind::Corrupt);
+    open(how(&io), end, end.number, ignore).expect("the right one");
 }
 
 #[test]
@@ -226,6 +228,7 @@ fn a_visitor_stops_the_opening() {
     let io = disk();
     let mut log = how(&io).create().expect("create");
     append(&mut log, 3).expect("append");
-    let error = open(how(&io), Point::default(), &mut |_, _| Err(Error::new(ErrorKind::Internal, "enough")));
+    let error =
+        open(how(&io), Point::default(), RecordNumber(0), &mut |_, _| Err(Error::new(ErrorKind::Internal, "enough")));
     assert_eq!(error.expect_err("stopped").message(), "enough");
 }

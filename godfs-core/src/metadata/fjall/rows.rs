@@ -1,0 +1,145 @@
+//! The rows in fjall: a keyspace for each space, and one that says up to which record they are applied.
+
+use std::fmt;
+use std::ops::Bound;
+use std::path::Path;
+
+use ::fjall::{Database, Keyspace, KeyspaceCreateOptions, KvSeparationOptions, PersistMode, Readable, Slice};
+use bytes::Bytes;
+
+use super::FjallOptions;
+use super::state::State;
+use crate::error::{Error, ErrorKind, Result};
+use crate::metadata::layer::{Found, Layer, Rows, Writes};
+use crate::metadata::{Range, Space};
+
+/// The key, in the keyspace `meta`, of the state that the rows are in.
+const APPLIED: &[u8] = b"applied";
+
+/// The most bytes of fjall's journals, all of which are read when it is opened.
+const JOURNAL_BYTES: u64 = 128 << 20;
+
+/// The rows.
+pub(super) struct RowStore {
+    database: Database,
+    spaces: Spaces,
+    meta: Keyspace,
+}
+
+type Spaces = [Keyspace; Space::ALL.len()];
+
+impl fmt::Debug for RowStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RowStore").finish_non_exhaustive()
+    }
+}
+
+impl RowStore {
+    /// Opens the rows in `folder`; makes it when it is missing.
+    pub(super) fn open(folder: &Path, options: &FjallOptions) -> Result<Self> {
+        let open = || {
+            let database = Database::builder(folder)
+                .cache_size(options.cache_bytes)
+                // Two workers requeue compactions to each other in a loop.
+                .worker_threads(1)
+                // Nothing here counts on fjall's journal before `persist`: the commit log has it all.
+                .manual_journal_persist(true)
+                .max_journaling_size(JOURNAL_BYTES)
+                .open()?;
+            let small = || KeyspaceCreateOptions::default().max_memtable_size(options.memtable_bytes);
+            let apart = || small().with_kv_separation(Some(KvSeparationOptions::default()));
+            let rows = database.keyspace("rows", small)?;
+            let data = database.keyspace("data", apart)?;
+            let meta = database.keyspace("meta", small)?;
+            Ok(Self { database, spaces: [rows, data], meta })
+        };
+        open().map_err(failed("open the rows of the metadata store"))
+    }
+
+    /// What the rows are the rows of; `None` when they are new.
+    pub(super) fn applied(&self) -> Result<Option<State>> {
+        let value = self.meta.get(APPLIED).map_err(failed("read the state of the rows"))?;
+        value.map(|bytes| State::decode(&bytes)).transpose()
+    }
+
+    /// Applies writes that bring the rows to `state`, together, not synced.
+    pub(super) fn apply(&self, writes: &Writes, state: &State) -> Result<()> {
+        let mut batch = self.database.batch();
+        for space in Space::ALL {
+            let keyspace = &self.spaces[space as usize];
+            for (key, value) in writes.of(space) {
+                match value {
+                    Some(value) => batch.insert(keyspace, &key[..], &value[..]),
+                    None => batch.remove(keyspace, &key[..]),
+                }
+            }
+        }
+        batch.insert(&self.meta, APPLIED, state.encode());
+        batch.commit().map_err(failed("apply a batch to the rows"))
+    }
+
+    /// Makes all that was applied durable.
+    pub(super) fn persist(&self) -> Result<()> {
+        self.database.persist(PersistMode::SyncAll).map_err(failed("persist the rows"))
+    }
+
+    /// The rows as they are now.
+    pub(super) fn snapshot(&self) -> RowSnapshot {
+        RowSnapshot { snapshot: self.database.snapshot(), spaces: self.spaces.clone() }
+    }
+}
+
+/// The rows at one moment.
+pub(super) struct RowSnapshot {
+    snapshot: ::fjall::Snapshot,
+    spaces: Spaces,
+}
+
+impl fmt::Debug for RowSnapshot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RowSnapshot").field("seqno", &self.snapshot.seqno()).finish_non_exhaustive()
+    }
+}
+
+impl Layer for RowSnapshot {
+    fn find(&self, space: Space, key: &[u8]) -> Result<Found> {
+        if key.is_empty() {
+            return Ok(Found::Nothing);
+        }
+        let value = self.snapshot.get(&self.spaces[space as usize], key).map_err(failed("read a row"))?;
+        Ok(value.map_or(Found::Nothing, |value| Found::Value(own(&value))))
+    }
+
+    fn rows<'a>(&'a self, space: Space, range: &Range) -> Rows<'a> {
+        if range.is_empty() {
+            return Box::new(std::iter::empty());
+        }
+        let bounds: (Bound<Bytes>, Bound<Bytes>) = (range.start.clone(), range.end.clone());
+        let rows = self.snapshot.range(&self.spaces[space as usize], bounds);
+        let copied = |guard: ::fjall::Guard| {
+            let (key, value) = guard.into_inner().map_err(failed("scan rows"))?;
+            Ok((own(&key), Some(own(&value))))
+        };
+        if range.reverse { Box::new(rows.rev().map(copied)) } else { Box::new(rows.map(copied)) }
+    }
+}
+
+/// A slice of fjall's is a view of its whole block and would keep that in memory.
+fn own(slice: &Slice) -> Bytes {
+    Bytes::copy_from_slice(slice)
+}
+
+fn failed(what: &'static str) -> impl Fn(::fjall::Error) -> Error {
+    move |error| {
+        let kind = match &error {
+            ::fjall::Error::Locked => ErrorKind::Unavailable,
+            ::fjall::Error::InvalidVersion(_) => ErrorKind::Incompatible,
+            ::fjall::Error::JournalRecovery(_)
+            | ::fjall::Error::InvalidTrailer
+            | ::fjall::Error::InvalidTag(_)
+            | ::fjall::Error::Unrecoverable => ErrorKind::Corrupt,
+            _ => ErrorKind::Io,
+        };
+        Error::new(kind, format!("{what}: {error}")).with_source(error)
+    }
+}
