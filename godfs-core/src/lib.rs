@@ -2,6 +2,7 @@
 
 pub mod checksum;
 pub mod chunk;
+pub mod cluster;
 pub mod env;
 pub mod error;
 pub mod id;

@@ -1,6 +1,14 @@
 //! Where replicas go: the replication policy.
 
+#[cfg(any(test, feature = "testing"))]
+pub mod conformance;
+mod nearness;
+mod spread;
+
 use std::fmt;
+
+pub use nearness::{Reader, sort_by_nearness};
+pub use spread::SpreadPolicy;
 
 use crate::env::Random;
 use crate::id::NodeId;

@@ -1,0 +1,20 @@
+//! What a namenode decides about its cluster: who lives, what to copy or drop, whose lease is over, how an open file is closed.
+//!
+//! Everything here is a synchronous state machine: inputs go in by methods, with the monotonic time where it matters, and
+//! changes and effects come out as values. Nothing does I/O, reads a clock or keeps a thread; the namenode feeds the machines and
+//! carries out what they ask for. What they know is a cache: a namenode that starts anew fills them from the rows.
+//!
+//! | machine | decides |
+//! |---|---|
+//! | [`Nodes`] | which datanodes are expected, live, suspected or dead |
+//! | [`RepairQueue`] | which replicas to copy and which to drop, in which order |
+
+mod awake;
+mod liveness;
+mod repair;
+
+pub use liveness::{
+    Heartbeat, KnownNode, LivenessSettings, NodeChange, NodeCounts, NodeState, NodeStatus, Nodes, Registration,
+    ScrubStatus, Standing, StreamId,
+};
+pub use repair::{ChunkHealth, HeldReplica, RepairCounts, RepairEffect, RepairQueue, RepairSettings, Scan, ScanPage};
