@@ -1,4 +1,17 @@
 //! The chunk store: where a datanode keeps its replicas.
+//!
+//! [`ChunkStore`] is the contract; [`DirectoryStore`] keeps one file a replica, in the format that [`mod@format`] draws;
+//! [`MemoryStore`] keeps them in memory.
+
+#[cfg(feature = "testing")]
+pub mod conformance;
+mod directory;
+pub mod format;
+mod memory;
+mod rules;
+#[cfg(test)]
+mod tests;
+mod turns;
 
 use std::fmt;
 use std::ops::Range;
@@ -8,6 +21,9 @@ use bytes::Bytes;
 
 use crate::error::Result;
 use crate::id::{ChunkId, Generation};
+
+pub use directory::{DirectoryOptions, DirectoryStore};
+pub use memory::MemoryStore;
 
 /// The most bytes of data in one packet.
 pub const MAX_PACKET_BYTES: usize = 1 << 20;

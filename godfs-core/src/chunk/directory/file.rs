@@ -1,0 +1,241 @@
+//! One replica's file: its header, its checksums and its data, and the order in which they are changed.
+
+use std::io;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+
+use crate::checksum::{CHECKSUM_BYTES, PIECE, crc32c};
+use crate::chunk::MAX_PACKET_BYTES;
+use crate::chunk::format::{HEADER_BYTES, Header, HeaderFault, Layout, Record, SLOT_BYTES, SLOTS};
+use crate::chunk::rules::{checksum_at, piece_start};
+use crate::io::IoFile;
+
+/// An open file that a writer and any number of readers share, also after it was renamed or removed.
+#[derive(Debug)]
+pub(super) struct Share {
+    pub(super) file: Arc<dyn IoFile>,
+    pub(super) layout: Layout,
+    /// The lengths to which the file was cut since it was opened, each told before the file is touched.
+    cuts: Mutex<Vec<u64>>,
+}
+
+impl Share {
+    pub(super) fn new(file: Arc<dyn IoFile>, layout: Layout) -> Self {
+        Self { file, layout, cuts: Mutex::default() }
+    }
+
+    /// How many cuts there were.
+    pub(super) fn cuts(&self) -> usize {
+        self.cuts.lock().len()
+    }
+
+    /// The bytes that no cut has touched after the first `seen` of them.
+    pub(super) fn untouched_since(&self, seen: usize) -> u64 {
+        self.cuts.lock().iter().skip(seen).copied().min().unwrap_or(u64::MAX)
+    }
+
+    /// The stored checksums of whole pieces, as many as are there.
+    pub(super) fn checksums(&self, first_piece: u64, count: usize) -> io::Result<Bytes> {
+        self.file.read_at(self.layout.checksum_at(first_piece), count * CHECKSUM_BYTES)
+    }
+
+    pub(super) fn data(&self, offset: u64, length: usize) -> io::Result<Bytes> {
+        self.file.read_at(self.layout.data_at(offset), length)
+    }
+
+    /// How many of the first `limit` bytes of data the stored checksums prove, and the checksum of the last piece if
+    /// it is unfinished. `tails` are candidates for that, longest first.
+    pub(super) fn prove(&self, limit: u64, tails: &[(u64, u32)]) -> io::Result<(u64, u32)> {
+        let present = self.file.len()?.saturating_sub(self.layout.data_at(0)).min(limit);
+        let mut proven = 0;
+        while proven + PIECE as u64 <= present {
+            let wanted = usize::try_from(piece_start(present) - proven).unwrap_or(usize::MAX).min(MAX_PACKET_BYTES);
+            let data = self.data(proven, wanted)?;
+            let sums = self.checksums(proven / PIECE as u64, wanted / PIECE)?;
+            let good = data
+                .chunks_exact(PIECE)
+                .zip(sums.chunks_exact(CHECKSUM_BYTES))
+                .take_while(|(piece, sum)| crc32c(piece) == checksum_at(sum, 0))
+                .count();
+            proven += (good * PIECE) as u64;
+            if good * PIECE < wanted {
+                break;
+            }
+        }
+        let last = self.data(proven, usize::try_from(present - proven).unwrap_or(PIECE).min(PIECE))?;
+        for (length, tail) in tails {
+            if piece_start(*length) != proven || *length > present {
+                continue;
+            }
+            let part = usize::try_from(length - proven).ok().and_then(|part| last.get(..part));
+            if part.is_some_and(|part| crc32c(part) == *tail) {
+                return Ok((*length, *tail));
+            }
+        }
+        Ok((proven, 0))
+    }
+
+    /// The checksum of the bytes from the last piece boundary to `end`, verified, of a replica of `length` bytes whose own
+    /// last, unfinished piece has checksum `tail`. `None` when the bytes are not what their checksum says.
+    pub(super) fn tail_at(&self, end: u64, length: u64, tail: u32) -> io::Result<Option<u32>> {
+        let start = piece_start(end);
+        if start == end {
+            return Ok(Some(0));
+        }
+        let stored = usize::try_from((length - start).min(PIECE as u64)).unwrap_or(PIECE);
+        let data = self.data(start, stored)?;
+        let wanted = if stored == PIECE { checksum_at(&self.checksums(start / PIECE as u64, 1)?, 0) } else { tail };
+        if data.len() != stored || crc32c(&data) != wanted {
+            return Ok(None);
+        }
+        Ok(Some(crc32c(&data[..usize::try_from(end - start).unwrap_or(stored)])))
+    }
+}
+
+/// Why a file could not be taken for a replica.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum LoadError {
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    #[error(transparent)]
+    Header(#[from] HeaderFault),
+}
+
+/// A replica's file in the hands of the one call that changes it.
+#[derive(Debug)]
+pub(super) struct ReplicaFile {
+    pub(super) share: Arc<Share>,
+    /// The newest record.
+    record: Record,
+    /// The last sequence given out; a record that failed to be written may be there all the same.
+    sequence: u64,
+    slot: usize,
+    /// The slot of the newest record that is known to be durable; `None` after a start, when any could be it.
+    durable: Option<usize>,
+}
+
+impl ReplicaFile {
+    /// Begins an empty file. `record` gives all but the sequence and what follows from being first.
+    pub(super) fn create(file: Arc<dyn IoFile>, record: Record) -> io::Result<Self> {
+        let record = Record { cut: false, sequence: 1, floor: 1, length: 0, tail: 0, ..record };
+        file.write_all_at(0, &record.encode())?;
+        let share = Arc::new(Share::new(file, record.layout()));
+        // Nothing older can be lost, but the first record is kept until another is durable.
+        Ok(Self { share, record, sequence: 1, slot: 0, durable: Some(0) })
+    }
+
+    /// Reads the header of a file that is open already.
+    pub(super) fn load(share: Arc<Share>) -> Result<(Self, Header), LoadError> {
+        let header = read_header(share.file.as_ref())?;
+        Ok((Self::found(share, &header), header))
+    }
+
+    /// Opens a file that was not open.
+    pub(super) fn open(file: Arc<dyn IoFile>) -> Result<(Self, Header), LoadError> {
+        let header = read_header(file.as_ref())?;
+        let share = Arc::new(Share::new(file, header.newest.layout()));
+        Ok((Self::found(share, &header), header))
+    }
+
+    fn found(share: Arc<Share>, header: &Header) -> Self {
+        let record = header.newest;
+        Self { share, record, sequence: record.sequence, slot: header.slot, durable: None }
+    }
+
+    pub(super) fn record(&self) -> &Record {
+        &self.record
+    }
+
+    /// Makes everything written so far durable.
+    pub(super) fn sync(&mut self) -> io::Result<()> {
+        self.share.file.sync_data()?;
+        self.durable = Some(self.slot);
+        Ok(())
+    }
+
+    /// Writes a record that differs from the newest one as `change` says.
+    pub(super) fn put(&mut self, change: impl FnOnce(&mut Record)) -> io::Result<()> {
+        let durable = match self.durable {
+            Some(slot) => slot,
+            None => {
+                self.sync()?;
+                self.slot
+            }
+        };
+        let mut record = self.record;
+        change(&mut record);
+        self.sequence += 1;
+        record.sequence = self.sequence;
+        let slot = (0..SLOTS).find(|slot| *slot != durable && *slot != self.slot).expect("more than two slots");
+        self.share.file.write_all_at((slot * SLOT_BYTES) as u64, &record.encode())?;
+        (self.record, self.slot) = (record, slot);
+        Ok(())
+    }
+
+    /// Writes fresh bytes at `offset`, then the checksums of the pieces that they complete.
+    pub(super) fn write(&self, offset: u64, data: &[u8], first_piece: u64, checksums: &[u8]) -> io::Result<()> {
+        self.share.file.write_all_at(self.share.layout.data_at(offset), data)?;
+        if checksums.is_empty() {
+            return Ok(());
+        }
+        self.share.file.write_all_at(self.share.layout.checksum_at(first_piece), checksums)
+    }
+
+    /// Cuts the replica to `length`, whose last unfinished piece then has checksum `tail`, in the same step as `change`. All
+    /// but the last record is durable on return.
+    pub(super) fn cut(&mut self, length: u64, tail: u32, change: impl FnOnce(&mut Record)) -> io::Result<()> {
+        self.sync()?;
+        let floor = self.sequence + 1;
+        self.put(|record| {
+            change(record);
+            (record.cut, record.floor, record.length, record.tail) = (true, floor, length, tail);
+        })?;
+        self.sync()?;
+        self.finish_cut()
+    }
+
+    /// Does what the cut flag of the newest record asks for.
+    pub(super) fn finish_cut(&mut self) -> io::Result<()> {
+        let length = self.record.length;
+        self.share.cuts.lock().push(length);
+        self.drop_beyond(length)?;
+        self.sync()?;
+        self.put(|record| record.cut = false)
+    }
+
+    /// Takes back what a failed write may have left beyond `length`: bytes that nobody was told of.
+    pub(super) fn take_back(&mut self, length: u64) -> io::Result<()> {
+        self.drop_beyond(length)?;
+        // The record of the failed write, if it is there, must not prove anything either.
+        self.record.floor = self.sequence + 1;
+        Ok(())
+    }
+
+    /// Whether the file ends where its data does.
+    pub(super) fn ends_at(&self, length: u64) -> io::Result<bool> {
+        let present = self.share.file.len()?;
+        Ok(present == self.share.layout.data_at(length) || (length == 0 && present < self.share.layout.data_at(0)))
+    }
+
+    fn drop_beyond(&self, length: u64) -> io::Result<()> {
+        let (file, layout) = (&self.share.file, self.share.layout);
+        file.set_len(layout.data_at(length))?;
+        // Only what is not zero is written: most of the region never was.
+        let mut at = layout.checksum_at(length / PIECE as u64);
+        while at < layout.data_at(0) {
+            let page = (at + 1).next_multiple_of(HEADER_BYTES as u64);
+            let part = file.read_at(at, usize::try_from(page - at).unwrap_or(HEADER_BYTES))?;
+            if part.iter().any(|byte| *byte != 0) {
+                file.write_all_at(at, &vec![0; part.len()])?;
+            }
+            at = page;
+        }
+        Ok(())
+    }
+}
+
+fn read_header(file: &dyn IoFile) -> Result<Header, LoadError> {
+    Ok(Header::decode(&file.read_at(0, HEADER_BYTES)?)?)
+}

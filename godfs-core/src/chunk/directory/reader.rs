@@ -1,0 +1,128 @@
+//! Readers of a replica.
+
+use std::io;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::{Bytes, BytesMut};
+
+use super::file::Share;
+use super::index::Live;
+use crate::checksum::{self, CHECKSUM_BYTES, PIECE, crc32c};
+use crate::chunk::rules::{piece_start, read_range};
+use crate::chunk::{Packet, Replica, ReplicaReader};
+use crate::env::Env;
+use crate::error::{Error, ErrorKind, Result};
+
+/// Reads one replica by its open file.
+#[derive(Debug)]
+pub(super) struct DirectoryReader {
+    pub(super) env: Env,
+    pub(super) share: Arc<Share>,
+    /// How many cuts of the file came before what this reader sees.
+    pub(super) cuts: usize,
+    pub(super) view: View,
+}
+
+/// What a reader sees of the file.
+#[derive(Clone, Debug)]
+pub(super) enum View {
+    /// All of a replica as it was when it was opened, with the checksum of its last, unfinished piece.
+    Fixed(Replica, u32),
+    /// What is published of a replica as it is being written.
+    Live(Replica, Arc<Live>),
+}
+
+/// Where things end at one moment.
+#[derive(Clone, Copy, Debug)]
+struct Ends {
+    visible: u64,
+    length: u64,
+    tail: u32,
+}
+
+impl View {
+    fn replica(&self) -> Replica {
+        match self {
+            Self::Fixed(replica, _) => *replica,
+            Self::Live(replica, live) => live.replica(replica.chunk),
+        }
+    }
+
+    fn ends(&self) -> Ends {
+        match self {
+            Self::Fixed(replica, tail) => Ends { visible: replica.visible, length: replica.length, tail: *tail },
+            Self::Live(_, live) => {
+                let progress = live.progress.lock();
+                Ends { visible: progress.visible, length: progress.length, tail: progress.tail }
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl ReplicaReader for DirectoryReader {
+    fn replica(&self) -> Replica {
+        self.view.replica()
+    }
+
+    async fn read(&self, offset: u64, length: usize, verify: bool) -> Result<Packet> {
+        let ends = self.view.ends();
+        let range = read_range(offset, length, ends.visible);
+        if range.is_empty() {
+            return Ok(Packet { offset: range.start, data: Bytes::new(), checksums: Bytes::new() });
+        }
+        let (share, cuts, chunk) = (Arc::clone(&self.share), self.cuts, self.view.replica().chunk);
+        self.env
+            .blocking(move || read(&share, cuts, range, ends, verify))
+            .await
+            .map_err(|error| error.context(format_args!("read chunk {chunk}")))
+    }
+}
+
+/// Reads a range that begins on a piece and ends on one or at what is visible.
+fn read(share: &Share, cuts: usize, range: std::ops::Range<u64>, ends: Ends, verify: bool) -> Result<Packet> {
+    let start = range.start;
+    let size = |bytes: u64| usize::try_from(bytes).expect("a read is at most a packet");
+    let failed = |error: io::Error| Error::io(format_args!("bytes {}..{}", range.start, range.end), error);
+    // The last piece is read as far as it is stored, because its checksum covers all of that.
+    let stored_end = range.end.next_multiple_of(PIECE as u64).min(ends.length).max(range.end);
+    let stored = share.data(start, size(stored_end - start)).map_err(failed)?;
+    let whole = size(piece_start(stored_end) - start) / PIECE;
+    let mut sums = match whole {
+        0 => Bytes::new(),
+        _ => share.checksums(start / PIECE as u64, whole).map_err(failed)?,
+    };
+    if share.untouched_since(cuts) < stored_end {
+        let message = format!("the replica was cut below {stored_end} bytes since it was opened: open it again");
+        return Err(Error::new(ErrorKind::Fenced, message));
+    }
+    if stored.len() < size(stored_end - start) || sums.len() < whole * CHECKSUM_BYTES {
+        return Err(Error::new(ErrorKind::Corrupt, format!("the file ends before byte {stored_end}")));
+    }
+    if piece_start(stored_end) < stored_end {
+        sums = joined(&sums, whole, ends.tail);
+    }
+    if verify {
+        checksum::verify(start, &stored, &sums)?;
+    }
+    let data = stored.slice(..size(range.end - start));
+    if range.end < stored_end {
+        // A checksum is made here, for the visible part of the last piece: only ever from bytes that are proved.
+        let last = piece_start(range.end);
+        let (number, piece) = (size(last - start) / PIECE, stored.slice(size(last - start)..));
+        if !verify {
+            checksum::verify(last, &piece, &sums[number * CHECKSUM_BYTES..])?;
+        }
+        sums = joined(&sums, number, crc32c(&data[size(last - start)..]));
+    }
+    Ok(Packet { offset: start, data, checksums: sums })
+}
+
+/// The first `count` checksums with one more.
+fn joined(sums: &[u8], count: usize, last: u32) -> Bytes {
+    let mut all = BytesMut::with_capacity((count + 1) * CHECKSUM_BYTES);
+    all.extend_from_slice(&sums[..count * CHECKSUM_BYTES]);
+    all.extend_from_slice(&last.to_be_bytes());
+    all.freeze()
+}

@@ -1,0 +1,310 @@
+//! What a start finds: every file is looked at and classified, and nothing half-written is promoted.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Weak;
+
+use super::file::{LoadError, ReplicaFile};
+use super::index::{Index, Slot};
+use super::paths::{FAN_OUT, Paths, chunk_of, fan_of};
+use crate::checksum::crc32c;
+use crate::chunk::ReplicaState;
+use crate::chunk::format::{HEADER_BYTES, HeaderFault, RecordState, VERSION};
+use crate::error::{Error, ErrorKind, Result};
+use crate::id::{ChunkId, Generation};
+use crate::io::{Entry, Io, LockGuard, OpenMode, publish};
+
+/// How many unknown files are told one by one.
+const MAX_REPORTS: usize = 10_000;
+/// The first words of the `FORMAT` file.
+const FORMAT: &str = "GoDFS chunk store, format";
+/// More than any `FORMAT` file has.
+const MAX_FORMAT_BYTES: u64 = 256;
+
+/// What a scan found.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    pub(super) index: Index,
+    pub(super) reports: Vec<String>,
+    pub(super) in_the_way: BTreeSet<PathBuf>,
+    unreported: usize,
+}
+
+/// Makes the folder, durably, and takes its lock.
+pub(super) fn lock(io: &dyn Io, paths: &Paths) -> io::Result<Box<dyn LockGuard>> {
+    let mut missing = Vec::new();
+    for folder in paths.root().ancestors() {
+        if folder.as_os_str().is_empty() || io.exists(folder)? {
+            break;
+        }
+        missing.push(folder);
+    }
+    io.create_dir_all(paths.root())?;
+    for parent in missing.into_iter().filter_map(Path::parent).filter(|parent| !parent.as_os_str().is_empty()) {
+        io.sync_dir(parent)?;
+    }
+    io.lock(paths.root())
+}
+
+/// Checks the format of a store, or makes an empty one.
+pub(super) fn prepare(io: &dyn Io, paths: &Paths) -> Result<()> {
+    let failed = |error| Error::io(format!("prepare {}", paths.root().display()), error);
+    if io.exists(&paths.format()).map_err(failed)? {
+        let content = io.read(&paths.format(), MAX_FORMAT_BYTES).map_err(failed)?;
+        return check_format(&String::from_utf8_lossy(&content), &paths.format());
+    }
+    let make = || {
+        for folder in [paths.rbw(), paths.tmp()] {
+            io.create_dir_all(&folder)?;
+        }
+        for number in 0..FAN_OUT {
+            io.create_dir_all(&paths.fan(number))?;
+        }
+        for folder in [paths.finalized().as_path(), paths.version().as_path(), paths.root()] {
+            io.sync_dir(folder)?;
+        }
+        // Last, so that a store which has it is whole.
+        publish(io, &paths.format(), format_line(VERSION).as_bytes())
+    };
+    make().map_err(failed)
+}
+
+fn format_line(version: u32) -> String {
+    let text = format!("{FORMAT} {version}");
+    format!("{text}, checksum {:08x}\n", crc32c(text.as_bytes()))
+}
+
+fn check_format(line: &str, path: &Path) -> Result<()> {
+    let path = path.display();
+    let version = line.strip_prefix(FORMAT).and_then(|rest| rest.trim_start().split(',').next()?.parse::<u32>().ok());
+    match version {
+        Some(version) if line != format_line(version) => {
+            Err(Error::new(ErrorKind::Corrupt, format!("{path} is damaged: its checksum does not hold")))
+        }
+        None => Err(Error::new(ErrorKind::Corrupt, format!("{path} is damaged: {line:?}"))),
+        Some(VERSION) => Ok(()),
+        Some(version) => Err(Error::new(
+            ErrorKind::Incompatible,
+            format!("{path} says format {version}; this program knows format {VERSION}"),
+        )),
+    }
+}
+
+/// Looks at every file of the store.
+pub(super) fn scan(io: &dyn Io, paths: &Paths) -> Result<Found> {
+    let mut scan = Scan { io, paths, found: Found::default(), candidates: Default::default() };
+    scan.temporary();
+    for number in 0..FAN_OUT {
+        scan.directory(&paths.fan(number), Some(number));
+    }
+    scan.directory(&paths.rbw(), None);
+    let fans: BTreeSet<String> = (0..FAN_OUT).map(|number| format!("{number:02x}")).collect();
+    scan.strangers(&paths.finalized(), |name| fans.contains(name));
+    scan.strangers(&paths.version(), |name| matches!(name, "rbw" | "tmp" | "finalized"));
+    Ok(scan.finish())
+}
+
+struct Scan<'a> {
+    io: &'a dyn Io,
+    paths: &'a Paths,
+    found: Found,
+    candidates: std::collections::BTreeMap<ChunkId, Candidate>,
+}
+
+/// A file that is a replica.
+#[derive(Debug)]
+struct Candidate {
+    slot: Slot,
+    sequence: u64,
+    /// What its newest record says.
+    record: RecordState,
+    path: PathBuf,
+}
+
+impl Candidate {
+    /// The higher of two files for one chunk counts.
+    fn rank(&self) -> (Generation, bool, u64) {
+        (self.slot.generation, self.slot.state == ReplicaState::Finalized, self.sequence)
+    }
+}
+
+impl Scan<'_> {
+    /// Copies in flight went down with those who made them.
+    fn temporary(&mut self) {
+        for entry in self.entries(&self.paths.tmp()) {
+            let path = self.paths.tmp().join(&entry.name);
+            if entry.is_dir || chunk_of(&entry.name).is_none() {
+                self.unknown(&path, "not a file of this store");
+            } else if let Err(error) = self.io.remove_file(&path) {
+                self.unknown(&path, &format!("could not be removed: {error}"));
+            }
+        }
+    }
+
+    fn directory(&mut self, folder: &Path, fan: Option<u64>) {
+        for entry in self.entries(folder) {
+            let path = folder.join(&entry.name);
+            match chunk_of(&entry.name) {
+                Some(chunk) if !entry.is_dir && fan.is_none_or(|fan| fan == fan_of(chunk)) => {
+                    match self.classify(chunk, &path, fan.is_some()) {
+                        Ok(Some(candidate)) => self.admit(chunk, candidate),
+                        Ok(None) => {}
+                        Err(reason) => self.unknown(&path, &reason),
+                    }
+                }
+                _ => self.unknown(&path, "not a file of this store"),
+            }
+        }
+    }
+
+    /// What a file is. `None` when it was nothing and is gone; an error says why it is left alone.
+    fn classify(&self, chunk: ChunkId, path: &Path, in_fan: bool) -> Result<Option<Candidate>, String> {
+        let told = |error: io::Error| error.to_string();
+        let file = self.io.open(path, OpenMode::Existing).map_err(told)?;
+        let length = file.len().map_err(told)?;
+        let (mut file, header) = match ReplicaFile::open(file) {
+            Ok(opened) => opened,
+            // Created, and never synced before the power went.
+            Err(LoadError::Header(HeaderFault::Empty)) if length <= HEADER_BYTES as u64 => {
+                self.io.remove_file(path).map_err(told)?;
+                return Ok(None);
+            }
+            Err(error) => return Err(error.to_string()),
+        };
+        let record = header.newest;
+        if record.chunk != chunk {
+            return Err(format!("the header is that of chunk {}", record.chunk));
+        }
+        let slot = Slot {
+            generation: record.generation,
+            recovered: record.recovered,
+            state: ReplicaState::Rwr,
+            unproven: false,
+            poisoned: false,
+            length: record.length,
+            tail: record.tail,
+            live: None,
+            share: Weak::new(),
+            cuts: 0,
+        };
+        let mut candidate =
+            Candidate { slot, sequence: record.sequence, record: record.state, path: path.to_path_buf() };
+        if in_fan && record.state == RecordState::Finalized {
+            if record.length > 0 && length < record.layout().data_at(record.length) {
+                return Err(format!("finalized with {} bytes of data, but the file ends before", record.length));
+            }
+            if record.cut {
+                file.finish_cut().and_then(|()| file.sync()).map_err(told)?;
+                candidate.sequence = file.record().sequence;
+            }
+            candidate.slot.state = ReplicaState::Finalized;
+            return Ok(Some(candidate));
+        }
+        let limit = if record.cut { record.length } else { record.capacity };
+        let (proven, tail) = file.share.prove(limit, &header.tails).map_err(told)?;
+        (candidate.slot.length, candidate.slot.tail) = (proven, tail);
+        if in_fan && record.state == RecordState::Unproven && (proven, tail) == (record.length, record.tail) {
+            // Read back from what may still be only in memory: a record may say so once it is on the disk.
+            file.sync().and_then(|()| file.put(|record| record.state = RecordState::Finalized)).map_err(told)?;
+            candidate.slot.state = ReplicaState::Finalized;
+            (candidate.record, candidate.sequence) = (RecordState::Finalized, file.record().sequence);
+        }
+        Ok(Some(candidate))
+    }
+
+    /// Takes a replica, or decides between two of one chunk: a crash may leave a file under both names of a rename,
+    /// and bring a deleted one back beside its successor.
+    fn admit(&mut self, chunk: ChunkId, new: Candidate) {
+        let Some(old) = self.candidates.remove(&chunk) else {
+            self.candidates.insert(chunk, new);
+            return;
+        };
+        let same = (old.slot.generation, old.sequence) == (new.slot.generation, new.sequence);
+        let (winner, loser) = if same {
+            let fit = |candidate: &Candidate| candidate.path == self.paths.file(chunk, candidate.slot.state);
+            if fit(&old) { (old, new) } else { (new, old) }
+        } else if old.rank() > new.rank() {
+            (old, new)
+        } else {
+            (new, old)
+        };
+        if same || loser.slot.generation < winner.slot.generation {
+            if let Err(error) = self.io.remove_file(&loser.path) {
+                self.unknown(&loser.path, &format!("superseded, but could not be removed: {error}"));
+            }
+        } else {
+            self.unknown(&loser.path, &format!("{} holds the same generation", winner.path.display()));
+        }
+        self.candidates.insert(chunk, winner);
+    }
+
+    fn finish(mut self) -> Found {
+        for (chunk, candidate) in std::mem::take(&mut self.candidates) {
+            let home = self.paths.file(chunk, candidate.slot.state);
+            if candidate.path != home {
+                let directory = self.paths.directory(chunk, candidate.slot.state);
+                let moved = self.io.rename(&candidate.path, &home).and_then(|()| self.io.sync_dir(&directory));
+                if let Err(error) = moved {
+                    self.unknown(&candidate.path, &format!("could not be moved to {}: {error}", home.display()));
+                    continue;
+                }
+            }
+            self.found.index.insert(chunk, candidate.slot);
+        }
+        if self.found.unreported > 0 {
+            self.found.reports.push(format!("and {} more", self.found.unreported));
+        }
+        self.found
+    }
+
+    fn strangers(&mut self, folder: &Path, known: impl Fn(&str) -> bool) {
+        for entry in self.entries(folder) {
+            if !known(&entry.name) {
+                self.unknown(&folder.join(&entry.name), "not a file of this store");
+            }
+        }
+    }
+
+    /// The entries of a directory by name; none of one that can't be read, which is told.
+    fn entries(&mut self, folder: &Path) -> Vec<Entry> {
+        match self.io.read_dir(folder) {
+            Ok(mut entries) => {
+                entries.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+                entries
+            }
+            Err(error) => {
+                self.unknown(folder, &format!("can't be read: {error}"));
+                Vec::new()
+            }
+        }
+    }
+
+    fn unknown(&mut self, path: &Path, reason: &str) {
+        tracing::warn!(path = %path.display(), reason, "left alone in the chunk store");
+        if super::chunk_of_path(path).is_some() {
+            self.found.in_the_way.insert(path.to_path_buf());
+        }
+        if self.found.reports.len() < MAX_REPORTS {
+            self.found.reports.push(format!("{}: {reason}", path.display()));
+        } else {
+            self.found.unreported += 1;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn formats_are_told_apart() {
+        let path = Path::new("FORMAT");
+        check_format(&format_line(VERSION), path).expect("our own");
+        let kind = |line: &str| check_format(line, path).expect_err("refused").kind();
+        assert_eq!(kind(&format_line(VERSION + 1)), ErrorKind::Incompatible);
+        assert_eq!(kind(&format_line(VERSION).replace("format 1", "format 2")), ErrorKind::Corrupt);
+        assert_eq!(kind(""), ErrorKind::Corrupt);
+        assert_eq!(kind("GoDFS chunk store, format x, checksum 0"), ErrorKind::Corrupt);
+    }
+}

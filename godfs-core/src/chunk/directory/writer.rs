@@ -1,0 +1,215 @@
+//! The one writer of a replica.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use parking_lot::Mutex;
+
+use super::Inner;
+use super::file::ReplicaFile;
+use super::index::{Live, Progress};
+use crate::chunk::format::{RecordState, footprint};
+use crate::chunk::rules;
+use crate::chunk::{Packet, Replica, ReplicaState, ReplicaWriter};
+use crate::error::{Error, ErrorKind, Result};
+use crate::id::ChunkId;
+
+/// How far behind its end a replica is handed to the disk, so that a sync at the end has little left to wait for. Measured: smaller
+/// steps make four times the writes, larger ones are no better.
+const WRITEBACK_STEP: u64 = 8 << 20;
+
+/// Writes one replica. Every call takes the chunk's turn and carries it into its work on the executor: work whose
+/// caller went away runs to its end before the next call begins.
+#[derive(Debug)]
+pub(super) struct DirectoryWriter {
+    inner: Arc<Inner>,
+    chunk: ChunkId,
+    live: Arc<Live>,
+    cursor: Arc<Mutex<Cursor>>,
+}
+
+/// What only the writer's own work touches, one after another.
+#[derive(Debug)]
+struct Cursor {
+    file: ReplicaFile,
+    /// Whether the file's name is durable.
+    named: bool,
+    /// Bytes handed to the disk.
+    written_back: u64,
+}
+
+impl DirectoryWriter {
+    pub(super) fn new(inner: Arc<Inner>, chunk: ChunkId, live: Arc<Live>, file: ReplicaFile, named: bool) -> Self {
+        let written_back = live.progress.lock().length;
+        let cursor = Arc::new(Mutex::new(Cursor { file, named, written_back }));
+        Self { inner, chunk, live, cursor }
+    }
+
+    async fn work<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Work<'_>) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let turn = self.inner.turns.take(self.chunk).await;
+        let (inner, chunk) = (Arc::clone(&self.inner), self.chunk);
+        let (live, cursor) = (Arc::clone(&self.live), Arc::clone(&self.cursor));
+        let env = self.inner.env.clone();
+        env.blocking(move || {
+            let mut cursor = cursor.lock();
+            let done = Work { inner: &inner, chunk, live: &live, cursor: &mut cursor }.checked(work);
+            drop(turn);
+            // Only now, because proving takes the turn again.
+            inner.prove_if_needed(chunk);
+            done
+        })
+        .await
+    }
+}
+
+#[async_trait]
+impl ReplicaWriter for DirectoryWriter {
+    async fn append(&mut self, packet: Packet) -> Result<()> {
+        self.work(move |work| work.append(&packet)).await
+    }
+
+    fn publish(&mut self, length: u64) {
+        let mut progress = self.live.progress.lock();
+        if !progress.fenced {
+            progress.visible = progress.visible.max(length.min(progress.length));
+        }
+    }
+
+    #[allow(clippy::redundant_closure_for_method_calls, reason = "the method is not general enough over its lifetime")]
+    async fn sync(&mut self) -> Result<()> {
+        self.work(|work| work.sync()).await
+    }
+
+    async fn finalize(self: Box<Self>, sync: bool) -> Result<Replica> {
+        self.work(move |work| work.finalize(sync)).await
+    }
+
+    fn replica(&self) -> Replica {
+        self.live.replica(self.chunk)
+    }
+}
+
+/// One call at work, with the turn in hand.
+struct Work<'a> {
+    inner: &'a Inner,
+    chunk: ChunkId,
+    live: &'a Live,
+    cursor: &'a mut Cursor,
+}
+
+impl Work<'_> {
+    fn checked<T>(&mut self, work: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
+        let progress = *self.live.progress.lock();
+        if progress.fenced {
+            return Err(rules::stopped(self.chunk, self.live.generation));
+        }
+        self.inner.usable(self.chunk)?;
+        if progress.overshot {
+            let taken_back = self.cursor.file.take_back(progress.length);
+            taken_back
+                .map_err(|error| Error::io(format!("take back a failed write to chunk {}", self.chunk), error))?;
+            self.live.progress.lock().overshot = false;
+        }
+        work(self)
+    }
+
+    fn append(&mut self, packet: &Packet) -> Result<()> {
+        let Progress { length, tail, .. } = *self.live.progress.lock();
+        let share = Arc::clone(&self.cursor.file.share);
+        let overlap = rules::admit(packet, length, share.layout.capacity)?;
+        if overlap > 0 {
+            let there = share.data(packet.offset, overlap);
+            let there = there.map_err(|error| Error::io(format!("read chunk {}", self.chunk), error))?;
+            if there != packet.data[..overlap] {
+                return Err(rules::disagrees(packet));
+            }
+        }
+        if overlap == packet.data.len() {
+            return Ok(());
+        }
+        let extension = rules::extend(length, tail, packet, overlap);
+        let growth = footprint(extension.length) - footprint(length);
+        self.inner.take_room(growth)?;
+        if let Err(error) = self.write(length, &packet.data[overlap..], &extension) {
+            self.live.progress.lock().overshot = true;
+            self.inner.room.give(growth);
+            return Err(Error::io(format!("write {} bytes to chunk {}", packet.data.len(), self.chunk), error));
+        }
+        {
+            let mut progress = self.live.progress.lock();
+            (progress.length, progress.tail) = (extension.length, extension.tail);
+        }
+        let begun = self.cursor.written_back;
+        if extension.length - begun >= WRITEBACK_STEP {
+            // Only a hint: when it fails, the sync has more to do, or fails itself.
+            let _ = share.file.start_writeback(share.layout.data_at(begun), extension.length - begun);
+            self.cursor.written_back = extension.length;
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, offset: u64, fresh: &[u8], extension: &rules::Extension) -> std::io::Result<()> {
+        let file = &mut self.cursor.file;
+        file.write(offset, fresh, extension.first_piece, &extension.checksums)?;
+        if extension.length.is_multiple_of(crate::checksum::PIECE as u64) {
+            return Ok(());
+        }
+        file.put(|record| (record.length, record.tail) = (extension.length, extension.tail))
+    }
+
+    fn sync(&mut self) -> Result<()> {
+        let (inner, chunk) = (self.inner, self.chunk);
+        inner.changing(chunk, "sync", || self.cursor.file.sync())?;
+        if !self.cursor.named {
+            inner.changing(chunk, "sync the directory of", || {
+                inner.io.sync_dir(&inner.paths.directory(chunk, self.live.state))
+            })?;
+            self.cursor.named = true;
+        }
+        Ok(())
+    }
+
+    /// The record is in the file before its one sync, and the file gets its final name after it: only under that name
+    /// is the record believed.
+    fn finalize(&mut self, sync: bool) -> Result<Replica> {
+        let (inner, chunk) = (self.inner, self.chunk);
+        let Progress { length, tail, .. } = *self.live.progress.lock();
+        let state = if sync { RecordState::Finalized } else { RecordState::Unproven };
+        inner.changing(chunk, "finalize", || {
+            self.cursor.file.put(|record| (record.state, record.length, record.tail) = (state, length, tail))?;
+            if sync { self.cursor.file.sync() } else { Ok(()) }
+        })?;
+        inner.rename(chunk, self.live.state, ReplicaState::Finalized)?;
+        {
+            let mut progress = self.live.progress.lock();
+            (progress.fenced, progress.visible) = (true, length);
+        }
+        let replica = {
+            let mut index = inner.index.lock();
+            let slot = index.get_mut(&chunk).ok_or_else(|| rules::not_found(chunk))?;
+            (slot.state, slot.unproven) = (ReplicaState::Finalized, !sync);
+            (slot.length, slot.tail) = (length, tail);
+            (slot.share, slot.cuts, slot.live) = (Arc::downgrade(&self.live.share), self.live.cuts, None);
+            slot.replica(chunk)
+        };
+        if sync {
+            inner.changing(chunk, "sync the directory of", || {
+                inner.io.sync_dir(&inner.paths.directory(chunk, ReplicaState::Finalized))
+            })?;
+        }
+        Ok(replica)
+    }
+}
+
+/// The error of a replica whose state on the disk is not known.
+pub(super) fn poisoned(chunk: ChunkId) -> Error {
+    Error::new(
+        ErrorKind::Io,
+        format!(
+            "a write or sync of chunk {chunk} failed before; its replica can't be trusted until the store is opened again"
+        ),
+    )
+}
