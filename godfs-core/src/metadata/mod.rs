@@ -2,15 +2,21 @@
 //!
 //! The namespace is written once over [`MetadataStore`]; which engine keeps the rows is a choice of the deployment.
 
+#[cfg(any(test, feature = "testing"))]
+pub mod conformance;
 #[cfg(feature = "fjall")]
 mod fjall;
 mod layer;
 #[cfg(feature = "fjall")]
 mod log;
 mod memory;
+#[cfg(any(test, feature = "testing"))]
+mod missing;
 mod overlay;
 #[cfg(feature = "fjall")]
 mod stack;
+#[cfg(test)]
+mod tests;
 
 use std::any::Any;
 use std::fmt;
@@ -25,6 +31,8 @@ use crate::id::{Incarnation, Version};
 #[cfg(feature = "fjall")]
 pub use self::fjall::{FjallOptions, FjallStore};
 pub use memory::MemoryStore;
+#[cfg(any(test, feature = "testing"))]
+pub use missing::MissingStore;
 
 /// A part of the store with a layout of its own. Transactions span all of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

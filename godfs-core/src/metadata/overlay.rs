@@ -1,6 +1,5 @@
 //! A transaction over rows that it does not change: its writes lie over them until it commits.
 
-use std::collections::btree_map::Entry;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use bytes::Bytes;
@@ -94,20 +93,22 @@ impl<'a> Overlay<'a> {
         Ok(writes)
     }
 
-    /// Counts the bytes of a write; `false` when it must not be made, since a limit is passed.
-    fn admit(&mut self, key: usize, value: usize) -> bool {
+    /// Counts the bytes of a write, instead of those that it replaces; `false` when it must not be made, since a limit
+    /// is passed.
+    fn admit(&mut self, key: &[u8], value: usize, replaced: Option<usize>) -> bool {
         if self.refused.is_some() {
             return false;
         }
-        if key == 0 {
+        if key.is_empty() {
             self.refused = Some(Error::new(ErrorKind::InvalidArgument, "a metadata key of no bytes"));
             return false;
         }
-        self.bytes += key + value;
+        let replaced = replaced.map_or(0, |value| key.len() + value);
+        let bytes = self.bytes - replaced + key.len() + value;
         let limits = [
-            ("key", key, MAX_KEY_BYTES),
+            ("key", key.len(), MAX_KEY_BYTES),
             ("value", value, MAX_VALUE_BYTES),
-            ("transaction", self.bytes, MAX_TRANSACTION_BYTES),
+            ("transaction", bytes, MAX_TRANSACTION_BYTES),
         ];
         for (what, found, limit) in limits {
             if found > limit {
@@ -116,14 +117,13 @@ impl<'a> Overlay<'a> {
                 return false;
             }
         }
+        self.bytes = bytes;
         true
     }
 
-    fn write(&mut self, space: Space, key: Bytes, write: Own) {
-        let key_bytes = key.len();
-        if let Some(replaced) = self.own.of_mut(space).insert(key, write) {
-            self.bytes -= key_bytes + replaced.bytes();
-        }
+    /// The bytes of the value that was already written to `key`.
+    fn written(&self, space: Space, key: &[u8]) -> Option<usize> {
+        self.own.of(space).get(key).map(Own::bytes)
     }
 }
 
@@ -184,48 +184,37 @@ impl Snapshot for Overlay<'_> {
 
 impl Transaction for Overlay<'_> {
     fn put(&mut self, space: Space, key: Stamped, value: Stamped) {
-        if !self.admit(key.pending().len(), value.pending().len()) {
-            return;
-        }
+        let bytes = value.pending().len();
         if key.is_versioned() {
-            self.versioned.push((space, key, value));
-        } else {
-            self.write(space, Bytes::from(key.bytes), Own::Put(value));
+            if self.admit(key.pending(), bytes, None) {
+                self.versioned.push((space, key, value));
+            }
+        } else if self.admit(key.pending(), bytes, self.written(space, key.pending())) {
+            self.own.of_mut(space).insert(Bytes::from(key.bytes), Own::Put(value));
         }
     }
 
     fn delete(&mut self, space: Space, key: &[u8]) {
-        if self.admit(key.len(), 0) {
-            self.write(space, Bytes::copy_from_slice(key), Own::Delete);
+        if self.admit(key, 0, self.written(space, key)) {
+            self.own.of_mut(space).insert(Bytes::copy_from_slice(key), Own::Delete);
         }
     }
 
     fn add(&mut self, space: Space, key: &[u8], delta: Counters) {
-        if !self.admit(key.len(), Counters::BYTES) {
+        if !self.admit(key, Counters::BYTES, self.written(space, key)) {
             return;
         }
-        let written = match self.own.of_mut(space).entry(Bytes::copy_from_slice(key)) {
-            Entry::Vacant(entry) => {
-                entry.insert(Own::Add(delta));
-                return;
-            }
-            Entry::Occupied(mut entry) => {
-                let replaced = entry.get().bytes();
-                let sum = match entry.get() {
-                    Own::Add(before) => Ok(Own::Add(before.plus(delta))),
-                    Own::Delete => Ok(Own::Put(Stamped::plain(delta.encode()))),
-                    Own::Put(value) => Counters::decode(value.pending())
-                        .map(|before| Own::Put(Stamped::plain(before.plus(delta).encode()))),
-                };
-                sum.map(|sum| {
-                    entry.insert(sum);
-                    replaced
-                })
-            }
+        let Some(own) = self.own.of_mut(space).get_mut(key) else {
+            self.own.of_mut(space).insert(Bytes::copy_from_slice(key), Own::Add(delta));
+            return;
         };
-        match written {
-            Ok(replaced) => self.bytes -= key.len() + replaced,
-            Err(error) => self.refused = Some(error),
+        match own {
+            Own::Add(before) => *before = before.plus(delta),
+            Own::Delete => *own = Own::Put(Stamped::plain(delta.encode())),
+            Own::Put(value) => match Counters::decode(value.pending()) {
+                Ok(before) => *own = Own::Put(Stamped::plain(before.plus(delta).encode())),
+                Err(error) => self.refused = Some(error),
+            },
         }
     }
 }
