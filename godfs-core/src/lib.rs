@@ -8,6 +8,7 @@ pub mod error;
 pub mod id;
 pub mod io;
 pub mod metadata;
+pub mod namespace;
 pub mod path;
 pub mod placement;
 

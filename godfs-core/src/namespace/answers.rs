@@ -1,0 +1,288 @@
+//! What the namespace answers.
+
+use bytes::Bytes;
+
+use crate::chunk::ReplicaState;
+use crate::id::{ChunkId, Generation, InodeId, LeaseId, NodeId, NodeUuid, SessionId, Version};
+use crate::path::DfsPath;
+
+use super::options::Owner;
+
+/// What a name stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum FileKind {
+    /// Bytes.
+    File,
+    /// Names.
+    Directory,
+}
+
+/// What is known of a file or directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileStatus {
+    /// Its number, for life.
+    pub inode: InodeId,
+    /// File or directory.
+    pub kind: FileKind,
+    /// Bytes of a file, as far as the namespace knows: an open file may have more.
+    pub length: u64,
+    /// Replicas of a file; 0 for a directory.
+    pub replication: u16,
+    /// Bytes a chunk of a file; 0 for a directory.
+    pub chunk_size: u64,
+    /// Milliseconds since 1970.
+    pub modified_ms: u64,
+    /// Milliseconds since 1970.
+    pub accessed_ms: u64,
+    /// The version that wrote the row: with the inode, the ETag.
+    pub version: Version,
+    /// Whether a writer has it open.
+    pub open: bool,
+    /// Whether its bytes lie in the metadata store.
+    pub small: bool,
+    /// Whose it is.
+    pub owner: Owner,
+}
+
+/// An entry of a directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListEntry {
+    /// Its name.
+    pub name: String,
+    /// What it is.
+    pub status: FileStatus,
+}
+
+/// All below a directory; for a file, the file itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Bytes of files.
+    pub bytes: u64,
+    /// Files.
+    pub files: u64,
+    /// Directories.
+    pub directories: u64,
+    /// Bytes × replication.
+    pub space: u64,
+}
+
+/// Counts over everything.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TotalCounts {
+    /// All that has a name; the root itself is not counted.
+    pub usage: Usage,
+    /// Chunks, also of files that wait for the collector.
+    pub chunks: u64,
+    /// Committed chunks with fewer good replicas than their target.
+    pub owed: u64,
+    /// Deletions that datanodes owe.
+    pub garbage: u64,
+    /// Open files.
+    pub leases: u64,
+}
+
+/// One replica, by the rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReplicaPlace {
+    /// Where it is.
+    pub node: NodeId,
+    /// [`ReplicaState::Rbw`] in the pipeline of an open chunk, else [`ReplicaState::Finalized`].
+    pub state: ReplicaState,
+    /// Its own node found that it does not agree with its checksums.
+    pub corrupt: bool,
+}
+
+/// One chunk, by the rows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChunkInfo {
+    /// The chunk.
+    pub chunk: ChunkId,
+    /// The file.
+    pub inode: InodeId,
+    /// Replicas below it are stale.
+    pub generation: Generation,
+    /// The highest that was issued. Replicas between the two are pending.
+    pub issued: Generation,
+    /// Committed bytes; of an open chunk its nodes may hold more.
+    pub length: u64,
+    /// How many replicas it should have.
+    pub target: u16,
+    /// Being written or recovered.
+    pub open: bool,
+    /// The replicas; of an open chunk its pipeline, in order.
+    pub replicas: Vec<ReplicaPlace>,
+}
+
+impl ChunkInfo {
+    /// The nodes with a replica that is not known to be corrupt.
+    pub fn good(&self) -> impl Iterator<Item = NodeId> + '_ {
+        self.replicas.iter().filter(|replica| !replica.corrupt).map(|replica| replica.node)
+    }
+}
+
+/// A chunk in its file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChunkLocation {
+    /// Where it begins in the file.
+    pub offset: u64,
+    /// The chunk.
+    pub info: ChunkInfo,
+}
+
+/// A file and where its bytes are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Located {
+    /// The file.
+    pub status: FileStatus,
+    /// The bytes, when `status.small`. Where there are chunks too, the writer is moving the file out of the metadata store: the
+    /// chunk holds the bytes once it has at least as many.
+    pub data: Bytes,
+    /// Chunks, in order.
+    pub chunks: Vec<ChunkLocation>,
+    /// Whether more chunks follow in the range.
+    pub more: bool,
+}
+
+/// A value, and the version of the commit that it is from; of a repeated call, those of the first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Committed<T> {
+    /// What was asked for.
+    pub value: T,
+    /// The version.
+    pub version: Version,
+}
+
+/// A file that was created.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Created {
+    /// The file.
+    pub inode: InodeId,
+    /// The right to write it.
+    pub lease: LeaseId,
+    /// How many replicas it gets.
+    pub replication: u16,
+    /// Bytes a chunk.
+    pub chunk_size: u64,
+}
+
+/// A chunk that was added.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AddedChunk {
+    /// The chunk.
+    pub chunk: ChunkId,
+    /// The generation to write it under.
+    pub generation: Generation,
+    /// Its pipeline, in order.
+    pub nodes: Vec<NodeId>,
+}
+
+/// Whether a file is closed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Completion {
+    /// It is.
+    Closed,
+    /// The chunks are recorded, but one has too few replicas yet. Says which.
+    Waiting(String),
+}
+
+/// A client's registration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SessionInfo {
+    /// The session.
+    pub session: SessionId,
+    /// Changes with every renewal: a session whose version has not changed for the timeout has expired.
+    pub version: Version,
+    /// Who the client says it is.
+    pub name: String,
+    /// Wall clock, milliseconds since 1970.
+    pub opened_ms: u64,
+    /// Wall clock, milliseconds since 1970.
+    pub renewed_ms: u64,
+    /// It is over, but files of its are still open: go on with [`end_session`](super::Namespace::end_session).
+    pub ended: bool,
+}
+
+/// An open file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LeaseInfo {
+    /// The lease.
+    pub lease: LeaseId,
+    /// Who may write; [`RECOVERY_SESSION`](super::RECOVERY_SESSION) when the writer is gone.
+    pub session: SessionId,
+    /// The file.
+    pub inode: InodeId,
+}
+
+/// A datanode, by the rows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeInfo {
+    /// Its number, for life.
+    pub node: NodeId,
+    /// Its folder's.
+    pub uuid: NodeUuid,
+    /// Where it was reached last.
+    pub address: String,
+    /// Its failure domain.
+    pub domain: String,
+}
+
+/// How much the rows say a node holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NodeHoldings {
+    /// Finalized replicas, corrupt ones too.
+    pub replicas: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+/// What a recovery has to settle.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecoveryPlan {
+    /// The file.
+    pub inode: InodeId,
+    /// Its path, if it still has one.
+    pub path: Option<DfsPath>,
+    /// The open chunks, in order.
+    pub chunks: Vec<ChunkInfo>,
+}
+
+/// What a namespace does with a replica that was reported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Verdict {
+    /// The rows say so already.
+    Known,
+    /// A replica was added.
+    Added,
+    /// A replica is gone.
+    Removed,
+    /// The replica is corrupt.
+    Corrupt,
+    /// Older than its chunk: the node shall delete it, unless it is all there is.
+    Stale,
+    /// Its chunk is being written or recovered.
+    Pending,
+    /// The node was told to delete it, or will be.
+    Garbage,
+    /// No row names it: it is kept and counted.
+    Unknown,
+}
+
+/// What one step of the collector did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Collected {
+    /// Files and directories that are gone for good.
+    pub inodes: u64,
+    /// Chunks that are gone; their replicas are garbage now.
+    pub chunks: u64,
+    /// Where to go on; `None` when nothing that may be collected is left.
+    pub next: Option<CollectorPlace>,
+}
+
+/// Where a collector stands. Only a hint that spares walking over what is gone already: any may be lost.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CollectorPlace {
+    pub(super) orphan: (Version, InodeId),
+    pub(super) after: Vec<u8>,
+}

@@ -1,0 +1,179 @@
+//! The collector: walks what was detached in bounded steps and removes it. Every step leaves rows that stand on their own, so that
+//! it can stop anywhere and go on anywhere, here or on another namenode.
+
+use std::ops::Bound;
+
+use super::answers::{Collected, CollectorPlace};
+use super::deletes;
+use super::locations;
+use super::rows::{self, EntryRow, InodeKind, InodeRow, NO_LEASE, keys};
+use crate::id::{InodeId, Version};
+use crate::metadata::{Range, Snapshot, Space, Stamped, Step, Transaction};
+
+/// About how many rows one step changes: some milliseconds of the committing thread, and well below the bounds of a transaction.
+const ROWS_A_STEP: usize = 2_000;
+
+/// What is left of a step.
+struct Budget {
+    rows: usize,
+    done: Collected,
+}
+
+impl Budget {
+    fn spend(&mut self, rows: usize) {
+        self.rows = self.rows.saturating_sub(rows);
+    }
+
+    fn is_spent(&self) -> bool {
+        self.rows == 0
+    }
+}
+
+/// Removes some of what was detached at version `upto` or before.
+pub(super) fn step(txn: &mut dyn Transaction, upto: Version, place: Option<&CollectorPlace>) -> Step<Collected> {
+    let mut budget = Budget { rows: ROWS_A_STEP, done: Collected::default() };
+    let mut place = place.cloned();
+    while !budget.is_spent() {
+        let mut next = next_orphan(txn, upto, place.as_ref())?;
+        if next.is_none() && place.is_some() {
+            // Directories below others may have become orphans in front of the place.
+            next = next_orphan(txn, upto, None)?;
+        }
+        let Some((since, orphan)) = next else {
+            return Ok(Collected { next: None, ..budget.done });
+        };
+        let after = match place.take() {
+            Some(place) if place.orphan == (since, orphan) => place.after,
+            _ => Vec::new(),
+        };
+        let stopped_at = match rows::find_inode(txn, orphan)? {
+            None => None,
+            Some(row) if matches!(row.kind, InodeKind::Directory) => {
+                empty_directory(txn, &mut budget, since, orphan, &row, after)?
+            }
+            Some(row) => empty_file(txn, &mut budget, orphan, &row, after)?,
+        };
+        if stopped_at.is_none() {
+            txn.delete(Space::Rows, &keys::orphan(since, orphan));
+        }
+        budget.spend(1);
+        place = Some(CollectorPlace { orphan: (since, orphan), after: stopped_at.unwrap_or_default() });
+    }
+    Ok(Collected { next: place, ..budget.done })
+}
+
+/// The orphan to go on with: the one at `place`, if it is there still, or the next.
+fn next_orphan(
+    snapshot: &mut dyn Snapshot,
+    upto: Version,
+    place: Option<&CollectorPlace>,
+) -> Step<Option<(Version, InodeId)>> {
+    let mut range = Range::prefix(&keys::table(keys::Table::Orphans), 1);
+    if let Some(CollectorPlace { orphan: (since, inode), .. }) = place {
+        // A hint that keeps the scan off rows that were deleted a moment ago.
+        range.start = Bound::Included(keys::orphan(*since, *inode).into());
+    }
+    range.end = Bound::Included(keys::orphan(upto, InodeId(u64::MAX)).into());
+    match snapshot.scan(Space::Rows, &range)?.first() {
+        Some((key, _)) => {
+            let mut key = keys::KeyReader::new(key)?;
+            Ok(Some((Version(key.u64()?), InodeId(key.u64()?))))
+        }
+        None => Ok(None),
+    }
+}
+
+/// Removes the entries of a directory, and the directory with the last. Directories below become orphans of their own, detached as
+/// long ago as this one, so that no step walks a path. Gives back the key it stopped at.
+fn empty_directory(
+    txn: &mut dyn Transaction,
+    budget: &mut Budget,
+    since: Version,
+    directory: InodeId,
+    row: &InodeRow,
+    after: Vec<u8>,
+) -> Step<Option<Vec<u8>>> {
+    let prefix = keys::entries(directory);
+    let mut range = Range::prefix(&prefix, budget.rows.min(super::MAX_PAGE));
+    if !after.is_empty() {
+        range.start = Bound::Excluded(after.clone().into());
+    }
+    let entries = txn.scan(Space::Rows, &range)?;
+    let mut last = after;
+    for (key, value) in &entries {
+        if budget.is_spent() {
+            return Ok(Some(last));
+        }
+        let EntryRow { inode, directory } = EntryRow::decode(value)?;
+        let mut child = rows::inode(txn, inode)?;
+        if directory {
+            child.parent = InodeId(0);
+            child.name.clear();
+            rows::put_inode(txn, inode, &child);
+            txn.put(Space::Rows, keys::orphan(since, inode).into(), Stamped::plain([]));
+        } else if empty_file(txn, budget, inode, &child, Vec::new())?.is_some() {
+            // Its entry still leads to the rest of it.
+            return Ok(Some(last));
+        }
+        txn.delete(Space::Rows, key);
+        budget.spend(3);
+        last = key.to_vec();
+    }
+    // The place was only a hint: what stands before it is found from the front.
+    if entries.len() < range.limit && rows::is_empty(txn, directory)? {
+        deletes::remove(txn, directory, row);
+        budget.done.inodes += 1;
+        return Ok(None);
+    }
+    Ok(Some(if entries.is_empty() { Vec::new() } else { last }))
+}
+
+/// Removes the extents of a file, and the file with the last. Gives back the key it stopped at.
+fn empty_file(
+    txn: &mut dyn Transaction,
+    budget: &mut Budget,
+    inode: InodeId,
+    row: &InodeRow,
+    after: Vec<u8>,
+) -> Step<Option<Vec<u8>>> {
+    revoke(txn, inode, row)?;
+    let prefix = keys::extents(inode);
+    let mut range = Range::prefix(&prefix, budget.rows.clamp(1, super::MAX_PAGE));
+    if !after.is_empty() {
+        range.start = Bound::Excluded(after.clone().into());
+    }
+    if row.file().is_some_and(rows::FileRow::has_chunks) {
+        let extents = rows::extents(txn, &range)?;
+        let mut last = after;
+        for (start, extent) in &extents {
+            if budget.is_spent() {
+                return Ok(Some(last));
+            }
+            let spent = locations::release_chunk(txn, extent.chunk)?;
+            last = keys::extent(inode, *start);
+            txn.delete(Space::Rows, &last);
+            budget.spend(1 + spent);
+            budget.done.chunks += 1;
+        }
+        if !txn.scan(Space::Rows, &Range::prefix(&prefix, 1))?.is_empty() {
+            return Ok(Some(if extents.is_empty() { Vec::new() } else { last }));
+        }
+    }
+    deletes::remove(txn, inode, row);
+    budget.spend(2);
+    budget.done.inodes += 1;
+    Ok(None)
+}
+
+/// A file that was open when a directory above it was deleted still has its lease.
+fn revoke(txn: &mut dyn Transaction, inode: InodeId, row: &InodeRow) -> Step<()> {
+    let mut row = row.clone();
+    if let Some(open) = row.file_mut().and_then(|file| file.open.as_mut())
+        && open.lease != NO_LEASE
+    {
+        let lease = std::mem::replace(&mut open.lease, NO_LEASE);
+        rows::remove_lease(txn, lease)?;
+        rows::put_inode(txn, inode, &row);
+    }
+    Ok(())
+}

@@ -1,0 +1,86 @@
+//! Deleting: a name goes at once, however much lies below it; the collector walks the rest.
+
+use super::options::Call;
+use super::outcome::Operation;
+use super::rows::{self, EntryRow, InodeKind, InodeRow, keys};
+use super::sessions::{Recorded, once};
+use super::{Context, directories, paths, sums, usage};
+use crate::error::{Error, ErrorKind};
+use crate::id::{InodeId, Version};
+use crate::metadata::{Counters, Space, Stamped, Step, Transaction};
+use crate::path::DfsPath;
+
+pub(super) fn delete(
+    txn: &mut dyn Transaction,
+    context: &Context,
+    call: Call,
+    path: &DfsPath,
+    recursive: bool,
+) -> Step<((), Option<Version>)> {
+    once(txn, context, call, Operation::Delete, |txn| {
+        let place = paths::place(txn, path)?;
+        let Some(entry) = place.entry else {
+            return Err(paths::not_found(path).into());
+        };
+        if entry.directory && !recursive && !rows::is_empty(txn, entry.inode)? {
+            return Err(not_empty(path).into());
+        }
+        detach(txn, &place.ancestors, place.name, entry)?;
+        directories::touch(txn, context, place.parent())?;
+        Ok(Recorded::Yes(()))
+    })
+}
+
+/// Takes an entry with all below it out of the tree. A writer of the file loses its lease.
+pub(super) fn detach(txn: &mut dyn Transaction, ancestors: &[InodeId], name: &str, entry: EntryRow) -> Step<()> {
+    let parent = *ancestors.last().expect("the root at least");
+    let row = rows::inode(txn, entry.inode)?;
+    txn.delete(Space::Rows, &keys::entry(parent, name));
+    let tree = usage::tree(txn, entry.inode, &row)?;
+    usage::add(txn, ancestors, sums::minus(Counters::default(), tree));
+    dispose(txn, entry.inode, row)
+}
+
+/// Discards a file that was never published, with its lease.
+pub(super) fn discard_hidden(txn: &mut dyn Transaction, inode: InodeId, row: &InodeRow) -> Step<()> {
+    dispose(txn, inode, row.clone())
+}
+
+/// Removes an inode that has no name any more: at once when nothing hangs on it, else by way of the orphans, so that readers keep
+/// what they have opened for a while and no transaction grows with the size of a tree.
+fn dispose(txn: &mut dyn Transaction, inode: InodeId, mut row: InodeRow) -> Step<()> {
+    let leaf = match &mut row.kind {
+        InodeKind::Directory => rows::is_empty(txn, inode)?,
+        InodeKind::File(file) => {
+            if let Some(open) = &mut file.open {
+                let lease = std::mem::replace(&mut open.lease, rows::NO_LEASE);
+                open.hidden = None;
+                rows::remove_lease(txn, lease)?;
+            }
+            !file.has_chunks()
+        }
+    };
+    if leaf {
+        remove(txn, inode, &row);
+        return Ok(());
+    }
+    row.parent = InodeId(0);
+    row.name.clear();
+    rows::put_inode(txn, inode, &row);
+    txn.put(Space::Rows, keys::new_orphan(inode), Stamped::plain([]));
+    Ok(())
+}
+
+/// Removes the rows of an inode that has neither entries nor extents left.
+pub(super) fn remove(txn: &mut dyn Transaction, inode: InodeId, row: &InodeRow) {
+    match &row.kind {
+        InodeKind::Directory => txn.delete(Space::Rows, &keys::usage(inode)),
+        InodeKind::File(file) if file.small => txn.delete(Space::Data, &keys::data(inode)),
+        InodeKind::File(_) => {}
+    }
+    txn.delete(Space::Rows, &keys::inode(inode));
+}
+
+pub(super) fn not_empty(path: &DfsPath) -> Error {
+    Error::new(ErrorKind::DirectoryNotEmpty, format!("{path} has entries: delete it recursively, or them first"))
+}

@@ -1,0 +1,475 @@
+//! The life of a file from its creation to its closing.
+
+use bytes::Bytes;
+
+use super::answers::{AddedChunk, Completion, Created};
+use super::leases::{self, OpenFile};
+use super::options::{AddChunk, Call, ChunkCommit, Complete, CreateOptions, Writing};
+use super::outcome::Operation;
+use super::rows::{
+    self, ChunkRow, ChunkState, EntryRow, ExtentRow, FileRow, Hidden, InodeKind, InodeRow, LeaseRow, OpenState,
+    ReplicaRow, Series, keys,
+};
+use super::sessions::{Recorded, once};
+use super::settings::{MAX_OPEN_CHUNKS, check_chunk_size, check_replication};
+use super::{Context, deletes, directories, locations, paths, usage};
+use crate::error::{Error, ErrorKind, Result};
+use crate::id::{ChunkId, Generation, InodeId, LeaseId, NodeId, Version};
+use crate::metadata::{Range, Space, Step, Transaction};
+use crate::path::DfsPath;
+
+/// The longest file, bytes: so that sums over very many of them, times their replication, stay within 63 bits.
+pub const MAX_FILE_BYTES: u64 = 1 << 50;
+/// Close asks for this many replicas of each chunk, where the file wants as many and there are as many nodes.
+const CLOSE_REPLICAS: u64 = 2;
+
+/// Creates a file and gives the caller its lease.
+pub(super) fn create(
+    txn: &mut dyn Transaction,
+    context: &Context,
+    call: Call,
+    path: &DfsPath,
+    options: &CreateOptions,
+) -> Step<(Created, Option<Version>)> {
+    once(txn, context, call, Operation::Create, |txn| {
+        let first = rows::draw_ids(txn, Series::Names, 2)?;
+        let (inode, lease) = (InodeId(first), LeaseId(first + 1));
+        let hidden = options.publish_on_close.then_some(Hidden { overwrite: options.overwrite });
+        let open = OpenState { lease, hidden, thin: false, chunks: Vec::new() };
+        let row = new_file(txn, context, path, options, inode, |file| file.open = Some(open))?;
+        rows::put_lease(txn, lease, LeaseRow { session: call.session, inode });
+        let FileRow { replication, chunk_size, .. } = *row.file().expect("just made");
+        Ok(Recorded::Yes(Created { inode, lease, replication, chunk_size }))
+    })
+}
+
+/// Creates a whole small file.
+pub(super) fn put(
+    txn: &mut dyn Transaction,
+    context: &Context,
+    call: Call,
+    path: &DfsPath,
+    options: &CreateOptions,
+    data: &Bytes,
+) -> Step<(InodeId, Option<Version>)> {
+    check_small(context, path, data)?;
+    once(txn, context, call, Operation::Put, |txn| {
+        let inode = InodeId(rows::draw_ids(txn, Series::Names, 1)?);
+        new_file(txn, context, path, options, inode, |file| {
+            file.small = !data.is_empty();
+            file.length = data.len() as u64;
+        })?;
+        if !data.is_empty() {
+            rows::put_data(txn, inode, data);
+        }
+        Ok(Recorded::Yes(inode))
+    })
+}
+
+/// Gives an open file its next chunk.
+pub(super) fn add_chunk(
+    txn: &mut dyn Transaction,
+    context: &Context,
+    writing: &Writing,
+    request: &AddChunk,
+) -> Step<(AddedChunk, Option<Version>)> {
+    once(txn, context, writing.call, Operation::AddChunk, |txn| {
+        let mut file = leases::check(txn, writing)?;
+        apply_commits(txn, &mut file, &request.commits)?;
+        let chunk_size = file.file().chunk_size;
+        let end = match rows::last_extent(txn, file.inode)? {
+            None => 0,
+            Some((start, extent)) if extent.length == 0 => start + chunk_size,
+            Some((start, extent)) => start + extent.length,
+        };
+        if request.start != end || !end.is_multiple_of(chunk_size) {
+            let message = format!(
+                "{}: the next chunk begins at {end} and all before it are full ({chunk_size} bytes); asked for one at {}",
+                paths::shown(txn, file.inode)?,
+                request.start
+            );
+            return Err(Error::new(ErrorKind::InvalidArgument, message).into());
+        }
+        check_room(txn, &mut file, end)?;
+
+        let replication = file.file().replication;
+        let nodes: Vec<NodeId> = request.nodes.iter().copied().take(usize::from(replication)).collect();
+        if nodes.is_empty() {
+            let message = format!("{}: no datanode can take a chunk now", paths::shown(txn, file.inode)?);
+            return Err(Error::new(ErrorKind::Unavailable, message).into());
+        }
+        locations::check_nodes(txn, &nodes)?;
+        let chunk = ChunkId(rows::draw_ids(txn, Series::Chunks, 1)?);
+        let row = ChunkRow {
+            version: Version::PENDING,
+            inode: file.inode,
+            references: 1,
+            generation: FIRST_GENERATION,
+            issued: FIRST_GENERATION,
+            length: 0,
+            target: replication,
+            state: ChunkState::Open(nodes.clone()),
+        };
+        rows::chunk::write(txn, chunk, None, Some(&row));
+        rows::put_extent(txn, file.inode, end, ExtentRow { chunk, length: 0 });
+        file.open().chunks.push((end, chunk));
+        file.save(txn);
+        Ok(Recorded::Yes(AddedChunk { chunk, generation: FIRST_GENERATION, nodes }))
+    })
+}
+
+/// The generation of a chunk that is new.
+const FIRST_GENERATION: Generation = Generation(1);
+
+/// Takes back the last chunk of a file.
+pub(super) fn abandon_chunk(
+    txn: &mut dyn Transaction,
+    context: &Context,
+    writing: &Writing,
+    chunk: ChunkId,
+) -> Step<((), Option<Version>)> {
+    once(txn, context, writing.call, Operation::AbandonChunk, |txn| {
+        let mut file = leases::check(txn, writing)?;
+        match rows::last_extent(txn, file.inode)? {
+            Some((start, extent)) if extent.chunk == chunk && file.open().chunks.contains(&(start, chunk)) => {
+                drop_chunk(txn, &mut file, start, chunk)?;
+                file.save(txn);
+                Ok(Recorded::Yes(()))
+            }
+            _ => {
+                let message = format!(
+                    "{}: chunk {chunk} is not the last one, or is finished: it can't be taken back",
+                    paths::shown(txn, file.inode)?
+                );
+                Err(Error::new(ErrorKind::FailedPrecondition, message).into())
+            }
+        }
+    })
+}
+
+/// Stores the bytes of an open small file.
+pub(super) fn store_small(
+    txn: &mut dyn Transaction,
+    context: &Context,
+    writing: &Writing,
+    data: &Bytes,
+) -> Step<((), Option<Version>)> {
+    once(txn, context, writing.call, Operation::StoreSmall, |txn| {
+        let mut file = leases::check(txn, writing)?;
+        keep_small(txn, context, &mut file, data)?;
+        file.save(txn);
+        Ok(Recorded::Yes(()))
+    })
+}
+
+/// Records the last chunks of a file and closes it, if each chunk has enough replicas.
+pub(super) fn complete(
+    txn: &mut dyn Transaction,
+    context: &Context,
+    writing: &Writing,
+    request: &Complete,
+) -> Step<(Completion, Option<Version>)> {
+    once(txn, context, writing.call, Operation::Complete, |txn| {
+        let mut file = leases::check(txn, writing)?;
+        apply_commits(txn, &mut file, &request.commits)?;
+        if !request.data.is_empty() {
+            keep_small(txn, context, &mut file, &request.data)?;
+        }
+        if let Some((_, chunk)) = file.open().chunks.first().copied() {
+            let message = format!("{}: chunk {chunk} is not finished", paths::shown(txn, file.inode)?);
+            return Err(Error::new(ErrorKind::FailedPrecondition, message).into());
+        }
+        if file.file().length != request.length {
+            let message = format!(
+                "{}: the writer says the file has {} bytes, its chunks have {}",
+                paths::shown(txn, file.inode)?,
+                request.length,
+                file.file().length
+            );
+            return Err(Error::new(ErrorKind::InvalidArgument, message).into());
+        }
+        if !request.relaxed
+            && file.open().thin
+            && let Some(missing) = too_thin(txn, &mut file)?
+        {
+            file.save(txn);
+            return Ok(Recorded::Yes(Completion::Waiting(missing)));
+        }
+        close(txn, context, file)?;
+        Ok(Recorded::Yes(Completion::Closed))
+    })
+}
+
+/// Ends the writing of a file whose chunks are all committed, and publishes one that is not yet.
+pub(super) fn close(txn: &mut dyn Transaction, context: &Context, mut file: OpenFile) -> Step<()> {
+    let open = file.file().open.take().expect("checked when loaded");
+    rows::remove_lease(txn, open.lease)?;
+    file.row.modified_ms = context.now_ms;
+    if let Some(hidden) = open.hidden {
+        publish(txn, context, &file, hidden)?;
+    }
+    file.save(txn);
+    Ok(())
+}
+
+/// Takes a chunk that is open, or was committed out of turn, out of its file; what nodes have of it is garbage.
+pub(super) fn drop_chunk(txn: &mut dyn Transaction, file: &mut OpenFile, start: u64, chunk: ChunkId) -> Step<()> {
+    txn.delete(Space::Rows, &keys::extent(file.inode, start));
+    file.open().chunks.retain(|open| open.1 != chunk);
+    locations::release_chunk(txn, chunk)?;
+    set_length(txn, file)
+}
+
+/// Turns open chunks into committed ones.
+fn apply_commits(txn: &mut dyn Transaction, file: &mut OpenFile, commits: &[ChunkCommit]) -> Step<()> {
+    for commit in commits {
+        apply_commit(txn, file, commit)?;
+    }
+    Ok(())
+}
+
+fn apply_commit(txn: &mut dyn Transaction, file: &mut OpenFile, commit: &ChunkCommit) -> Step<()> {
+    let ChunkCommit { chunk, generation, length, ref nodes } = *commit;
+    let before = match rows::find_chunk(txn, chunk)? {
+        Some(row) if row.inode == file.inode => row,
+        _ => {
+            let message = format!("{} has no chunk {chunk}", paths::shown(txn, file.inode)?);
+            return Err(Error::new(ErrorKind::InvalidArgument, message).into());
+        }
+    };
+    if !before.is_open() && (before.generation, before.length) == (generation, length) {
+        // Reported before: a writer may repeat what it is not sure of.
+        return Ok(());
+    }
+    if !before.is_open() || before.issued != generation {
+        return Err(fenced(chunk, generation, &before).into());
+    }
+    let why = if nodes.is_empty() {
+        Some("no node".to_owned())
+    } else if let Some(node) = nodes.iter().find(|node| !before.pipeline().contains(node)) {
+        Some(format!("node {node}, which is not in its pipeline"))
+    } else if length == 0 {
+        Some("no bytes: take it back instead".to_owned())
+    } else {
+        None
+    };
+    if let Some(why) = why {
+        return Err(
+            Error::new(ErrorKind::InvalidArgument, format!("chunk {chunk} is reported finished with {why}")).into()
+        );
+    }
+    finish_chunk(txn, file, chunk, &before, generation, length, nodes)
+}
+
+/// Commits one open chunk of a file: extent, chunk, locations, and the bytes that lay in the metadata store until now.
+pub(super) fn finish_chunk(
+    txn: &mut dyn Transaction,
+    file: &mut OpenFile,
+    chunk: ChunkId,
+    before: &ChunkRow,
+    generation: Generation,
+    length: u64,
+    nodes: &[NodeId],
+) -> Step<()> {
+    let chunk_size = file.file().chunk_size;
+    let last = rows::last_extent(txn, file.inode)?;
+    let is_last = last.is_some_and(|(_, extent)| extent.chunk == chunk);
+    if length > chunk_size || (!is_last && length != chunk_size) {
+        let message = format!(
+            "{}: chunk {chunk} is reported with {length} bytes; every chunk but the last has exactly {chunk_size}",
+            paths::shown(txn, file.inode)?
+        );
+        return Err(Error::new(ErrorKind::InvalidArgument, message).into());
+    }
+    let Some(&(start, _)) = file.open().chunks.iter().find(|open| open.1 == chunk) else {
+        return Err(Error::new(ErrorKind::Corrupt, format!("metadata: open chunk {chunk} is not in its file")).into());
+    };
+    let mut after =
+        ChunkRow { generation, issued: generation, length, state: ChunkState::Committed(vec![]), ..before.clone() };
+    for &node in nodes {
+        after.set_replica(ReplicaRow { node, generation, length, corrupt: false });
+    }
+    let needed = needed(txn, file.file().replication)?;
+    if after.good() < needed {
+        file.open().thin = true;
+    }
+    rows::chunk::write(txn, chunk, Some(before), Some(&after));
+    rows::put_extent(txn, file.inode, start, ExtentRow { chunk, length });
+    file.open().chunks.retain(|open| open.1 != chunk);
+    if start == 0 && file.file().small {
+        txn.delete(Space::Data, &keys::data(file.inode));
+        file.file().small = false;
+    }
+    set_length(txn, file)
+}
+
+/// The bytes in front of the first open chunk. While the bytes of the first chunk still lie in the metadata store, those.
+fn set_length(txn: &mut dyn Transaction, file: &mut OpenFile) -> Step<()> {
+    if file.file().small {
+        return Ok(());
+    }
+    file.file().length = match file.open().chunks.first() {
+        Some(&(start, _)) => start,
+        None => rows::last_extent(txn, file.inode)?.map_or(0, |(start, extent)| start + extent.length),
+    };
+    Ok(())
+}
+
+/// How many replicas close asks for.
+fn needed(txn: &mut dyn Transaction, replication: u16) -> Step<usize> {
+    let needed = CLOSE_REPLICAS.min(u64::from(replication)).min(rows::registered_nodes(txn)?);
+    Ok(needed as usize)
+}
+
+/// What is missing for closing; forgets that anything was when nothing is.
+fn too_thin(txn: &mut dyn Transaction, file: &mut OpenFile) -> Step<Option<String>> {
+    /// Extents a scan.
+    const PAGE: usize = 1_000;
+    let needed = needed(txn, file.file().replication)?;
+    let prefix = keys::extents(file.inode);
+    let mut range = Range::prefix(&prefix, PAGE);
+    loop {
+        let extents = rows::extents(txn, &range)?;
+        for (_, extent) in &extents {
+            let good = rows::chunk(txn, extent.chunk)?.good();
+            if good < needed {
+                return Ok(Some(format!("chunk {} has {good} of {needed} replicas", extent.chunk)));
+            }
+        }
+        match extents.last() {
+            Some(&(start, _)) if extents.len() == PAGE => {
+                range = Range::prefix_after(&prefix, &keys::extent(file.inode, start), PAGE);
+            }
+            _ => break,
+        }
+    }
+    file.open().thin = false;
+    Ok(None)
+}
+
+/// A file without bytes of its own yet; `finish` says how it differs.
+fn new_file(
+    txn: &mut dyn Transaction,
+    context: &Context,
+    path: &DfsPath,
+    options: &CreateOptions,
+    inode: InodeId,
+    finish: impl FnOnce(&mut FileRow),
+) -> Step<InodeRow> {
+    let replication = options.replication.unwrap_or(context.settings.replication);
+    let chunk_size = options.chunk_size.unwrap_or(context.settings.chunk_size);
+    check_replication(replication).and_then(|()| check_chunk_size(chunk_size)).map_err(|error| error.context(path))?;
+    directories::check_owner(&options.owner)?;
+    if path.is_root() {
+        return Err(paths::is_a_directory(path).into());
+    }
+    if options.parents {
+        directories::make_parents(txn, context, path, &options.owner)?;
+    }
+    let place = paths::place(txn, path)?;
+    if !options.overwrite {
+        directories::check_free(&place, path)?;
+    }
+    if place.entry.is_some_and(|entry| entry.directory) {
+        return Err(paths::is_a_directory(path).into());
+    }
+    let mut file = FileRow { replication, chunk_size, length: 0, small: false, open: None };
+    finish(&mut file);
+    let row = InodeRow {
+        version: Version::PENDING,
+        parent: place.parent(),
+        name: place.name.to_owned(),
+        modified_ms: context.now_ms,
+        accessed_ms: context.now_ms,
+        owner: options.owner.clone(),
+        kind: InodeKind::File(file),
+    };
+    if !row.is_hidden() {
+        if let Some(old) = place.entry {
+            deletes::detach(txn, &place.ancestors, place.name, old)?;
+        }
+        directories::link(txn, context, &place.ancestors, place.name, inode, &row, usage::weight(&row))?;
+    }
+    rows::put_inode(txn, inode, &row);
+    Ok(row)
+}
+
+/// Puts a finished file under its name. Its weight is added when it is saved.
+fn publish(txn: &mut dyn Transaction, context: &Context, file: &OpenFile, hidden: Hidden) -> Step<()> {
+    let (parent, name) = (file.row.parent, &file.row.name);
+    if let Some(old) = rows::entry(txn, parent, name)? {
+        let path = paths::path_of(txn, old.inode)?.map_or_else(|| name.clone(), |path| path.to_string());
+        if old.directory {
+            let message = format!("{path} is a directory now: the file can't be published under that name");
+            return Err(Error::new(ErrorKind::IsADirectory, message).into());
+        }
+        if !hidden.overwrite {
+            let message =
+                format!("{path} was created by another meanwhile: the file can't be published under that name");
+            return Err(Error::new(ErrorKind::AlreadyExists, message).into());
+        }
+        deletes::detach(txn, &file.ancestors, name, old)?;
+    }
+    rows::put_entry(txn, parent, name, EntryRow { inode: file.inode, directory: false });
+    directories::touch(txn, context, parent)
+}
+
+/// Keeps all bytes of a file with its inode.
+fn keep_small(txn: &mut dyn Transaction, context: &Context, file: &mut OpenFile, data: &Bytes) -> Step<()> {
+    if data.len() > context.settings.small_file_limit {
+        let shown = paths::shown(txn, file.inode)?;
+        check_small(context, shown, data)?;
+    }
+    if file.file().has_chunks() {
+        let message = format!("{} has chunks: its bytes go there", paths::shown(txn, file.inode)?);
+        return Err(Error::new(ErrorKind::FailedPrecondition, message).into());
+    }
+    if data.is_empty() {
+        txn.delete(Space::Data, &keys::data(file.inode));
+    } else {
+        rows::put_data(txn, file.inode, data);
+    }
+    file.file().small = !data.is_empty();
+    file.file().length = data.len() as u64;
+    Ok(())
+}
+
+fn check_small(context: &Context, shown: impl std::fmt::Display, data: &Bytes) -> Result<()> {
+    let limit = context.settings.small_file_limit;
+    if data.len() <= limit {
+        return Ok(());
+    }
+    let message =
+        format!("{shown}: {} bytes are no small file, the limit is {limit}: write them to chunks", data.len());
+    Err(Error::new(ErrorKind::LimitExceeded, message))
+}
+
+/// Whether another chunk may begin at `end`.
+fn check_room(txn: &mut dyn Transaction, file: &mut OpenFile, end: u64) -> Step<()> {
+    let chunk_size = file.file().chunk_size;
+    if end + chunk_size > MAX_FILE_BYTES {
+        let message = format!("{}: a file has at most {MAX_FILE_BYTES} bytes", paths::shown(txn, file.inode)?);
+        return Err(Error::new(ErrorKind::LimitExceeded, message).into());
+    }
+    // Counted from the first open one, also over chunks that were committed out of turn: what recovery may have to drop is bounded.
+    let first_open = file.open().chunks.first().map_or(end, |open| open.0);
+    if (end - first_open) / chunk_size >= MAX_OPEN_CHUNKS as u64 {
+        let message = format!(
+            "{}: {MAX_OPEN_CHUNKS} chunks are unfinished: report finished ones first",
+            paths::shown(txn, file.inode)?
+        );
+        return Err(Error::new(ErrorKind::FailedPrecondition, message).into());
+    }
+    Ok(())
+}
+
+pub(super) fn fenced(chunk: ChunkId, generation: Generation, row: &ChunkRow) -> Error {
+    let state = if row.is_open() { "open" } else { "finished" };
+    Error::new(
+        ErrorKind::Fenced,
+        format!(
+            "chunk {chunk}: generation {generation} is not the one issued last, which is {}; the chunk is {state} at generation {}",
+            row.issued, row.generation
+        ),
+    )
+}

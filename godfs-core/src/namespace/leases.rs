@@ -1,0 +1,154 @@
+//! Leases: who may write an open file, and what becomes of it when its writer is gone.
+
+use super::answers::LeaseInfo;
+use super::options::Writing;
+use super::outcome::Operation;
+use super::rows::session::decode_leased;
+use super::rows::{self, FileRow, InodeRow, LeaseRow, OpenState, RECOVERY, keys};
+use super::sessions::{Recorded, once};
+use super::{Context, MAX_PAGE, deletes, files, paths, usage};
+use crate::error::{Error, ErrorKind};
+use crate::id::{InodeId, LeaseId, SessionId, Version};
+use crate::metadata::{Range, Snapshot, Space, Step, Transaction};
+use crate::path::DfsPath;
+
+/// An open file, changed in memory and then saved.
+#[derive(Clone, Debug)]
+pub(super) struct OpenFile {
+    pub(super) inode: InodeId,
+    /// The directories above it, from the root.
+    pub(super) ancestors: Vec<InodeId>,
+    pub(super) row: InodeRow,
+    before: InodeRow,
+}
+
+impl OpenFile {
+    /// The open file `inode`; `None` when it is not open, or no longer hangs on the root.
+    pub(super) fn load(snapshot: &mut dyn Snapshot, inode: InodeId) -> Step<Option<Self>> {
+        let Some(row) = rows::find_inode(snapshot, inode)? else {
+            return Ok(None);
+        };
+        if row.file().is_none_or(|file| file.open.is_none()) || row.parent.0 == 0 {
+            return Ok(None);
+        }
+        let ancestors = paths::chain(snapshot, row.parent)?;
+        Ok(ancestors.map(|ancestors| Self { inode, ancestors, before: row.clone(), row }))
+    }
+
+    pub(super) fn file(&mut self) -> &mut FileRow {
+        self.row.file_mut().expect("checked when loaded")
+    }
+
+    pub(super) fn open(&mut self) -> &mut OpenState {
+        self.file().open.as_mut().expect("checked when loaded, and given up only with the value")
+    }
+
+    /// Writes what changed, and the usage of the directories above.
+    pub(super) fn save(self, txn: &mut dyn Transaction) {
+        let delta = super::sums::minus(usage::weight(&self.row), usage::weight(&self.before));
+        usage::add(txn, &self.ancestors, delta);
+        if self.row != self.before {
+            rows::put_inode(txn, self.inode, &self.row);
+        }
+    }
+}
+
+/// The file of a writer's call.
+pub(super) fn check(txn: &mut dyn Transaction, writing: &Writing) -> Step<OpenFile> {
+    let held = LeaseRow { session: writing.call.session, inode: writing.inode };
+    if rows::find_lease(txn, writing.lease)? == Some(held)
+        && let Some(mut file) = OpenFile::load(txn, writing.inode)?
+        && file.open().lease == writing.lease
+    {
+        return Ok(file);
+    }
+    let message = format!(
+        "{}: lease {} is not held by session {}: it has expired, was recovered by another, or the file was closed, deleted or replaced",
+        paths::shown(txn, writing.inode)?,
+        writing.lease,
+        writing.call.session
+    );
+    Err(Error::new(ErrorKind::LeaseLost, message).into())
+}
+
+/// Gives up an open file.
+pub(super) fn abandon(txn: &mut dyn Transaction, context: &Context, writing: &Writing) -> Step<((), Option<Version>)> {
+    once(txn, context, writing.call, Operation::Abandon, |txn| {
+        check(txn, writing)?;
+        take_over(txn, context, writing.inode)?;
+        Ok(Recorded::Yes(()))
+    })
+}
+
+/// Takes the lease of a file from whoever has it. True when the file is closed.
+pub(super) fn recover(
+    txn: &mut dyn Transaction,
+    context: &Context,
+    call: super::Call,
+    path: &DfsPath,
+) -> Step<(bool, Option<Version>)> {
+    once(txn, context, call, Operation::RecoverLease, |txn| {
+        let (inode, _) = paths::find_file(txn, path)?;
+        // Closed or in recovery already: nothing to record, the next call shall look again.
+        Ok(Recorded::No(take_over(txn, context, inode)?))
+    })
+}
+
+/// Ends the right of the writer. A file that was never published goes; one without an open chunk is closed; another waits under the
+/// namenode's own session for the recovery of its chunks. True when there is nothing to recover.
+pub(super) fn take_over(txn: &mut dyn Transaction, context: &Context, inode: InodeId) -> Step<bool> {
+    let Some(mut file) = OpenFile::load(txn, inode)? else {
+        return revoke_detached(txn, inode);
+    };
+    if file.row.is_hidden() {
+        deletes::discard_hidden(txn, inode, &file.row)?;
+        return Ok(true);
+    }
+    if file.open().chunks.is_empty() {
+        files::close(txn, context, file)?;
+        return Ok(true);
+    }
+    let lease = file.open().lease;
+    if let Some(row) = rows::find_lease(txn, lease)?
+        && row.session != RECOVERY
+    {
+        rows::remove_lease(txn, lease)?;
+        rows::put_lease(txn, lease, LeaseRow { session: RECOVERY, inode });
+    }
+    Ok(false)
+}
+
+/// The leases of one session.
+pub(super) fn of_session(
+    snapshot: &mut dyn Snapshot,
+    session: SessionId,
+    after: LeaseId,
+    limit: usize,
+) -> Step<Vec<LeaseInfo>> {
+    let prefix = keys::session_leases(session);
+    let range = Range::prefix_after(&prefix, &keys::session_lease(session, after), limit.clamp(1, MAX_PAGE));
+    let mut leases = Vec::new();
+    for (key, value) in snapshot.scan(Space::Rows, &range)? {
+        let mut key = keys::KeyReader::new(&key)?;
+        let (session, lease) = (SessionId(key.u64()?), LeaseId(key.u64()?));
+        leases.push(LeaseInfo { lease, session, inode: decode_leased(&value)? });
+    }
+    Ok(leases)
+}
+
+/// A file that is closed, gone, or below a directory that was deleted: the collector has it, or will.
+fn revoke_detached(txn: &mut dyn Transaction, inode: InodeId) -> Step<bool> {
+    if let Some(mut row) = rows::find_inode(txn, inode)?
+        && let Some(open) = row.file_mut().and_then(|file| file.open.as_mut())
+    {
+        let lease = std::mem::replace(&mut open.lease, rows::NO_LEASE);
+        if row.is_hidden() {
+            rows::remove_lease(txn, lease)?;
+            deletes::discard_hidden(txn, inode, &row)?;
+        } else {
+            rows::put_inode(txn, inode, &row);
+            rows::remove_lease(txn, lease)?;
+        }
+    }
+    Ok(true)
+}

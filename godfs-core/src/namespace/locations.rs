@@ -1,0 +1,247 @@
+//! Where replicas are: the rules by which one is added, believed, dropped.
+
+use super::answers::{ChunkInfo, Verdict};
+use super::rows::{self, ChunkRow, ReplicaRow, Series, keys};
+use super::{MAX_PAGE, reads};
+use crate::chunk::Replica;
+use crate::error::{Error, ErrorKind};
+use crate::id::{ChunkId, Generation, NodeId};
+use crate::metadata::{Range, Snapshot, Space, Step, Transaction};
+
+/// Takes in that `node` holds a finalized replica.
+pub(super) fn observe(txn: &mut dyn Transaction, node: NodeId, replica: &Replica) -> Step<Verdict> {
+    let Replica { chunk, generation, length, .. } = *replica;
+    if rows::garbage(txn, node, chunk)?.is_some_and(|garbage| garbage >= generation) {
+        // The order to delete it stands, and may be on its way: it can't be counted on again.
+        return Ok(Verdict::Garbage);
+    }
+    let Some(before) = rows::find_chunk(txn, chunk)? else {
+        return Ok(Verdict::Unknown);
+    };
+    if generation > before.issued {
+        // From a future that this store has not seen.
+        return Ok(Verdict::Unknown);
+    }
+    if generation < before.generation {
+        return observe_stale(txn, node, replica, &before);
+    }
+    if before.is_open() || generation > before.generation {
+        return Ok(Verdict::Pending);
+    }
+    let corrupt = length != before.length;
+    let known = before.replica(node).copied();
+    if known.is_some_and(|known| (known.generation, known.length) == (generation, length)) {
+        return Ok(Verdict::Known);
+    }
+    let mut after = before.clone();
+    after.set_replica(ReplicaRow { node, generation, length, corrupt });
+    settle(txn, chunk, &before, after)?;
+    Ok(if corrupt { Verdict::Corrupt } else { Verdict::Added })
+}
+
+/// A replica of an older generation is deleted where a good one exists elsewhere; else it may be the best there is, and is kept as
+/// one that cannot be served.
+fn observe_stale(txn: &mut dyn Transaction, node: NodeId, replica: &Replica, before: &ChunkRow) -> Step<Verdict> {
+    let Replica { chunk, generation, length, .. } = *replica;
+    let safe = before.is_open() || before.replicas().iter().any(|other| other.node != node && !other.corrupt);
+    let mut after = before.clone();
+    if safe {
+        after.remove_replica(node);
+        rows::put_garbage(txn, node, chunk, generation)?;
+    } else {
+        after.set_replica(ReplicaRow { node, generation, length, corrupt: true });
+    }
+    if after != *before {
+        settle(txn, chunk, before, after)?;
+    }
+    Ok(Verdict::Stale)
+}
+
+/// Takes in that `node` holds no replica of `chunk` up to `generation` any more: the order to delete it is done, and a location that says
+/// otherwise goes.
+pub(super) fn deleted(
+    txn: &mut dyn Transaction,
+    node: NodeId,
+    chunk: ChunkId,
+    generation: Generation,
+) -> Step<Verdict> {
+    let mut verdict = Verdict::Known;
+    if rows::garbage(txn, node, chunk)?.is_some_and(|garbage| garbage <= generation) {
+        rows::remove_garbage(txn, node, chunk)?;
+        verdict = Verdict::Removed;
+    }
+    if let Some(before) = rows::find_chunk(txn, chunk)?
+        && before.replica(node).is_some_and(|held| held.generation <= generation)
+    {
+        lost(txn, node, chunk, &before)?;
+        verdict = Verdict::Removed;
+    }
+    Ok(verdict)
+}
+
+/// Takes in the verdict of `node` on its own replica. Deleted is it only once enough good ones exist.
+pub(super) fn mark_corrupt(
+    txn: &mut dyn Transaction,
+    node: NodeId,
+    chunk: ChunkId,
+    generation: Generation,
+) -> Step<Verdict> {
+    let Some(before) = rows::find_chunk(txn, chunk)? else {
+        return Ok(Verdict::Unknown);
+    };
+    let Some(&held) = before.replica(node).filter(|held| held.generation == generation) else {
+        return Ok(if before.is_open() { Verdict::Pending } else { Verdict::Unknown });
+    };
+    if !held.corrupt {
+        let mut after = before.clone();
+        after.set_replica(ReplicaRow { corrupt: true, ..held });
+        settle(txn, chunk, &before, after)?;
+    }
+    Ok(Verdict::Corrupt)
+}
+
+/// Has `node` delete its replica of a committed chunk, if enough others are certain: as many good ones as the target on the
+/// nodes that the caller knows to be live, or a single one for a replica that is corrupt. Whether it was done.
+pub(super) fn drop_replica(txn: &mut dyn Transaction, chunk: ChunkId, node: NodeId, live: &[NodeId]) -> Step<bool> {
+    let Some(before) = rows::find_chunk(txn, chunk)? else {
+        return Ok(false);
+    };
+    let Some(&held) = before.replica(node) else {
+        return Ok(false);
+    };
+    let others = before
+        .replicas()
+        .iter()
+        .filter(|other| other.node != node && !other.corrupt && live.contains(&other.node))
+        .count();
+    let enough = if held.corrupt { 1 } else { usize::from(before.target) };
+    if others < enough {
+        return Ok(false);
+    }
+    let mut after = before.clone();
+    after.remove_replica(node);
+    rows::put_garbage(txn, node, chunk, held.generation)?;
+    rows::chunk::write(txn, chunk, Some(&before), Some(&after));
+    Ok(true)
+}
+
+/// A replica that rows name is not there.
+pub(super) fn lost(txn: &mut dyn Transaction, node: NodeId, chunk: ChunkId, before: &ChunkRow) -> Step<()> {
+    let mut after = before.clone();
+    after.remove_replica(node);
+    settle(txn, chunk, before, after)
+}
+
+/// Writes a chunk whose replicas or target changed; where enough are good, corrupt ones go.
+pub(super) fn settle(txn: &mut dyn Transaction, chunk: ChunkId, before: &ChunkRow, mut after: ChunkRow) -> Step<()> {
+    if after.good() >= usize::from(after.target) {
+        let corrupt: Vec<_> = after.replicas().iter().filter(|replica| replica.corrupt).copied().collect();
+        for replica in corrupt {
+            after.remove_replica(replica.node);
+            rows::put_garbage(txn, replica.node, chunk, replica.generation)?;
+        }
+    }
+    rows::chunk::write(txn, chunk, Some(before), Some(&after));
+    Ok(())
+}
+
+/// An extent no longer names the chunk. With the last one the chunk goes, and all that nodes hold of it is garbage. Gives back how many
+/// rows that took, about.
+pub(super) fn release_chunk(txn: &mut dyn Transaction, chunk: ChunkId) -> Step<usize> {
+    let before = rows::chunk(txn, chunk)?;
+    if before.references > 1 {
+        let after = ChunkRow { references: before.references - 1, ..before.clone() };
+        rows::chunk::write(txn, chunk, Some(&before), Some(&after));
+        return Ok(1);
+    }
+    let holders: Vec<NodeId> =
+        before.pipeline().iter().copied().chain(before.replicas().iter().map(|replica| replica.node)).collect();
+    for &node in &holders {
+        rows::put_garbage(txn, node, chunk, before.issued)?;
+    }
+    rows::chunk::write(txn, chunk, Some(&before), None);
+    Ok(2 + 4 * holders.len())
+}
+
+/// Nodes that a caller names must be registered, and different.
+pub(super) fn check_nodes(snapshot: &mut dyn Snapshot, nodes: &[NodeId]) -> Step<()> {
+    let next = rows::next_id(snapshot, Series::Nodes)?;
+    for (at, node) in nodes.iter().enumerate() {
+        let why = if node.0 == 0 || u64::from(node.0) >= next {
+            "is not registered"
+        } else if nodes[..at].contains(node) {
+            "is named twice"
+        } else {
+            continue;
+        };
+        return Err(Error::new(ErrorKind::InvalidArgument, format!("node {node} {why}")).into());
+    }
+    Ok(())
+}
+
+pub(super) fn info(snapshot: &mut dyn Snapshot, chunk: ChunkId) -> Step<Option<ChunkInfo>> {
+    Ok(rows::find_chunk(snapshot, chunk)?.map(|row| reads::chunk_info(chunk, &row)))
+}
+
+/// Chunks with fewer good replicas than their target, in order of their ids.
+pub(super) fn owed(snapshot: &mut dyn Snapshot, after: ChunkId, limit: usize) -> Step<Vec<ChunkInfo>> {
+    let prefix = keys::table(keys::Table::Owed);
+    let range = Range::prefix_after(&prefix, &keys::owed(after), limit.clamp(1, MAX_PAGE));
+    let mut chunks = Vec::new();
+    for (key, _) in snapshot.scan(Space::Rows, &range)? {
+        chunks.push(ChunkId(keys::KeyReader::new(&key)?.u64()?));
+    }
+    infos(snapshot, &chunks)
+}
+
+/// Chunks of which rows say that `node` holds a replica, in order of their ids.
+pub(super) fn held(snapshot: &mut dyn Snapshot, node: NodeId, after: ChunkId, limit: usize) -> Step<Vec<ChunkInfo>> {
+    let range = Range::prefix_after(&keys::replicas(node), &keys::replica(node, after), limit.clamp(1, MAX_PAGE));
+    let chunks = replica_keys(snapshot, &range)?;
+    infos(snapshot, &chunks)
+}
+
+/// The chunks that a range of the reverse index names.
+pub(super) fn replica_keys(snapshot: &mut dyn Snapshot, range: &Range) -> Step<Vec<ChunkId>> {
+    let mut chunks = Vec::new();
+    for (key, _) in snapshot.scan(Space::Rows, range)? {
+        let mut key = keys::KeyReader::new(&key)?;
+        key.u32()?;
+        chunks.push(ChunkId(key.u64()?));
+    }
+    Ok(chunks)
+}
+
+/// Deletions that `node` owes: each chunk and the generation up to which.
+pub(super) fn garbage(
+    snapshot: &mut dyn Snapshot,
+    node: NodeId,
+    after: ChunkId,
+    limit: usize,
+) -> Step<Vec<(ChunkId, Generation)>> {
+    let range = Range::prefix_after(&keys::garbage_of(node), &keys::garbage(node, after), limit.clamp(1, MAX_PAGE));
+    let mut garbage = Vec::new();
+    for (key, value) in snapshot.scan(Space::Rows, &range)? {
+        let mut key = keys::KeyReader::new(&key)?;
+        key.u32()?;
+        garbage.push((ChunkId(key.u64()?), rows::small::decode_garbage(&value)?));
+    }
+    Ok(garbage)
+}
+
+/// Which of `nodes` have an order to delete a replica of `chunk`: no copy may go there before it is done.
+pub(super) fn deleting(snapshot: &mut dyn Snapshot, chunk: ChunkId, nodes: &[NodeId]) -> Step<Vec<NodeId>> {
+    let mut deleting = Vec::new();
+    for &node in nodes {
+        if rows::garbage(snapshot, node, chunk)?.is_some() {
+            deleting.push(node);
+        }
+    }
+    Ok(deleting)
+}
+
+fn infos(snapshot: &mut dyn Snapshot, chunks: &[ChunkId]) -> Step<Vec<ChunkInfo>> {
+    let keys: Vec<Vec<u8>> = chunks.iter().map(|chunk| keys::chunk(*chunk)).collect();
+    snapshot.prefetch(Space::Rows, &keys.iter().map(Vec::as_slice).collect::<Vec<_>>());
+    chunks.iter().map(|&chunk| Ok(reads::chunk_info(chunk, &rows::chunk(snapshot, chunk)?))).collect()
+}

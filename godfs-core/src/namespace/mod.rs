@@ -1,0 +1,503 @@
+//! The namespace: names, files, chunks and where they are, as synchronous decisions over a transaction.
+//!
+//! [`Namespace`] is a façade: each of its methods runs one function of a file of this folder through the store. Those
+//! functions read and write rows (`rows/`), do no I/O of their own and keep nothing between calls, so any number
+//! of namenodes can serve over one store. What needs the cluster at one moment (which nodes are live, where new
+//! replicas go, when a session has expired) is decided outside and passed in.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::chunk::Replica;
+use crate::env::Env;
+use crate::error::Result;
+use crate::id::{ChunkId, ClusterId, Generation, InodeId, LeaseId, NodeId, SessionId, Version};
+use crate::metadata::{MetadataStore, MetadataStoreExt, Snapshot, Step, Transaction};
+use crate::path::DfsPath;
+
+mod answers;
+mod collector;
+mod deletes;
+mod directories;
+mod files;
+mod generations;
+mod leases;
+mod locations;
+mod names;
+mod nodes;
+mod options;
+mod outcome;
+mod paths;
+mod reads;
+mod recovery;
+mod replication;
+mod reports;
+mod rows;
+mod sessions;
+mod settings;
+mod store;
+pub mod sums;
+mod times;
+mod usage;
+
+pub use answers::{
+    AddedChunk, ChunkInfo, ChunkLocation, Collected, CollectorPlace, Committed, Completion, Created, FileKind,
+    FileStatus, LeaseInfo, ListEntry, Located, NodeHoldings, NodeInfo, RecoveryPlan, ReplicaPlace, SessionInfo,
+    TotalCounts, Usage, Verdict,
+};
+pub use files::MAX_FILE_BYTES;
+pub use options::{
+    AddChunk, Call, ChunkCommit, Complete, CreateOptions, FileRef, LocateRange, MAX_OWNER_BYTES, MkdirOptions, Owner,
+    PARENT_MODE, Registration, Rename, Times, Writing,
+};
+pub use recovery::{RecoveredLength, recovered_length};
+pub use reports::{RangeSum, ReplicaEvent};
+pub use rows::FORMAT_VERSION;
+pub use settings::{MAX_OPEN_CHUNKS, MAX_REPLICATION, MAX_SLOTS, MAX_SMALL_FILE_BYTES, NamespaceSettings};
+
+/// The most rows that one page of any listing has; larger wishes are cut to it.
+pub const MAX_PAGE: usize = 10_000;
+/// Holds the leases of files whose writer is gone until they are recovered: the namenode's own session.
+pub const RECOVERY_SESSION: SessionId = rows::RECOVERY;
+
+/// What an operation knows besides its arguments.
+#[derive(Clone, Debug)]
+struct Context {
+    settings: Arc<NamespaceSettings>,
+    /// Wall clock, milliseconds since 1970, taken once for all runs of a body.
+    now_ms: u64,
+}
+
+/// The namespace over a metadata store. Cheap to clone.
+///
+/// Mutating methods are durable when they return. Those that take a [`Call`] are safe to repeat: the same (session, slot,
+/// sequence) gets the first answer, also after a restart. A call that is refused changes nothing and is not recorded.
+#[derive(Clone, Debug)]
+pub struct Namespace {
+    store: Arc<dyn MetadataStore>,
+    settings: Arc<NamespaceSettings>,
+    env: Env,
+}
+
+impl Namespace {
+    /// Over `store`, which must be [initialised](Namespace::initialize), now or earlier.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidArgument`](crate::ErrorKind::InvalidArgument) for settings out of bounds.
+    pub fn new(store: Arc<dyn MetadataStore>, settings: NamespaceSettings, env: Env) -> Result<Self> {
+        settings.check()?;
+        Ok(Self { store, settings: Arc::new(settings), env })
+    }
+
+    /// The settings.
+    #[must_use]
+    pub fn settings(&self) -> &NamespaceSettings {
+        &self.settings
+    }
+
+    /// The store below.
+    #[must_use]
+    pub fn store(&self) -> &Arc<dyn MetadataStore> {
+        &self.store
+    }
+
+    // The store as a whole.
+
+    /// Makes a new cluster in an empty store, with a root that belongs to `owner`; in any other does nothing. Gives back
+    /// the cluster's id.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Incompatible`](crate::ErrorKind::Incompatible) when the rows are of another format.
+    pub async fn initialize(&self, owner: Owner) -> Result<ClusterId> {
+        let cluster = ClusterId::from_random(self.env.random.next_u128());
+        self.commit(move |txn, context| store::initialize(txn, context, cluster, &owner)).await
+    }
+
+    /// The id of the cluster.
+    ///
+    /// # Errors
+    /// [`ErrorKind::FailedPrecondition`](crate::ErrorKind::FailedPrecondition) when the store is empty, [`ErrorKind::Incompatible`](crate::ErrorKind::Incompatible) when its rows are of another
+    /// format.
+    pub async fn cluster(&self) -> Result<ClusterId> {
+        self.view(store::cluster).await
+    }
+
+    /// Counts over everything, in O(1).
+    pub async fn totals(&self) -> Result<TotalCounts> {
+        self.view(store::totals).await
+    }
+
+    // Sessions and leases.
+
+    /// Registers a client. `name` is for reports.
+    pub async fn open_session(&self, name: String) -> Result<SessionId> {
+        self.commit(move |txn, context| sessions::open(txn, context, &name)).await
+    }
+
+    /// Keeps a session alive: its row gets a new version.
+    ///
+    /// # Errors
+    /// [`ErrorKind::SessionLost`](crate::ErrorKind::SessionLost) when it has ended.
+    pub async fn renew_session(&self, session: SessionId) -> Result<()> {
+        self.commit(move |txn, context| sessions::renew(txn, context, session)).await
+    }
+
+    /// Ends a session; one that is unknown has ended. Files that it has open are closed, or await recovery under
+    /// [`RECOVERY_SESSION`]. Also goes on with the end of a session that was cut off.
+    pub async fn end_session(&self, session: SessionId) -> Result<()> {
+        self.commit(move |txn, _| sessions::end(txn, session, None)).await?;
+        self.hand_over(session).await
+    }
+
+    /// Ends a session that still has the version at which it was seen a timeout ago. False when it was renewed.
+    pub async fn expire_session(&self, session: SessionId, unchanged: Version) -> Result<bool> {
+        let ended = self.commit(move |txn, _| sessions::end(txn, session, Some(unchanged))).await?;
+        if ended {
+            self.hand_over(session).await?;
+        }
+        Ok(ended)
+    }
+
+    /// Sessions with ids above `after`, in order; fewer than `limit` only at the end.
+    pub async fn sessions(&self, after: SessionId, limit: usize) -> Result<Vec<SessionInfo>> {
+        self.view(move |snapshot| sessions::page(snapshot, after, limit)).await
+    }
+
+    /// The leases of a session with ids above `after`, in order; fewer than `limit` only at the end. Those of
+    /// [`RECOVERY_SESSION`] are the files that await recovery.
+    pub async fn leases(&self, session: SessionId, after: LeaseId, limit: usize) -> Result<Vec<LeaseInfo>> {
+        self.view(move |snapshot| leases::of_session(snapshot, session, after, limit)).await
+    }
+
+    // Directories, names, deletes.
+
+    /// Makes a directory.
+    pub async fn mkdir(&self, call: Call, path: DfsPath, options: MkdirOptions) -> Result<InodeId> {
+        let made = self.change(move |txn, context| directories::mkdir(txn, context, call, &path, &options)).await?;
+        Ok(made.value)
+    }
+
+    /// Renames a file or directory, with all below it, in one step.
+    pub async fn rename(&self, call: Call, request: Rename) -> Result<()> {
+        Ok(self.change(move |txn, context| names::rename(txn, context, call, &request)).await?.value)
+    }
+
+    /// Deletes a file or directory. Readers of a file keep what they have opened until the collector comes by; a writer
+    /// loses its lease.
+    pub async fn delete(&self, call: Call, path: DfsPath, recursive: bool) -> Result<()> {
+        Ok(self.change(move |txn, context| deletes::delete(txn, context, call, &path, recursive)).await?.value)
+    }
+
+    // Files.
+
+    /// Creates a file and gives the caller its lease.
+    pub async fn create(&self, call: Call, path: DfsPath, options: CreateOptions) -> Result<Created> {
+        Ok(self.change(move |txn, context| files::create(txn, context, call, &path, &options)).await?.value)
+    }
+
+    /// Creates a whole small file. `publish_on_close` means nothing here.
+    pub async fn put(
+        &self,
+        call: Call,
+        path: DfsPath,
+        options: CreateOptions,
+        data: Bytes,
+    ) -> Result<Committed<InodeId>> {
+        self.change(move |txn, context| files::put(txn, context, call, &path, &options, &data)).await
+    }
+
+    /// Gives an open file its next chunk, and records chunks that are finished. Where its replicas go is the caller's to
+    /// choose; [`stat`](Namespace::stat) of the inode says how many.
+    pub async fn add_chunk(&self, writing: Writing, request: AddChunk) -> Result<AddedChunk> {
+        Ok(self.change(move |txn, context| files::add_chunk(txn, context, &writing, &request)).await?.value)
+    }
+
+    /// Takes back the last chunk, which never took a byte that was acknowledged.
+    pub async fn abandon_chunk(&self, writing: Writing, chunk: ChunkId) -> Result<()> {
+        Ok(self.change(move |txn, context| files::abandon_chunk(txn, context, &writing, chunk)).await?.value)
+    }
+
+    /// Issues a new generation for an open chunk. Nobody may use the number before this returns.
+    pub async fn issue_generation(&self, writing: Writing, chunk: ChunkId) -> Result<Generation> {
+        Ok(self.change(move |txn, context| generations::issue(txn, context, &writing, chunk)).await?.value)
+    }
+
+    /// Says that a pipeline stands again, under the issued generation, on `nodes`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Fenced`](crate::ErrorKind::Fenced) when another generation was issued since.
+    pub async fn update_pipeline(
+        &self,
+        writing: Writing,
+        chunk: ChunkId,
+        generation: Generation,
+        nodes: Vec<NodeId>,
+    ) -> Result<()> {
+        let update = self.change(move |txn, context| {
+            generations::update_pipeline(txn, context, &writing, chunk, generation, &nodes)
+        });
+        Ok(update.await?.value)
+    }
+
+    /// Stores the bytes of an open small file; all of them, each time.
+    pub async fn store_small(&self, writing: Writing, data: Bytes) -> Result<()> {
+        Ok(self.change(move |txn, context| files::store_small(txn, context, &writing, &data)).await?.value)
+    }
+
+    /// Records the last chunks of a file and closes it, unless a chunk has too few replicas yet. The version is the
+    /// closed file's.
+    pub async fn complete(&self, writing: Writing, request: Complete) -> Result<Committed<Completion>> {
+        self.change(move |txn, context| files::complete(txn, context, &writing, &request)).await
+    }
+
+    /// Gives up an open file: one that was never published vanishes, another is closed with what was flushed, after a
+    /// recovery where chunks are open.
+    pub async fn abandon(&self, writing: Writing) -> Result<()> {
+        Ok(self.change(move |txn, context| leases::abandon(txn, context, &writing)).await?.value)
+    }
+
+    /// Takes the lease of an open file from its writer. True when the file is closed now; else it awaits recovery.
+    pub async fn recover_lease(&self, call: Call, path: DfsPath) -> Result<bool> {
+        Ok(self.change(move |txn, context| leases::recover(txn, context, call, &path)).await?.value)
+    }
+
+    /// Sets how many replicas a file has. Chunks follow in several transactions where there are very many.
+    pub async fn set_replication(&self, call: Call, path: DfsPath, replication: u16) -> Result<()> {
+        let mut progress = None;
+        loop {
+            let path = path.clone();
+            let step = move |txn: &mut dyn Transaction, context: &Context| {
+                replication::set(txn, context, call, &path, replication, progress)
+            };
+            match self.commit(step).await? {
+                replication::Outcome::More(next) => progress = Some(next),
+                replication::Outcome::Done(_) => return Ok(()),
+            }
+        }
+    }
+
+    /// Sets times.
+    pub async fn set_times(&self, call: Call, path: DfsPath, times: Times) -> Result<()> {
+        Ok(self.change(move |txn, context| times::set(txn, context, call, &path, times)).await?.value)
+    }
+
+    // Reading.
+
+    /// The status of a file or directory.
+    pub async fn stat(&self, file: FileRef) -> Result<FileStatus> {
+        self.view(move |snapshot| reads::stat(snapshot, &file)).await
+    }
+
+    /// The entries of a directory with names above `after`, in the order of their bytes; fewer than `limit` only at the
+    /// end.
+    pub async fn list(&self, path: DfsPath, after: String, limit: usize) -> Result<Vec<ListEntry>> {
+        self.view(move |snapshot| reads::list(snapshot, &path, &after, limit)).await
+    }
+
+    /// A file's status, its bytes if it is small, and its chunks in a range.
+    pub async fn locate(&self, file: FileRef, range: LocateRange) -> Result<Located> {
+        self.view(move |snapshot| reads::locate(snapshot, &file, &range)).await
+    }
+
+    /// All below a path, in O(1).
+    pub async fn usage(&self, path: DfsPath) -> Result<Usage> {
+        self.view(move |snapshot| reads::usage(snapshot, &path)).await
+    }
+
+    /// The path of an inode; `None` when it has none (any more, or yet).
+    pub async fn path_of(&self, inode: InodeId) -> Result<Option<DfsPath>> {
+        self.view(move |snapshot| paths::path_of(snapshot, inode)).await
+    }
+
+    // Recovery of files whose writer is gone.
+
+    /// What is to settle in a file that awaits recovery; `None` when it was closed or deleted.
+    pub async fn recovery_plan(&self, inode: InodeId) -> Result<Option<RecoveryPlan>> {
+        self.view(move |snapshot| recovery::plan(snapshot, inode)).await
+    }
+
+    /// Issues the generation under which an open chunk is recovered. It fences the writer and every earlier recovery.
+    ///
+    /// # Errors
+    /// [`ErrorKind::FailedPrecondition`](crate::ErrorKind::FailedPrecondition) when the chunk is not open, or its writer has the lease.
+    pub async fn begin_recovery(&self, chunk: ChunkId) -> Result<Generation> {
+        self.commit(move |txn, _| recovery::begin(txn, chunk)).await
+    }
+
+    /// Records that `nodes` hold the chunk, finalized under `generation` with `length` bytes. A chunk of no byte is
+    /// dropped; a short one ends its file, and what followed is dropped. True when the file is closed now.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Fenced`](crate::ErrorKind::Fenced) when another recovery began since.
+    pub async fn commit_recovery(
+        &self,
+        chunk: ChunkId,
+        generation: Generation,
+        length: u64,
+        nodes: Vec<NodeId>,
+    ) -> Result<bool> {
+        self.commit(move |txn, context| recovery::commit(txn, context, chunk, generation, length, &nodes)).await
+    }
+
+    // Datanodes and replicas.
+
+    /// Registers a datanode, by the uuid of its folder: a folder that was never seen gets a new number.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Incompatible`](crate::ErrorKind::Incompatible) when the folder claims a number that it was not given here.
+    pub async fn register_node(&self, request: Registration) -> Result<NodeId> {
+        self.commit(move |txn, _| nodes::register(txn, &request)).await
+    }
+
+    /// Registered nodes with numbers above `after`, in order; fewer than `limit` only at the end.
+    pub async fn nodes(&self, after: NodeId, limit: usize) -> Result<Vec<NodeInfo>> {
+        self.view(move |snapshot| nodes::page(snapshot, after, limit)).await
+    }
+
+    /// How much rows say a node holds: a sum over its ranges.
+    pub async fn holdings(&self, node: NodeId) -> Result<NodeHoldings> {
+        self.view(move |snapshot| reports::holdings(snapshot, node)).await
+    }
+
+    /// Takes in events of a node, in their order. Gives back what each came to. Events may be repeated; where there are
+    /// very many they are taken in in several transactions.
+    pub async fn replica_events(&self, node: NodeId, events: Vec<ReplicaEvent>) -> Result<Vec<Verdict>> {
+        let mut verdicts = Vec::with_capacity(events.len());
+        for events in events.chunks(reports::EVENTS_A_STEP).map(<[_]>::to_vec) {
+            let step = move |txn: &mut dyn Transaction, _: &Context| {
+                events.iter().map(|event| reports::event(txn, node, event)).collect::<Step<Vec<_>>>()
+            };
+            verdicts.extend(self.commit(step).await?);
+        }
+        Ok(verdicts)
+    }
+
+    /// Compares a stretch of a node's full report with the rows: the ranges above `after`, up to the last in `sums` or,
+    /// if `last`, to the end. Gives back those that differ, whose replicas the node shall list.
+    pub async fn differing_ranges(
+        &self,
+        node: NodeId,
+        after: Option<u64>,
+        sums: Vec<RangeSum>,
+        last: bool,
+    ) -> Result<Vec<u64>> {
+        self.view(move |snapshot| reports::differing(snapshot, node, after, &sums, last)).await
+    }
+
+    /// Takes in all finalized replicas that a node holds in one range, in order of their chunks. Gives back what each
+    /// came to, and the chunks whose replica the node turns out not to have.
+    pub async fn range_listing(
+        &self,
+        node: NodeId,
+        range: u64,
+        replicas: Vec<Replica>,
+    ) -> Result<(Vec<Verdict>, Vec<ChunkId>)> {
+        reports::check_listing(range, &replicas)?;
+        let (mut verdicts, mut gone) = (Vec::new(), Vec::new());
+        let (first, end) = (range * sums::RANGE_CHUNKS, (range + 1) * sums::RANGE_CHUNKS);
+        let mut rest = &replicas[..];
+        for start in (first..end).step_by(reports::EVENTS_A_STEP) {
+            let chunks = start..start + reports::EVENTS_A_STEP as u64;
+            let (part, later) = rest.split_at(rest.partition_point(|replica| replica.chunk.0 < chunks.end));
+            rest = later;
+            let part = part.to_vec();
+            let step = move |txn: &mut dyn Transaction, _: &Context| reports::listed(txn, node, chunks.clone(), &part);
+            let (more_verdicts, more_gone) = self.commit(step).await?;
+            verdicts.extend(more_verdicts);
+            gone.extend(more_gone);
+        }
+        Ok((verdicts, gone))
+    }
+
+    /// One chunk, by the rows.
+    pub async fn chunk(&self, chunk: ChunkId) -> Result<Option<ChunkInfo>> {
+        self.view(move |snapshot| locations::info(snapshot, chunk)).await
+    }
+
+    /// Chunks with ids above `after` that were committed with fewer good replicas than their target, in order; fewer
+    /// than `limit` only at the end.
+    pub async fn owed(&self, after: ChunkId, limit: usize) -> Result<Vec<ChunkInfo>> {
+        self.view(move |snapshot| locations::owed(snapshot, after, limit)).await
+    }
+
+    /// Chunks with ids above `after` of which `node` holds a replica, in order; fewer than `limit` only at the end.
+    pub async fn chunks_of(&self, node: NodeId, after: ChunkId, limit: usize) -> Result<Vec<ChunkInfo>> {
+        self.view(move |snapshot| locations::held(snapshot, node, after, limit)).await
+    }
+
+    /// Deletions that `node` owes, of chunks with ids above `after`, in order, each with the generation up to which;
+    /// fewer than `limit` only at the end.
+    pub async fn garbage(&self, node: NodeId, after: ChunkId, limit: usize) -> Result<Vec<(ChunkId, Generation)>> {
+        self.view(move |snapshot| locations::garbage(snapshot, node, after, limit)).await
+    }
+
+    /// Which of `nodes` owe the deletion of a replica of `chunk`: no copy may go there before it is confirmed.
+    pub async fn deleting(&self, chunk: ChunkId, nodes: Vec<NodeId>) -> Result<Vec<NodeId>> {
+        self.view(move |snapshot| locations::deleting(snapshot, chunk, &nodes)).await
+    }
+
+    /// Takes in that `node` has no replica of `chunk` up to `generation` any more.
+    pub async fn confirm_deleted(&self, node: NodeId, chunk: ChunkId, generation: Generation) -> Result<Verdict> {
+        self.commit(move |txn, _| locations::deleted(txn, node, chunk, generation)).await
+    }
+
+    /// Takes in the verdict of `node` on its own replica. It is deleted once enough good ones exist, never before.
+    pub async fn mark_corrupt(&self, node: NodeId, chunk: ChunkId, generation: Generation) -> Result<Verdict> {
+        self.commit(move |txn, _| locations::mark_corrupt(txn, node, chunk, generation)).await
+    }
+
+    /// Orders the deletion of the replica of `chunk` on `node`, if enough others are on nodes in `live`: as many good ones as
+    /// the target, or one for a replica that is corrupt. False when they are not, and nothing is done.
+    pub async fn drop_replica(&self, chunk: ChunkId, node: NodeId, live: Vec<NodeId>) -> Result<bool> {
+        self.commit(move |txn, _| locations::drop_replica(txn, chunk, node, &live)).await
+    }
+
+    // The collector.
+
+    /// Removes a bounded part of what was deleted at version `upto` or before. Call again with the place that it gives
+    /// back, or later with none. What was deleted after `upto` keeps its chunks: readers may be at them.
+    pub async fn collect(&self, upto: Version, place: Option<CollectorPlace>) -> Result<Collected> {
+        self.commit(move |txn, _| collector::step(txn, upto, place.as_ref())).await
+    }
+
+    async fn hand_over(&self, session: SessionId) -> Result<()> {
+        while !self.commit(move |txn, context| sessions::hand_over(txn, context, session)).await? {}
+        Ok(())
+    }
+
+    /// Runs a mutating call that may be a repeated one.
+    async fn change<T, F>(&self, work: F) -> Result<Committed<T>>
+    where
+        F: FnMut(&mut dyn Transaction, &Context) -> Step<(T, Option<Version>)> + Send + 'static,
+        T: Send + 'static,
+    {
+        let ((value, first), version) = self.commit_at(work).await?;
+        Ok(Committed { value, version: first.unwrap_or(version) })
+    }
+
+    async fn commit<T, F>(&self, work: F) -> Result<T>
+    where
+        F: FnMut(&mut dyn Transaction, &Context) -> Step<T> + Send + 'static,
+        T: Send + 'static,
+    {
+        Ok(self.commit_at(work).await?.0)
+    }
+
+    async fn commit_at<T, F>(&self, mut work: F) -> Result<(T, Version)>
+    where
+        F: FnMut(&mut dyn Transaction, &Context) -> Step<T> + Send + 'static,
+        T: Send + 'static,
+    {
+        let context = Context { settings: Arc::clone(&self.settings), now_ms: self.env.clock.wall_ms() };
+        self.store.commit(move |txn| work(txn, &context)).await
+    }
+
+    async fn view<T, F>(&self, work: F) -> Result<T>
+    where
+        F: FnMut(&mut dyn Snapshot) -> Step<T> + Send + 'static,
+        T: Send + 'static,
+    {
+        self.store.view(work).await
+    }
+}

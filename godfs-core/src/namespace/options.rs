@@ -1,0 +1,163 @@
+//! What callers pass to the namespace.
+
+use bytes::Bytes;
+
+use crate::id::{ChunkId, Generation, InodeId, LeaseId, NodeId, NodeUuid, SessionId};
+use crate::path::DfsPath;
+
+/// The longest name of a user, group or session, in bytes.
+pub const MAX_OWNER_BYTES: usize = 255;
+/// What directories get that are made as missing parents.
+pub const PARENT_MODE: u16 = 0o755;
+
+/// Makes a mutating call safe to repeat: a repeated sequence of a slot gets the first answer, a lower one is refused.
+///
+/// A caller has one call in flight on a slot and raises the sequence with each new call, whether or not the last one
+/// was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Call {
+    /// Whose call it is.
+    pub session: SessionId,
+    /// From 0 up to the number of slots.
+    pub slot: u32,
+    /// From 1.
+    pub sequence: u64,
+}
+
+/// Who a file or directory belongs to. Stored as given.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Owner {
+    /// The user.
+    pub user: String,
+    /// The group.
+    pub group: String,
+    /// Permission bits, with set-group-id and sticky: at most `0o7777`.
+    pub mode: u16,
+}
+
+/// How a directory is made.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MkdirOptions {
+    /// Make missing parents, and accept a directory that exists.
+    pub parents: bool,
+    /// Whose it is.
+    pub owner: Owner,
+}
+
+/// How a file is made.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CreateOptions {
+    /// Replace a file that exists; one that is open loses its lease.
+    pub overwrite: bool,
+    /// Make missing parents, with the file's user and group and [`PARENT_MODE`].
+    pub parents: bool,
+    /// Replicas; `None` for the default.
+    pub replication: Option<u16>,
+    /// Bytes a chunk; `None` for the default.
+    pub chunk_size: Option<u64>,
+    /// The name appears, and an old file under it goes, only when the file is closed.
+    pub publish_on_close: bool,
+    /// Whose it is.
+    pub owner: Owner,
+}
+
+/// The right under which a writer's call is made: all three must match.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Writing {
+    /// The call, with the session.
+    pub call: Call,
+    /// The file.
+    pub inode: InodeId,
+    /// The lease that its creation gave.
+    pub lease: LeaseId,
+}
+
+/// A chunk that its writer has finished.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChunkCommit {
+    /// The chunk.
+    pub chunk: ChunkId,
+    /// The generation that its replicas were finalized under: the one issued last.
+    pub generation: Generation,
+    /// Bytes; not 0.
+    pub length: u64,
+    /// The nodes that acknowledged the last packet.
+    pub nodes: Vec<NodeId>,
+}
+
+/// A question for the next chunk of a file.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AddChunk {
+    /// Where the chunk begins in the file.
+    pub start: u64,
+    /// Chunks that are finished and were not reported yet.
+    pub commits: Vec<ChunkCommit>,
+    /// Where its replicas go, chosen by the caller, in the order of the pipeline; the first `replication` of them are taken.
+    pub nodes: Vec<NodeId>,
+}
+
+/// What closes a file.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Complete {
+    /// The length of the whole file, bytes.
+    pub length: u64,
+    /// Chunks that were not reported yet.
+    pub commits: Vec<ChunkCommit>,
+    /// All bytes of a file that has no chunk; empty for what was stored before.
+    pub data: Bytes,
+    /// Close with fewer than min(2, replication) replicas of a chunk.
+    pub relaxed: bool,
+}
+
+/// How a name is changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rename {
+    /// What is renamed.
+    pub from: DfsPath,
+    /// The new path itself.
+    pub to: DfsPath,
+    /// Replace a file by a file, or an empty directory by a directory.
+    pub replace: bool,
+}
+
+/// New times; `None` leaves one as it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Times {
+    /// Milliseconds since 1970.
+    pub modified_ms: Option<u64>,
+    /// Milliseconds since 1970.
+    pub accessed_ms: Option<u64>,
+}
+
+/// A datanode that registers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Registration {
+    /// Made with its folder.
+    pub uuid: NodeUuid,
+    /// The number that its folder says it has; `None` for a folder that was never registered.
+    pub node: Option<NodeId>,
+    /// `HOST:PORT` where it is reached.
+    pub address: String,
+    /// Its failure domain, such as `/dc1/rack7`.
+    pub domain: String,
+}
+
+/// Which file is meant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FileRef {
+    /// By name.
+    Path(DfsPath),
+    /// By number; also a file that lost its name since.
+    Inode(InodeId),
+}
+
+/// Which part of a file is located.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LocateRange {
+    /// Where it begins, bytes.
+    pub offset: u64,
+    /// Bytes; `u64::MAX` for all that follow.
+    pub length: u64,
+    /// At most this many chunks, no more than [`MAX_PAGE`](super::MAX_PAGE).
+    pub chunks: usize,
+}

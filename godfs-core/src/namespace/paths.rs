@@ -1,0 +1,141 @@
+//! From paths to inodes and back.
+
+use super::rows::{self, EntryRow};
+use crate::error::{Error, ErrorKind};
+use crate::id::InodeId;
+use crate::metadata::{Snapshot, Step};
+use crate::path::DfsPath;
+
+/// No chain of parents is longer: one that is was damaged. Deeper trees than [`MAX_DEPTH`](crate::path::MAX_DEPTH) come of
+/// renames of deep directories into deep directories.
+const MAX_CHAIN: usize = 1 << 20;
+
+/// A name in a directory that exists, whether or not anything stands there.
+#[derive(Clone, Debug)]
+pub(super) struct Place<'p> {
+    /// From the root to the directory that holds the name.
+    pub(super) ancestors: Vec<InodeId>,
+    pub(super) name: &'p str,
+    pub(super) entry: Option<EntryRow>,
+}
+
+impl Place<'_> {
+    pub(super) fn parent(&self) -> InodeId {
+        *self.ancestors.last().expect("the root at least")
+    }
+}
+
+/// The place that `path` names. Everything in front of it must exist.
+pub(super) fn place<'p>(snapshot: &mut dyn Snapshot, path: &'p DfsPath) -> Step<Place<'p>> {
+    let Some(name) = path.name() else {
+        return Err(Error::new(ErrorKind::InvalidArgument, "/ can be neither made, renamed nor deleted").into());
+    };
+    let mut ancestors = vec![InodeId::ROOT];
+    let above = path.names().count() - 1;
+    for (depth, step) in path.names().take(above).enumerate() {
+        let parent = *ancestors.last().expect("the root at least");
+        match rows::entry(snapshot, parent, step)? {
+            Some(EntryRow { inode, directory: true }) => ancestors.push(inode),
+            Some(_) => return Err(not_a_directory(path, depth).into()),
+            None => return Err(no_directory(path, depth).into()),
+        }
+    }
+    let parent = *ancestors.last().expect("the root at least");
+    let entry = rows::entry(snapshot, parent, name)?;
+    Ok(Place { ancestors, name, entry })
+}
+
+/// What stands at `path`.
+pub(super) fn find(snapshot: &mut dyn Snapshot, path: &DfsPath) -> Step<InodeId> {
+    if path.is_root() {
+        return Ok(InodeId::ROOT);
+    }
+    match place(snapshot, path)?.entry {
+        Some(entry) => Ok(entry.inode),
+        None => Err(not_found(path).into()),
+    }
+}
+
+/// What stands at `path`, which must be a file, and the directories above it.
+pub(super) fn find_file(snapshot: &mut dyn Snapshot, path: &DfsPath) -> Step<(InodeId, Vec<InodeId>)> {
+    if path.is_root() {
+        return Err(is_a_directory(path).into());
+    }
+    let place = place(snapshot, path)?;
+    match place.entry {
+        Some(EntryRow { inode, directory: false }) => Ok((inode, place.ancestors)),
+        Some(_) => Err(is_a_directory(path).into()),
+        None => Err(not_found(path).into()),
+    }
+}
+
+/// The directories from the root to `directory`; `None` when it no longer hangs on the root.
+pub(super) fn chain(snapshot: &mut dyn Snapshot, directory: InodeId) -> Step<Option<Vec<InodeId>>> {
+    let mut chain = vec![directory];
+    let mut at = directory;
+    while at != InodeId::ROOT {
+        match rows::find_inode(snapshot, at)? {
+            Some(row) if row.parent.0 != 0 => at = row.parent,
+            _ => return Ok(None),
+        }
+        chain.push(at);
+        if chain.len() > MAX_CHAIN {
+            return Err(
+                Error::new(ErrorKind::Corrupt, format!("metadata: inode {directory} is its own ancestor")).into()
+            );
+        }
+    }
+    chain.reverse();
+    Ok(Some(chain))
+}
+
+/// The path of an inode, or `None` when it has none: it is detached, not published yet, or its path is too long.
+pub(super) fn path_of(snapshot: &mut dyn Snapshot, inode: InodeId) -> Step<Option<DfsPath>> {
+    let mut names = Vec::new();
+    let mut at = inode;
+    while at != InodeId::ROOT {
+        match rows::find_inode(snapshot, at)? {
+            Some(row) if row.parent.0 != 0 && !row.is_hidden() => {
+                names.push(row.name);
+                at = row.parent;
+            }
+            _ => return Ok(None),
+        }
+        if names.len() > crate::path::MAX_DEPTH {
+            return Ok(None);
+        }
+    }
+    names.reverse();
+    Ok(DfsPath::parse(&format!("/{}", names.join("/"))).ok())
+}
+
+/// How messages name an inode whose path the caller did not give.
+pub(super) fn shown(snapshot: &mut dyn Snapshot, inode: InodeId) -> Step<String> {
+    Ok(match path_of(snapshot, inode)? {
+        Some(path) => path.to_string(),
+        None => format!("inode {inode}"),
+    })
+}
+
+pub(super) fn not_found(path: &DfsPath) -> Error {
+    Error::new(ErrorKind::NotFound, format!("{path} does not exist"))
+}
+
+pub(super) fn is_a_directory(path: &DfsPath) -> Error {
+    Error::new(ErrorKind::IsADirectory, format!("{path} is a directory, a file is needed"))
+}
+
+fn no_directory(path: &DfsPath, depth: usize) -> Error {
+    let directory = prefix(path, depth);
+    Error::new(ErrorKind::NotFound, format!("{path}: the directory {directory} does not exist; make it first"))
+}
+
+pub(super) fn not_a_directory(path: &DfsPath, depth: usize) -> Error {
+    let file = prefix(path, depth);
+    Error::new(ErrorKind::NotADirectory, format!("{path}: {file} is a file, not a directory"))
+}
+
+/// The first `depth + 1` names.
+pub(super) fn prefix(path: &DfsPath, depth: usize) -> String {
+    path.names().take(depth + 1).fold(String::new(), |path, name| path + "/" + name)
+}

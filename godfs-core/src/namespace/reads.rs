@@ -1,0 +1,154 @@
+//! Reading: status, entries, and where bytes are.
+
+use bytes::Bytes;
+
+use super::MAX_PAGE;
+use super::answers::{ChunkInfo, ChunkLocation, FileKind, FileStatus, ListEntry, Located, ReplicaPlace, Usage};
+use super::options::{FileRef, LocateRange};
+use super::rows::{self, ChunkRow, ChunkState, EntryRow, InodeKind, InodeRow, keys};
+use super::{paths, usage};
+use crate::chunk::ReplicaState;
+use crate::error::{Error, ErrorKind};
+use crate::id::{ChunkId, InodeId};
+use crate::metadata::{Range, Snapshot, Space, Step};
+use crate::path::DfsPath;
+
+pub(super) fn stat(snapshot: &mut dyn Snapshot, file: &FileRef) -> Step<FileStatus> {
+    let (inode, row) = resolve(snapshot, file)?;
+    Ok(status(inode, row))
+}
+
+/// The entries after a name, in the order of their names' bytes; fewer than `limit` only at the end.
+pub(super) fn list(snapshot: &mut dyn Snapshot, path: &DfsPath, after: &str, limit: usize) -> Step<Vec<ListEntry>> {
+    let directory = paths::find(snapshot, path)?;
+    if !matches!(rows::inode(snapshot, directory)?.kind, InodeKind::Directory) {
+        return Err(Error::new(ErrorKind::NotADirectory, format!("{path} is a file, it has no entries")).into());
+    }
+    let prefix = keys::entries(directory);
+    let range = Range::prefix_after(&prefix, &keys::entry(directory, after), limit.clamp(1, MAX_PAGE));
+    let found = snapshot.scan(Space::Rows, &range)?;
+    let mut entries = Vec::with_capacity(found.len());
+    for (key, value) in &found {
+        let mut key = keys::KeyReader::new(key)?;
+        key.u64()?;
+        entries.push((key.text()?, EntryRow::decode(value)?.inode));
+    }
+    let inodes: Vec<Vec<u8>> = entries.iter().map(|(_, inode)| keys::inode(*inode)).collect();
+    snapshot.prefetch(Space::Rows, &inodes.iter().map(Vec::as_slice).collect::<Vec<_>>());
+    let mut list = Vec::with_capacity(entries.len());
+    for (name, inode) in entries {
+        let row = rows::inode(snapshot, inode)?;
+        list.push(ListEntry { name: name.to_owned(), status: status(inode, row) });
+    }
+    Ok(list)
+}
+
+/// A file's status, its bytes if it is small, and its chunks in a range.
+pub(super) fn locate(snapshot: &mut dyn Snapshot, file: &FileRef, range: &LocateRange) -> Step<Located> {
+    let (inode, row) = resolve(snapshot, file)?;
+    let Some(facts) = row.file().cloned() else {
+        let shown = match file {
+            FileRef::Path(path) => path.to_string(),
+            FileRef::Inode(inode) => paths::shown(snapshot, *inode)?,
+        };
+        return Err(Error::new(ErrorKind::IsADirectory, format!("{shown} is a directory, it has no bytes")).into());
+    };
+    let data = if facts.small {
+        let data = snapshot.get(Space::Data, &keys::data(inode))?;
+        data.ok_or_else(|| Error::new(ErrorKind::Corrupt, format!("metadata: the bytes of inode {inode} are missing")))?
+    } else {
+        Bytes::new()
+    };
+    let (chunks, more) = if facts.has_chunks() { chunks(snapshot, inode, range)? } else { (Vec::new(), false) };
+    Ok(Located { status: status(inode, row), data, chunks, more })
+}
+
+/// All below a path.
+pub(super) fn usage(snapshot: &mut dyn Snapshot, path: &DfsPath) -> Step<Usage> {
+    let inode = paths::find(snapshot, path)?;
+    let row = rows::inode(snapshot, inode)?;
+    Ok(usage::answer(match row.kind {
+        InodeKind::Directory => usage::of_directory(snapshot, inode)?,
+        InodeKind::File(_) => usage::weight(&row),
+    }))
+}
+
+pub(super) fn chunk_info(chunk: ChunkId, row: &ChunkRow) -> ChunkInfo {
+    let place = |node, state, corrupt| ReplicaPlace { node, state, corrupt };
+    ChunkInfo {
+        chunk,
+        inode: row.inode,
+        generation: row.generation,
+        issued: row.issued,
+        length: row.length,
+        target: row.target,
+        open: row.is_open(),
+        replicas: match &row.state {
+            ChunkState::Open(nodes) => nodes.iter().map(|&node| place(node, ReplicaState::Rbw, false)).collect(),
+            ChunkState::Committed(replicas) => {
+                replicas.iter().map(|replica| place(replica.node, ReplicaState::Finalized, replica.corrupt)).collect()
+            }
+        },
+    }
+}
+
+fn resolve(snapshot: &mut dyn Snapshot, file: &FileRef) -> Step<(InodeId, InodeRow)> {
+    match file {
+        FileRef::Path(path) => {
+            let inode = paths::find(snapshot, path)?;
+            Ok((inode, rows::inode(snapshot, inode)?))
+        }
+        FileRef::Inode(inode) => match rows::find_inode(snapshot, *inode)? {
+            Some(row) => Ok((*inode, row)),
+            None => Err(Error::new(ErrorKind::NotFound, format!("inode {inode} does not exist")).into()),
+        },
+    }
+}
+
+fn status(inode: InodeId, row: InodeRow) -> FileStatus {
+    let file = row.file();
+    FileStatus {
+        inode,
+        kind: if file.is_some() { FileKind::File } else { FileKind::Directory },
+        length: file.map_or(0, |file| file.length),
+        replication: file.map_or(0, |file| file.replication),
+        chunk_size: file.map_or(0, |file| file.chunk_size),
+        open: file.is_some_and(|file| file.open.is_some()),
+        small: file.is_some_and(|file| file.small),
+        modified_ms: row.modified_ms,
+        accessed_ms: row.accessed_ms,
+        version: row.version,
+        owner: row.owner,
+    }
+}
+
+/// The chunks that overlap a range, and whether there are more.
+fn chunks(snapshot: &mut dyn Snapshot, inode: InodeId, range: &LocateRange) -> Step<(Vec<ChunkLocation>, bool)> {
+    let limit = range.chunks.min(MAX_PAGE);
+    let end = range.offset.saturating_add(range.length);
+    let prefix = keys::extents(inode);
+    // The chunk that holds the offset begins at it or before.
+    let before = Range {
+        end: std::ops::Bound::Included(keys::extent(inode, range.offset).into()),
+        ..Range::prefix(&prefix, 1).reversed()
+    };
+    let first = rows::extents(snapshot, &before)?;
+    let rest = Range::prefix_after(&prefix, &keys::extent(inode, range.offset), limit + 1);
+    let mut extents: Vec<_> = first
+        .into_iter()
+        // An open chunk has no end yet.
+        .filter(|(start, extent)| extent.length == 0 || start + extent.length > range.offset)
+        .chain(rows::extents(snapshot, &rest)?)
+        .filter(|(start, _)| *start < end)
+        .collect();
+    let more = extents.len() > limit;
+    extents.truncate(limit);
+    let keys: Vec<Vec<u8>> = extents.iter().map(|(_, extent)| keys::chunk(extent.chunk)).collect();
+    snapshot.prefetch(Space::Rows, &keys.iter().map(Vec::as_slice).collect::<Vec<_>>());
+    let mut chunks = Vec::with_capacity(extents.len());
+    for (offset, extent) in extents {
+        let row = rows::chunk(snapshot, extent.chunk)?;
+        chunks.push(ChunkLocation { offset, info: chunk_info(extent.chunk, &row) });
+    }
+    Ok((chunks, more))
+}

@@ -1,0 +1,163 @@
+//! Recovery of a file whose writer is gone: its open chunks are settled at a length that all who acknowledged can keep.
+
+use super::answers::RecoveryPlan;
+use super::files::{self, fenced};
+use super::leases::OpenFile;
+use super::rows::{self, ChunkRow, RECOVERY, keys};
+use super::{Context, generations, paths, reads};
+use crate::chunk::{Replica, ReplicaState};
+use crate::error::{Error, ErrorKind, Result};
+use crate::id::{ChunkId, Generation, InodeId, NodeId};
+use crate::metadata::{Range, Snapshot, Step, Transaction};
+
+/// What the survivors of a chunk agree on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecoveredLength {
+    /// Bytes to settle at; 0 when no byte was acknowledged.
+    pub length: u64,
+    /// The nodes whose replicas can be settled at that length.
+    pub nodes: Vec<NodeId>,
+}
+
+/// Decides at what length an open chunk is settled.
+///
+/// Where a finalized replica exists, its length rules: the writer had finished, or an earlier recovery had settled it. Those of one
+/// generation must agree; of several generations the latest rules, since that recovery came furthest. Unfinished
+/// replicas of just that length join. Else the length is the smallest of the surviving replicas being written: every byte that was
+/// acknowledged is on all of them. Replicas that were being written before their node restarted count only when no other
+/// is left. Never the largest: a reader may have been told of no byte that another survivor lacks. Replicas older than `committed`
+/// were left out of the pipeline before, and copies in flight prove nothing.
+///
+/// # Errors
+/// [`ErrorKind::NotFound`] when no replica counts: the chunk stays open until one comes back.
+/// [`ErrorKind::Corrupt`] when finalized replicas of one generation have different lengths.
+pub fn recovered_length(committed: Generation, replicas: &[(NodeId, Replica)]) -> Result<RecoveredLength> {
+    let of = |state: ReplicaState| {
+        replicas.iter().filter(move |(_, replica)| replica.state == state && replica.generation >= committed)
+    };
+    let latest = of(ReplicaState::Finalized).map(|(_, replica)| replica.generation).max();
+    if let Some(latest) = latest {
+        let mut lengths = of(ReplicaState::Finalized)
+            .filter(|(_, replica)| replica.generation == latest)
+            .map(|(_, replica)| replica.length);
+        let length = lengths.next().expect("the latest is one of them");
+        if let Some(other) = lengths.find(|&other| other != length) {
+            return Err(Error::new(
+                ErrorKind::Corrupt,
+                format!("finalized replicas of generation {latest} have {length} and {other} bytes"),
+            ));
+        }
+        let nodes = of(ReplicaState::Finalized)
+            .chain(of(ReplicaState::Rbw))
+            .filter(|(_, replica)| replica.length == length)
+            .map(|(node, _)| *node)
+            .collect();
+        return Ok(RecoveredLength { length, nodes });
+    }
+    for state in [ReplicaState::Rbw, ReplicaState::Rwr] {
+        if let Some(length) = of(state).map(|(_, replica)| replica.length).min() {
+            return Ok(RecoveredLength { length, nodes: of(state).map(|(node, _)| *node).collect() });
+        }
+    }
+    Err(Error::new(ErrorKind::NotFound, "no surviving replica tells how long the chunk is"))
+}
+
+/// What is to settle in a file; `None` when it needs no recovery.
+pub(super) fn plan(snapshot: &mut dyn Snapshot, inode: InodeId) -> Step<Option<RecoveryPlan>> {
+    let Some(mut file) = OpenFile::load(snapshot, inode)? else {
+        return Ok(None);
+    };
+    let mut chunks = Vec::new();
+    for (_, chunk) in file.open().chunks.clone() {
+        let row = rows::chunk(snapshot, chunk)?;
+        chunks.push(reads::chunk_info(chunk, &row));
+    }
+    Ok(Some(RecoveryPlan { inode, path: paths::path_of(snapshot, inode)?, chunks }))
+}
+
+/// Issues the generation of a recovery, which fences the writer and every earlier recovery.
+pub(super) fn begin(txn: &mut dyn Transaction, chunk: ChunkId) -> Step<Generation> {
+    let (_, before) = recovering(txn, chunk)?;
+    Ok(generations::issue_for(txn, chunk, &before))
+}
+
+/// Records what was settled. A chunk that came back empty is dropped; one that came back short ends the file, and what
+/// followed is dropped. True when that was the last open chunk: the file is closed.
+pub(super) fn commit(
+    txn: &mut dyn Transaction,
+    context: &Context,
+    chunk: ChunkId,
+    generation: Generation,
+    length: u64,
+    nodes: &[NodeId],
+) -> Step<bool> {
+    let (mut file, before) = recovering(txn, chunk)?;
+    if generation != before.issued {
+        return Err(fenced(chunk, generation, &before).into());
+    }
+    if let Some(node) = nodes.iter().find(|node| !before.pipeline().contains(node)) {
+        let message = format!("chunk {chunk} was recovered on node {node}, which is not in its pipeline");
+        return Err(Error::new(ErrorKind::InvalidArgument, message).into());
+    }
+    if nodes.is_empty() && length > 0 {
+        return Err(Error::new(ErrorKind::InvalidArgument, format!("chunk {chunk} was recovered on no node")).into());
+    }
+    let Some(&(start, _)) = file.open().chunks.iter().find(|open| open.1 == chunk) else {
+        return Err(Error::new(ErrorKind::Corrupt, format!("metadata: open chunk {chunk} is not in its file")).into());
+    };
+    let chunk_size = file.file().chunk_size;
+    if length < chunk_size {
+        drop_from(txn, &mut file, start + 1)?;
+    }
+    // The bytes of a small file that was moving into chunks lie in the metadata store until then: they were acknowledged
+    // too, and a chunk with fewer of them must not take their place.
+    let kept = if start == 0 && file.file().small { file.file().length } else { 0 };
+    if length == 0 || length < kept {
+        files::drop_chunk(txn, &mut file, start, chunk)?;
+    } else {
+        generations::drop_left_out(txn, chunk, &before, generation, nodes)?;
+        files::finish_chunk(txn, &mut file, chunk, &before, generation, length, nodes)?;
+    }
+    let closed = file.open().chunks.is_empty();
+    if closed {
+        files::close(txn, context, file)?;
+    } else {
+        file.save(txn);
+    }
+    Ok(closed)
+}
+
+/// Drops all chunks that begin at `from` or later: no more than may follow an open one.
+fn drop_from(txn: &mut dyn Transaction, file: &mut OpenFile, from: u64) -> Step<()> {
+    let range = Range {
+        start: std::ops::Bound::Included(keys::extent(file.inode, from).into()),
+        ..Range::prefix(&keys::extents(file.inode), super::settings::MAX_OPEN_CHUNKS)
+    };
+    for (start, extent) in rows::extents(txn, &range)? {
+        files::drop_chunk(txn, file, start, extent.chunk)?;
+    }
+    Ok(())
+}
+
+/// An open chunk in a file whose lease the namenode itself holds.
+fn recovering(txn: &mut dyn Transaction, chunk: ChunkId) -> Step<(OpenFile, ChunkRow)> {
+    let refuse =
+        |why: &str| Error::new(ErrorKind::FailedPrecondition, format!("chunk {chunk} {why}: nothing to recover"));
+    let Some(row) = rows::find_chunk(txn, chunk)? else {
+        return Err(refuse("does not exist").into());
+    };
+    if !row.is_open() {
+        return Err(refuse("is finished").into());
+    }
+    let Some(mut file) = OpenFile::load(txn, row.inode)? else {
+        return Err(refuse("belongs to a file that was closed or deleted").into());
+    };
+    match rows::find_lease(txn, file.open().lease)? {
+        Some(lease) if lease.session == RECOVERY => Ok((file, row)),
+        _ => Err(refuse("belongs to a file whose writer has its lease").into()),
+    }
+}
+
+#[cfg(test)]
+#[path = "recovery_tests.rs"]
+mod tests;

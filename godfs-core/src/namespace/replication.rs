@@ -1,0 +1,79 @@
+//! How many replicas a file has.
+
+use std::ops::Bound;
+
+use super::options::Call;
+use super::outcome::Operation;
+use super::rows::{self, ChunkRow, keys};
+use super::sessions::{Recorded, once};
+use super::settings::check_replication;
+use super::{Context, locations, paths, sums, usage};
+use crate::id::{InodeId, Version};
+use crate::metadata::{Range, Step, Transaction};
+use crate::path::DfsPath;
+
+/// How many chunks are retargeted in one transaction.
+const CHUNKS_A_STEP: usize = 1_000;
+
+/// Where the retargeting of a long file stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Progress {
+    inode: InodeId,
+    after: u64,
+}
+
+/// What a step of it came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// More chunks follow: go on from there. Only chunks have changed so far.
+    More(Progress),
+    /// The file has the new replication.
+    Done(Option<Version>),
+}
+
+/// One step. Chunks get their new target first and the file in the last step, which is also the one that is recorded: a caller that
+/// is cut off in between calls again and changes nothing twice.
+pub(super) fn set(
+    txn: &mut dyn Transaction,
+    context: &Context,
+    call: Call,
+    path: &DfsPath,
+    replication: u16,
+    progress: Option<Progress>,
+) -> Step<Outcome> {
+    check_replication(replication).map_err(|error| error.context(path))?;
+    let mut more = None;
+    let ((), version) = once(txn, context, call, Operation::SetReplication, |txn| {
+        let (inode, ancestors) = paths::find_file(txn, path)?;
+        let before = rows::inode(txn, inode)?;
+        let prefix = keys::extents(inode);
+        let mut range = Range::prefix(&prefix, CHUNKS_A_STEP);
+        // The name may stand for another file by now; then it is begun anew.
+        if let Some(progress) = progress.filter(|progress| progress.inode == inode) {
+            range.start = Bound::Excluded(keys::extent(inode, progress.after).into());
+        }
+        let extents =
+            if before.file().is_some_and(rows::FileRow::has_chunks) { rows::extents(txn, &range)? } else { Vec::new() };
+        for (_, extent) in &extents {
+            let row = rows::chunk(txn, extent.chunk)?;
+            if row.target != replication {
+                locations::settle(txn, extent.chunk, &row, ChunkRow { target: replication, ..row.clone() })?;
+            }
+        }
+        if extents.len() == CHUNKS_A_STEP {
+            more = extents.last().map(|&(after, _)| Progress { inode, after });
+            return Ok(Recorded::No(()));
+        }
+        let mut after = before.clone();
+        if let Some(file) = after.file_mut() {
+            file.replication = replication;
+        }
+        if after == before {
+            return Ok(Recorded::No(()));
+        }
+        usage::add(txn, &ancestors, sums::minus(usage::weight(&after), usage::weight(&before)));
+        rows::put_inode(txn, inode, &after);
+        Ok(Recorded::Yes(()))
+    })?;
+    Ok(more.map_or(Outcome::Done(version), Outcome::More))
+}

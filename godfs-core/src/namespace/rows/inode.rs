@@ -1,0 +1,174 @@
+//! The row of one file or directory.
+
+use super::codec::{Decoder, Encoder};
+use crate::error::Result;
+use crate::id::{ChunkId, InodeId, LeaseId, Version};
+use crate::metadata::Stamped;
+use crate::namespace::options::Owner;
+
+const FORMAT: u8 = 1;
+
+const FILE: u8 = 1;
+const DIRECTORY: u8 = 2;
+
+const SMALL: u8 = 1;
+const OPEN: u8 = 2;
+const HIDDEN: u8 = 4;
+const OVERWRITE: u8 = 8;
+const THIN: u8 = 16;
+
+/// One inode.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::namespace) struct InodeRow {
+    /// The version that wrote the row; pending in a row that is being written.
+    pub(in crate::namespace) version: Version,
+    /// The directory that holds it; 0 for the root and for what is detached.
+    pub(in crate::namespace) parent: InodeId,
+    /// Its name there; empty where there is no parent.
+    pub(in crate::namespace) name: String,
+    pub(in crate::namespace) modified_ms: u64,
+    pub(in crate::namespace) accessed_ms: u64,
+    pub(in crate::namespace) owner: Owner,
+    pub(in crate::namespace) kind: InodeKind,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::namespace) enum InodeKind {
+    Directory,
+    File(FileRow),
+}
+
+/// What only a file has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::namespace) struct FileRow {
+    pub(in crate::namespace) replication: u16,
+    pub(in crate::namespace) chunk_size: u64,
+    /// Bytes in front of the first chunk that is open.
+    pub(in crate::namespace) length: u64,
+    /// Its bytes lie in the data space. With an open chunk: until that one is committed.
+    pub(in crate::namespace) small: bool,
+    pub(in crate::namespace) open: Option<OpenState>,
+}
+
+/// What only an open file has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::namespace) struct OpenState {
+    /// 0 once the file was deleted under its writer.
+    pub(in crate::namespace) lease: LeaseId,
+    /// The name appears when the file is closed.
+    pub(in crate::namespace) hidden: Option<Hidden>,
+    /// A chunk was committed with fewer replicas than closing asks for.
+    pub(in crate::namespace) thin: bool,
+    /// The chunks that are not committed and where they begin, in order.
+    pub(in crate::namespace) chunks: Vec<(u64, ChunkId)>,
+}
+
+/// A file that is not published yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::namespace) struct Hidden {
+    /// Replace what stands under the name then.
+    pub(in crate::namespace) overwrite: bool,
+}
+
+impl InodeRow {
+    pub(in crate::namespace) fn file(&self) -> Option<&FileRow> {
+        match &self.kind {
+            InodeKind::File(file) => Some(file),
+            InodeKind::Directory => None,
+        }
+    }
+
+    pub(in crate::namespace) fn file_mut(&mut self) -> Option<&mut FileRow> {
+        match &mut self.kind {
+            InodeKind::File(file) => Some(file),
+            InodeKind::Directory => None,
+        }
+    }
+
+    /// Open and without a name so far.
+    pub(in crate::namespace) fn is_hidden(&self) -> bool {
+        self.file().and_then(|file| file.open.as_ref()).is_some_and(|open| open.hidden.is_some())
+    }
+
+    pub(in crate::namespace) fn encode(&self) -> Stamped {
+        let mut row = Encoder::new();
+        row.byte(match self.kind {
+            InodeKind::File(_) => FILE,
+            InodeKind::Directory => DIRECTORY,
+        });
+        row.number(self.parent.0).text(&self.name).number(self.modified_ms).number(self.accessed_ms);
+        row.text(&self.owner.user).text(&self.owner.group).number(self.owner.mode);
+        if let InodeKind::File(file) = &self.kind {
+            file.encode(&mut row);
+        }
+        Stamped::versioned(&[FORMAT], row.bytes())
+    }
+
+    pub(in crate::namespace) fn decode(bytes: &[u8]) -> Result<Self> {
+        let mut row = Decoder::new(bytes, FORMAT, "an inode")?;
+        let version = Version(row.fixed()?);
+        let kind = row.byte()?;
+        let parent = InodeId(row.number()?);
+        let name = row.text()?;
+        let (modified_ms, accessed_ms) = (row.number()?, row.number()?);
+        let owner = Owner { user: row.text()?, group: row.text()?, mode: row.small()? };
+        let kind = match kind {
+            FILE => InodeKind::File(FileRow::decode(&mut row)?),
+            DIRECTORY => InodeKind::Directory,
+            _ => return Err(row.bad("is neither a file nor a directory")),
+        };
+        row.end()?;
+        Ok(Self { version, parent, name, modified_ms, accessed_ms, owner, kind })
+    }
+}
+
+impl FileRow {
+    /// Whether any extent belongs to it.
+    pub(in crate::namespace) fn has_chunks(&self) -> bool {
+        (self.length > 0 && !self.small) || self.open.as_ref().is_some_and(|open| !open.chunks.is_empty())
+    }
+
+    fn encode(&self, row: &mut Encoder) {
+        let mut flags = 0;
+        if self.small {
+            flags |= SMALL;
+        }
+        if let Some(open) = &self.open {
+            flags |= OPEN;
+            if open.thin {
+                flags |= THIN;
+            }
+            match open.hidden {
+                Some(Hidden { overwrite: true }) => flags |= HIDDEN | OVERWRITE,
+                Some(Hidden { overwrite: false }) => flags |= HIDDEN,
+                None => {}
+            }
+        }
+        row.byte(flags).number(self.replication).number(self.chunk_size).number(self.length);
+        if let Some(open) = &self.open {
+            row.number(open.lease.0).count(open.chunks.len());
+            for (start, chunk) in &open.chunks {
+                row.number(*start).number(chunk.0);
+            }
+        }
+    }
+
+    fn decode(row: &mut Decoder<'_>) -> Result<Self> {
+        let flags = row.byte()?;
+        if flags & !(SMALL | OPEN | HIDDEN | OVERWRITE | THIN) != 0 {
+            return Err(row.bad("has flags that this software does not know"));
+        }
+        let (replication, chunk_size, length) = (row.small()?, row.number()?, row.number()?);
+        let mut open = None;
+        if flags & OPEN != 0 {
+            let lease = LeaseId(row.number()?);
+            let mut chunks = Vec::new();
+            for _ in 0..row.count()? {
+                chunks.push((row.number()?, ChunkId(row.number()?)));
+            }
+            let hidden = (flags & HIDDEN != 0).then_some(Hidden { overwrite: flags & OVERWRITE != 0 });
+            open = Some(OpenState { lease, hidden, thin: flags & THIN != 0, chunks });
+        }
+        Ok(Self { replication, chunk_size, length, small: flags & SMALL != 0, open })
+    }
+}

@@ -1,0 +1,142 @@
+//! Rows of a few bytes: entries, extents, garbage, nodes, and the store's own.
+
+use super::codec::{Decoder, Encoder};
+use crate::error::Result;
+use crate::id::{ChunkId, ClusterId, Generation, InodeId, NodeUuid};
+use crate::metadata::Stamped;
+
+const FORMAT: u8 = 1;
+
+const FILE: u8 = 1;
+const DIRECTORY: u8 = 2;
+
+/// What stands under a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::namespace) struct EntryRow {
+    pub(in crate::namespace) inode: InodeId,
+    pub(in crate::namespace) directory: bool,
+}
+
+impl EntryRow {
+    pub(in crate::namespace) fn encode(self) -> Stamped {
+        let mut row = Encoder::new();
+        row.byte(FORMAT).byte(if self.directory { DIRECTORY } else { FILE }).number(self.inode.0);
+        Stamped::plain(row.into_bytes())
+    }
+
+    pub(in crate::namespace) fn decode(bytes: &[u8]) -> Result<Self> {
+        let mut row = Decoder::new(bytes, FORMAT, "an entry")?;
+        let directory = match row.byte()? {
+            FILE => false,
+            DIRECTORY => true,
+            _ => return Err(row.bad("is neither a file nor a directory")),
+        };
+        let inode = InodeId(row.number()?);
+        row.end()?;
+        Ok(Self { inode, directory })
+    }
+}
+
+/// A piece of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::namespace) struct ExtentRow {
+    pub(in crate::namespace) chunk: ChunkId,
+    /// Committed bytes; 0 for a chunk that is being written for the first time.
+    pub(in crate::namespace) length: u64,
+}
+
+impl ExtentRow {
+    pub(in crate::namespace) fn encode(self) -> Stamped {
+        let mut row = Encoder::new();
+        row.byte(FORMAT).number(self.chunk.0).number(self.length);
+        Stamped::plain(row.into_bytes())
+    }
+
+    pub(in crate::namespace) fn decode(bytes: &[u8]) -> Result<Self> {
+        let mut row = Decoder::new(bytes, FORMAT, "an extent")?;
+        let extent = Self { chunk: ChunkId(row.number()?), length: row.number()? };
+        row.end()?;
+        Ok(extent)
+    }
+}
+
+/// A deletion that a node owes: its replica of the chunk, if the generation is at most this.
+pub(in crate::namespace) fn encode_garbage(generation: Generation) -> Stamped {
+    let mut row = Encoder::new();
+    row.byte(FORMAT).number(generation.0);
+    Stamped::plain(row.into_bytes())
+}
+
+pub(in crate::namespace) fn decode_garbage(bytes: &[u8]) -> Result<Generation> {
+    let mut row = Decoder::new(bytes, FORMAT, "garbage")?;
+    let generation = Generation(row.number()?);
+    row.end()?;
+    Ok(generation)
+}
+
+/// A number of its own: the next id of a series, or the node of a uuid.
+pub(in crate::namespace) fn encode_number(number: u64) -> Stamped {
+    let mut row = Encoder::new();
+    row.byte(FORMAT).number(number);
+    Stamped::plain(row.into_bytes())
+}
+
+pub(in crate::namespace) fn decode_number(bytes: &[u8]) -> Result<u64> {
+    let mut row = Decoder::new(bytes, FORMAT, "a number")?;
+    let number = row.number()?;
+    row.end()?;
+    Ok(number)
+}
+
+/// A datanode as it last registered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::namespace) struct NodeRow {
+    pub(in crate::namespace) uuid: NodeUuid,
+    pub(in crate::namespace) address: String,
+    pub(in crate::namespace) domain: String,
+}
+
+impl NodeRow {
+    pub(in crate::namespace) fn encode(&self) -> Stamped {
+        let mut row = Encoder::new();
+        row.byte(FORMAT).raw(self.uuid.as_bytes()).text(&self.address).text(&self.domain);
+        Stamped::plain(row.into_bytes())
+    }
+
+    pub(in crate::namespace) fn decode(bytes: &[u8]) -> Result<Self> {
+        let mut row = Decoder::new(bytes, FORMAT, "a node")?;
+        let uuid = row.raw(16)?;
+        let uuid = NodeUuid::from_bytes(uuid).expect("sixteen bytes");
+        let node = Self { uuid, address: row.text()?, domain: row.text()? };
+        row.end()?;
+        Ok(node)
+    }
+}
+
+/// The store's own row: which format all others have, and whose they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::namespace) struct StoreRow {
+    pub(in crate::namespace) format: u64,
+    pub(in crate::namespace) cluster: ClusterId,
+}
+
+impl StoreRow {
+    pub(in crate::namespace) fn encode(self) -> Stamped {
+        let mut row = Encoder::new();
+        row.byte(FORMAT).number(self.format).raw(self.cluster.as_bytes());
+        Stamped::plain(row.into_bytes())
+    }
+
+    /// The format alone, which every version of the software can read.
+    pub(in crate::namespace) fn format(bytes: &[u8]) -> Result<u64> {
+        Decoder::new(bytes, FORMAT, "the store")?.number()
+    }
+
+    pub(in crate::namespace) fn decode(bytes: &[u8]) -> Result<Self> {
+        let mut row = Decoder::new(bytes, FORMAT, "the store")?;
+        let format = row.number()?;
+        let cluster = ClusterId::from_bytes(row.raw(16)?).expect("sixteen bytes");
+        row.end()?;
+        Ok(Self { format, cluster })
+    }
+}

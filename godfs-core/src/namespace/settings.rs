@@ -1,0 +1,91 @@
+//! Settings of the namespace.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::checksum::PIECE;
+use crate::chunk::{MAX_CHUNK_BYTES, MIN_CHUNK_BYTES};
+use crate::error::{Error, ErrorKind, Result};
+use crate::metadata::MAX_VALUE_BYTES;
+
+/// The most replicas that a file may ask for.
+pub const MAX_REPLICATION: u16 = 512;
+/// The most bytes of a small file, whatever the settings say: one value of the store.
+pub const MAX_SMALL_FILE_BYTES: usize = MAX_VALUE_BYTES;
+/// The most slots of a session: so many rows one session can make.
+pub const MAX_SLOTS: u32 = 1_024;
+/// How many chunks of one file may be unfinished at once. A writer overlaps the end of one with the start of the next; more only
+/// make recovery longer.
+pub const MAX_OPEN_CHUNKS: usize = 8;
+
+/// What files get unless they ask, and limits.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct NamespaceSettings {
+    /// Bytes a chunk: a multiple of 4,096 within [`MIN_CHUNK_BYTES`] and [`MAX_CHUNK_BYTES`].
+    pub chunk_size: u64,
+    /// Replicas, 1 to [`MAX_REPLICATION`].
+    pub replication: u16,
+    /// The most bytes of a file that are kept with its inode; 0 turns it off. At most [`MAX_SMALL_FILE_BYTES`].
+    pub small_file_limit: usize,
+    /// How many mutating calls of one session may be in flight, 1 to [`MAX_SLOTS`].
+    pub slots: u32,
+    /// How long a session lives without a renewal; judged outside of the namespace.
+    pub session_timeout: Duration,
+}
+
+impl Default for NamespaceSettings {
+    fn default() -> Self {
+        Self {
+            chunk_size: 128 << 20,
+            replication: 3,
+            small_file_limit: 16 << 10,
+            slots: 64,
+            session_timeout: Duration::from_secs(60),
+        }
+    }
+}
+
+impl NamespaceSettings {
+    /// Checks every bound.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidArgument`], naming the setting and its bounds.
+    pub fn check(&self) -> Result<()> {
+        check_replication(self.replication)?;
+        check_chunk_size(self.chunk_size)?;
+        if self.small_file_limit > MAX_SMALL_FILE_BYTES {
+            return Err(invalid(format!(
+                "small_file_limit is {} bytes, the most is {MAX_SMALL_FILE_BYTES}",
+                self.small_file_limit
+            )));
+        }
+        if !(1..=MAX_SLOTS).contains(&self.slots) {
+            return Err(invalid(format!("slots is {}, it must be 1 to {MAX_SLOTS}", self.slots)));
+        }
+        Ok(())
+    }
+}
+
+pub(super) fn check_replication(replication: u16) -> Result<()> {
+    if (1..=MAX_REPLICATION).contains(&replication) {
+        Ok(())
+    } else {
+        Err(invalid(format!("replication is {replication}, it must be 1 to {MAX_REPLICATION}")))
+    }
+}
+
+pub(super) fn check_chunk_size(bytes: u64) -> Result<()> {
+    if (MIN_CHUNK_BYTES..=MAX_CHUNK_BYTES).contains(&bytes) && bytes.is_multiple_of(PIECE as u64) {
+        Ok(())
+    } else {
+        Err(invalid(format!(
+            "chunk size is {bytes} bytes, it must be a multiple of {PIECE} from {MIN_CHUNK_BYTES} to {MAX_CHUNK_BYTES}"
+        )))
+    }
+}
+
+fn invalid(message: String) -> Error {
+    Error::new(ErrorKind::InvalidArgument, message)
+}

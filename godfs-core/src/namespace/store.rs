@@ -1,0 +1,74 @@
+//! The store as a whole: its format, its cluster, its root.
+
+use super::Context;
+use super::answers::TotalCounts;
+use super::directories;
+use super::options::Owner;
+use super::rows::{self, FORMAT_VERSION, InodeKind, InodeRow, StoreRow, keys};
+use super::usage;
+use crate::error::{Error, ErrorKind};
+use crate::id::{ClusterId, InodeId, Version};
+use crate::metadata::{Snapshot, Space, Step, Transaction};
+
+/// Makes a new cluster in an empty store.
+pub(super) fn initialize(
+    txn: &mut dyn Transaction,
+    context: &Context,
+    cluster: ClusterId,
+    owner: &Owner,
+) -> Step<ClusterId> {
+    directories::check_owner(owner)?;
+    if let Some(known) = find(txn)? {
+        return Ok(known);
+    }
+    txn.put(Space::Rows, keys::store().into(), StoreRow { format: FORMAT_VERSION, cluster }.encode());
+    let root = InodeRow {
+        version: Version::PENDING,
+        parent: InodeId(0),
+        name: String::new(),
+        modified_ms: context.now_ms,
+        accessed_ms: context.now_ms,
+        owner: owner.clone(),
+        kind: InodeKind::Directory,
+    };
+    rows::put_inode(txn, InodeId::ROOT, &root);
+    Ok(cluster)
+}
+
+pub(super) fn cluster(snapshot: &mut dyn Snapshot) -> Step<ClusterId> {
+    match find(snapshot)? {
+        Some(cluster) => Ok(cluster),
+        None => {
+            let message = "the metadata store is empty: it must be initialised as a new cluster first";
+            Err(Error::new(ErrorKind::FailedPrecondition, message).into())
+        }
+    }
+}
+
+pub(super) fn totals(snapshot: &mut dyn Snapshot) -> Step<TotalCounts> {
+    let totals = rows::totals::read(snapshot)?;
+    let usage = usage::of_directory(snapshot, InodeId::ROOT)?;
+    let count = |value: i64| u64::try_from(value).unwrap_or(0);
+    Ok(TotalCounts {
+        usage: usage::answer(usage),
+        chunks: count(totals.chunks),
+        owed: count(totals.owed),
+        garbage: count(totals.garbage),
+        leases: count(totals.leases),
+    })
+}
+
+fn find(snapshot: &mut dyn Snapshot) -> Step<Option<ClusterId>> {
+    let Some(row) = snapshot.get(Space::Rows, &keys::store())? else {
+        return Ok(None);
+    };
+    let format = StoreRow::format(&row)?;
+    if format != FORMAT_VERSION {
+        let message = format!(
+            "the metadata store has rows of format {format}, this software reads format {FORMAT_VERSION}: export them with the software that wrote \
+             them and import them with this one"
+        );
+        return Err(Error::new(ErrorKind::Incompatible, message).into());
+    }
+    Ok(Some(StoreRow::decode(&row)?.cluster))
+}
