@@ -501,3 +501,6 @@ impl Namespace {
         self.store.view(work).await
     }
 }
+
+#[cfg(test)]
+mod tests;

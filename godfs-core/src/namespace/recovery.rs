@@ -159,5 +159,5 @@ fn recovering(txn: &mut dyn Transaction, chunk: ChunkId) -> Step<(OpenFile, Chun
 }
 
 #[cfg(test)]
-#[path = "recovery_tests.rs"]
+#[path = "tests/recovered_length.rs"]
 mod tests;
