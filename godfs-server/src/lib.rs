@@ -1,1 +1,4 @@
-//! placeholder
+//! Namenode, datanode and in-process cluster of GoDFS.
+
+pub mod datanode;
+pub mod net;

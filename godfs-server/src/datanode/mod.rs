@@ -1,0 +1,2 @@
+//! The datanode: keeps replicas of chunks and serves their bytes.
+mod identity;
