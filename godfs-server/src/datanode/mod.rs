@@ -1,2 +1,307 @@
-//! The datanode: keeps replicas of chunks and serves their bytes.
+//! The datanode: keeps replicas of chunks, serves their bytes, and does what its namenodes order.
+//!
+//! ```text
+//! clients, datanodes ──> service ──> receive ──────────┐
+//!                           └──────> serve ────────────┤
+//! namenodes <──> namenode ──> commands ──> copy ───────┼──> ChunkStore
+//!                    └─ events <── finalized, deleted, │
+//!                                  corrupt <── scrub ──┘
+//! ```
+//!
+//! | module | what |
+//! |---|---|
+//! | `identity` | what a node must not forget: who it is, and whom it no longer obeys |
+//! | `service` | the chunk service on the wire |
+//! | `receive` | one node's part of a write pipeline |
+//! | `serve` | reads, and checksums composed of those that are stored |
+//! | `namenode` | one link for each namenode: registration, heartbeats, reports up, commands down |
+//! | `commands`, `copy` | what is ordered |
+//! | `scrub` | reads everything again, in time |
+//! | `budget`, `pace` | bounds: streams, bytes in memory, bytes a second |
+//!
+//! It decides nothing about the cluster: which replicas there should be, and which may be deleted, is the namenode's to say.
+
+mod budget;
+mod commands;
+mod copy;
+mod events;
+mod executor;
 mod identity;
+mod namenode;
+mod pace;
+mod receive;
+mod scrub;
+mod serve;
+mod service;
+mod settings;
+mod shared;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use godfs_client::transport::{Address, Channels, Connector, TcpConnector};
+use godfs_core::chunk::{ChunkStore, DirectoryOptions, DirectoryStore};
+use godfs_core::env::Env;
+use godfs_core::io::{DiskIo, Io};
+use godfs_core::placement::Domain;
+use godfs_core::{ClusterId, Error, ErrorKind, Incarnation, NodeId, Result};
+use tokio::sync::{Notify, Semaphore, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tonic::server::NamedService;
+use tonic::service::Routes;
+use tonic_health::ServingStatus;
+use tonic_health::server::HealthReporter;
+
+pub use self::settings::DatanodeSettings;
+
+use self::budget::Budget;
+use self::events::Outbox;
+use self::executor::Counted;
+use self::identity::IdentityFile;
+use self::pace::Pace;
+use self::service::ChunkService;
+use self::shared::Shared;
+use crate::net::{Listener, Serving, serve, with_health_and_reflection};
+
+/// What a datanode is started with.
+#[derive(Debug)]
+pub struct DatanodeOptions {
+    /// Its folder: identity, the scrubber's place and, unless `store` is given, the replicas.
+    pub folder: PathBuf,
+    /// Where replicas are kept. `None`: a [`DirectoryStore`] in `folder/chunks`.
+    pub store: Option<Arc<dyn ChunkStore>>,
+    /// The namenodes of the cluster.
+    pub namenodes: Vec<Address>,
+    /// Where connections come from.
+    pub listener: Listener,
+    /// Where others reach it. `None`: where it listens.
+    pub advertise: Option<Address>,
+    /// Its failure domain.
+    pub domain: Domain,
+    /// The most bytes that replicas may take. `None`: as many as the disk has. Not used with a given store.
+    pub capacity: Option<u64>,
+    /// Bytes of the disk to leave free. Not used with a given store.
+    pub reserve: u64,
+    /// The node that the folder must belong to: for disks that may be unmounted, so that none becomes an empty node.
+    pub expect_node: Option<NodeId>,
+    /// A life of the cluster's metadata that the operator accepts although it is not the one this node knows: after the
+    /// metadata was restored.
+    pub accept_incarnation: Option<Incarnation>,
+    /// The disk of the folder.
+    pub io: Arc<dyn Io>,
+    /// Time, randomness, blocking work.
+    pub env: Env,
+    /// How others are reached.
+    pub connector: Arc<dyn Connector>,
+    /// Everything that has a default.
+    pub settings: DatanodeSettings,
+}
+
+impl DatanodeOptions {
+    /// A datanode on the machine's disk and network, with defaults for all else.
+    #[must_use]
+    pub fn new(folder: impl Into<PathBuf>, listener: Listener, namenodes: Vec<Address>) -> Self {
+        Self {
+            folder: folder.into(),
+            store: None,
+            namenodes,
+            listener,
+            advertise: None,
+            domain: Domain::default(),
+            capacity: None,
+            reserve: 0,
+            expect_node: None,
+            accept_incarnation: None,
+            io: Arc::new(DiskIo),
+            env: Env::system(),
+            connector: Arc::new(TcpConnector),
+            settings: DatanodeSettings::default(),
+        }
+    }
+}
+
+/// A datanode that runs. Dropping it kills it.
+#[derive(Debug)]
+pub struct Datanode {
+    shared: Arc<Shared>,
+    serving: Serving,
+    jobs: Counted,
+}
+
+impl Datanode {
+    /// Starts a datanode: locks its folder, opens its store, listens, and begins to look for its namenodes. Must be called
+    /// inside a tokio runtime. It is of use once it is [`ready`](Self::ready).
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unavailable`] when another process holds the folder, [`ErrorKind::FailedPrecondition`] when it is not that of
+    /// `expect_node`, [`ErrorKind::InvalidArgument`] without a namenode or an address that others can reach, and what
+    /// the store says.
+    pub async fn start(options: DatanodeOptions) -> Result<Self> {
+        let address = reachable(&options)?;
+        if options.namenodes.is_empty() {
+            return Err(Error::new(ErrorKind::InvalidArgument, "a datanode needs the address of a namenode"));
+        }
+        let jobs = Counted::new(Arc::clone(&options.env.executor));
+        let env = Env { executor: Arc::new(jobs.clone()), ..options.env };
+        let io = options.io;
+        let identity =
+            IdentityFile::open(Arc::clone(&io), env.clone(), options.folder.clone(), options.expect_node).await?;
+        let store = match options.store {
+            Some(store) => store,
+            None => {
+                let directory = DirectoryOptions {
+                    root: options.folder.join("chunks"),
+                    capacity: options.capacity,
+                    reserve: options.reserve,
+                };
+                Arc::new(DirectoryStore::open(directory, Arc::clone(&io), env.clone()).await?)
+            }
+        };
+        for report in store.unknown().await? {
+            tracing::warn!(report, "a file that is no replica is left alone");
+        }
+        let settings = options.settings;
+        let shared = Arc::new(Shared {
+            instance: env.random.next_u64(),
+            channels: Channels::new(settings.transport.clone(), options.connector),
+            budget: Budget::new(settings.max_streams, settings.stream_memory_bytes),
+            outboxes: options.namenodes.iter().map(|_| Arc::new(Outbox::default())).collect(),
+            verdicts: Default::default(),
+            corrupt_found: Default::default(),
+            recent: Default::default(),
+            scrub: Default::default(),
+            commands: Semaphore::new(settings.command_workers.clamp(1, Semaphore::MAX_PERMITS)),
+            copies: Semaphore::new(settings.copies.clamp(1, Semaphore::MAX_PERMITS)),
+            busy: Default::default(),
+            copy_pace: Pace::new(settings.copy_bytes_per_second),
+            registered: watch::Sender::new(0),
+            draining: Default::default(),
+            beat: Notify::new(),
+            leave: CancellationToken::new(),
+            kill: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+            domain: options.domain,
+            accept: options.accept_incarnation,
+            folder: options.folder,
+            settings,
+            env,
+            io,
+            store,
+            identity,
+            address,
+        });
+        let routes = Routes::new(ChunkService::new(Arc::clone(&shared)));
+        let (routes, health) = with_health_and_reflection(routes)?;
+        let serving = serve(options.listener, routes, &shared.settings.serve);
+        shared.spawn(report_health(shared.registered.subscribe(), health));
+        shared.spawn(scrub::run(Arc::clone(&shared)));
+        for (namenode, outbox) in options.namenodes.into_iter().zip(&shared.outboxes) {
+            shared.spawn(namenode::link(Arc::clone(&shared), namenode, Arc::clone(outbox)));
+        }
+        Ok(Self { shared, serving, jobs })
+    }
+
+    /// Where others reach it.
+    #[must_use]
+    pub fn address(&self) -> &Address {
+        &self.shared.address
+    }
+
+    /// Its number in the cluster; `None` before its first registration.
+    #[must_use]
+    pub fn node_id(&self) -> Option<NodeId> {
+        self.shared.identity.node()
+    }
+
+    /// Its cluster; `None` before its first registration.
+    #[must_use]
+    pub fn cluster_id(&self) -> Option<ClusterId> {
+        self.shared.identity.cluster()
+    }
+
+    /// Where it keeps its replicas.
+    #[must_use]
+    pub fn store(&self) -> &Arc<dyn ChunkStore> {
+        &self.shared.store
+    }
+
+    /// Waits until it is registered with a namenode, and so may be given replicas. Without a namenode in reach that is
+    /// for ever.
+    pub async fn ready(&self) {
+        let mut registered = self.shared.registered.subscribe();
+        // The sender lives as long as this handle.
+        let _ = registered.wait_for(|count| *count > 0).await;
+    }
+
+    /// Stops in good order: tells the namenodes that it is leaving, takes no new streams, lets those under way end for
+    /// [`DatanodeSettings::drain_ms`], writes down what it remembers, and ends. Replicas still being written stay so.
+    pub async fn stop(self) {
+        use std::sync::atomic::Ordering;
+        self.shared.draining.store(true, Ordering::Relaxed);
+        self.shared.beat.notify_waiters();
+        self.serving.stop(Duration::from_millis(self.shared.settings.drain_ms)).await;
+        self.shared.leave.cancel();
+        let mut registered = self.shared.registered.subscribe();
+        // Every link says goodbye within its own bound.
+        let _ = registered.wait_for(|count| *count == 0).await;
+        if let Err(error) = self.shared.identity.save().await {
+            tracing::warn!(error = error.report(), "cannot write the identity");
+        }
+        scrub::save(&self.shared).await;
+        self.kill();
+        self.join().await;
+    }
+
+    /// Ends it at once, as the end of its process would: every connection is dropped, every task aborted, nothing is
+    /// flushed. [`Datanode::join`] waits for the rest.
+    pub fn kill(&self) {
+        self.shared.kill.cancel();
+        self.shared.tasks.close();
+        self.serving.kill();
+    }
+
+    /// Waits until nothing of a killed datanode runs any more, and lets its folder go.
+    pub async fn join(self) {
+        self.shared.tasks.wait().await;
+        self.serving.closed().await;
+        self.jobs.finished().await;
+        self.shared.identity.release();
+    }
+}
+
+impl Drop for Datanode {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// The address that others are told.
+fn reachable(options: &DatanodeOptions) -> Result<Address> {
+    if let Some(advertised) = &options.advertise {
+        return Ok(advertised.clone());
+    }
+    let address = Address::parse(options.listener.address())?;
+    let anywhere = address.host().parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_unspecified());
+    if anywhere {
+        let message =
+            format!("listening on {address} says not where others reach this node: give the address to advertise");
+        return Err(Error::new(ErrorKind::InvalidArgument, message));
+    }
+    Ok(address)
+}
+
+/// The chunk service is healthy while the node is registered.
+async fn report_health(mut registered: watch::Receiver<usize>, health: HealthReporter) {
+    loop {
+        let status = match *registered.borrow_and_update() {
+            0 => ServingStatus::NotServing,
+            _ => ServingStatus::Serving,
+        };
+        health.set_service_status(ChunkService::NAME, status).await;
+        if registered.changed().await.is_err() {
+            return;
+        }
+    }
+}

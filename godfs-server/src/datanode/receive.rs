@@ -1,0 +1,513 @@
+//! One node's part of a write pipeline.
+//!
+//! Two loops of one task share a stream. The *intake* takes packets in, hands each to the next node at once, and puts it
+//! into a queue; the *keeper* verifies and writes what is queued, gathers what the next node acknowledges, and
+//! acknowledges a packet once both are done. So a packet travels on while the one before it is written, here and further down.
+//!
+//! Whatever ends a stream early leaves the replica as it is, being written, for recovery: a caller that is gone, a next node that
+//! failed, a packet that was refused. What was queued is still written.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use godfs_client::pipeline::{CREDITS, WriteAcks, WriteRequests, WriteStream};
+use godfs_client::transport::Address;
+use godfs_client::transport::convert::{self, WriteMode, WriteOpen, WritePacket};
+use godfs_client::transport::messages::MessageStream;
+use godfs_client::transport::status;
+use godfs_core::chunk::{CreateReplica, ReopenReplica, ReplicaState, ReplicaWriter};
+use godfs_core::{Error, ErrorKind, NodeId, Result};
+use godfs_proto::v1;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tonic::Status;
+use tonic::body::Body;
+
+use super::budget::{Credit, Share};
+use super::shared::Shared;
+
+/// The most packets of a stream that may be unacknowledged: twice what our own senders use.
+pub(crate) const MAX_IN_FLIGHT: usize = 2 * CREDITS;
+
+/// Answers of one stream to its caller.
+pub(crate) type Replies = mpsc::Sender<Result<v1::WriteResponse, Status>>;
+
+/// The packets of one stream.
+pub(crate) type Packets = MessageStream<v1::WriteRequest, Body>;
+
+/// Who is named in errors about what came in; where a caller is does not matter to it.
+pub(crate) fn caller() -> Address {
+    Address::parse("caller:0").expect("a valid address")
+}
+
+/// A channel for the answers of one stream: one setup and one for each packet in flight.
+pub(crate) fn replies() -> (Replies, mpsc::Receiver<Result<v1::WriteResponse, Status>>) {
+    mpsc::channel(MAX_IN_FLIGHT + 1)
+}
+
+/// Serves one stream to its end.
+pub(crate) async fn receive(shared: Arc<Shared>, mut packets: Packets, replies: Replies) {
+    let open = match first_message(&shared, &mut packets).await {
+        Ok(open) => open,
+        Err(error) => {
+            // The caller may be gone already.
+            let _ = replies.send(Err(status::to_status(&error))).await;
+            return;
+        }
+    };
+    let Some(stage) = set_up(&shared, &open, &replies).await else { return };
+    let (queue, queued) = mpsc::channel(MAX_IN_FLIGHT);
+    let ended = CancellationToken::new();
+    let in_flight = AtomicUsize::new(0);
+    let (forward, acks) = stage.downstream.map(|stream| (stream.requests, stream.acks)).unzip();
+    let intake = Intake { packets, forward, queue, share: stage.share, in_flight: &in_flight, ended: &ended, next: 1 };
+    let keeper = Keeper {
+        shared: &shared,
+        node: open.node,
+        rest: open.downstream.iter().map(|node| node.id).collect(),
+        writer: Some(stage.writer),
+        acks,
+        replies,
+        in_flight: &in_flight,
+        ended: &ended,
+        stored: VecDeque::new(),
+        patience: shared.settings.transport.pipeline_stall(open.downstream.len().saturating_sub(1)),
+        sync_patience: shared.settings.transport.sync_timeout,
+        progress: Instant::now(),
+        below: 0,
+        packets: 0,
+    };
+    tokio::join!(intake.run(), keeper.run(queued));
+}
+
+async fn first_message(shared: &Shared, packets: &mut Packets) -> Result<WriteOpen> {
+    let patience = Duration::from_millis(shared.settings.first_message_ms);
+    let first = tokio::time::timeout(patience, packets.message())
+        .await
+        .map_err(|_| Error::new(ErrorKind::DeadlineExceeded, format!("no first message within {patience:?}")))??
+        .ok_or_else(|| Error::new(ErrorKind::InvalidArgument, "the stream ended before its first message"))?;
+    let hello = first.open.as_ref().and_then(|open| open.hello.as_ref());
+    shared.check_caller(hello, first.open.as_ref().map_or(0, |open| open.node))?;
+    convert::write_open(&first)
+}
+
+/// What stands once the pipeline does.
+struct Stage {
+    share: Share,
+    writer: Box<dyn ReplicaWriter>,
+    downstream: Option<WriteStream>,
+}
+
+/// Opens the replica and the rest of the pipeline at once, and answers how it went.
+async fn set_up(shared: &Shared, open: &WriteOpen, replies: &Replies) -> Option<Stage> {
+    let (own, downstream) = tokio::join!(open_replica(shared, open), open_downstream(shared, open));
+    let mut results = vec![convert::node_result_to_wire(open.node, &own.as_ref().map(drop).map_err(Error::duplicate))];
+    let (downstream, reached) = match downstream {
+        Ok(Some((stream, reached))) => (Ok(Some(stream)), reached),
+        Ok(None) => (Ok(None), Vec::new()),
+        Err(reached) => (Err(()), reached),
+    };
+    results.extend(reached);
+    let gone = replies.send(Ok(v1::WriteResponse { sequence: 0, results })).await.is_err();
+    match (own, downstream) {
+        (Ok((share, writer)), Ok(downstream)) if !gone => Some(Stage { share, writer, downstream }),
+        (Ok((_, writer)), _) => {
+            drop(writer);
+            if open.mode != WriteMode::Resume {
+                // Nothing was written, and the sender knows that this pipeline never stood.
+                if let Err(error) = shared.store.delete(open.chunk, open.generation).await {
+                    tracing::debug!(chunk = %open.chunk, %error, "an empty replica remains");
+                }
+            }
+            None
+        }
+        (Err(error), _) => {
+            tracing::debug!(chunk = %open.chunk, %error, "write refused");
+            None
+        }
+    }
+}
+
+async fn open_replica(shared: &Shared, open: &WriteOpen) -> Result<(Share, Box<dyn ReplicaWriter>)> {
+    let share = shared.open_stream()?;
+    let create =
+        |state| CreateReplica { chunk: open.chunk, generation: open.generation, capacity: open.capacity, state };
+    let writer = match open.mode {
+        WriteMode::Create => shared.store.create(create(ReplicaState::Rbw)).await?,
+        WriteMode::Copy => shared.store.create(create(ReplicaState::Temporary)).await?,
+        WriteMode::Resume => {
+            let reopen = ReopenReplica { chunk: open.chunk, generation: open.generation, length: open.length };
+            shared.store.reopen(reopen).await?
+        }
+    };
+    Ok((share, writer))
+}
+
+/// Builds the rest of the pipeline. In the error, what is known of the nodes further down.
+async fn open_downstream(
+    shared: &Shared,
+    open: &WriteOpen,
+) -> Result<Option<(WriteStream, Vec<v1::NodeResult>)>, Vec<v1::NodeResult>> {
+    let Some((next, rest)) = open.downstream.split_first() else { return Ok(None) };
+    let message = WriteOpen { node: next.id, downstream: rest.to_vec(), ..open.clone() };
+    let message = convert::write_open_to_wire(&message, shared.hello());
+    let patience = shared.settings.transport.setup_timeout(rest.len());
+    let stand = async {
+        let mut stream = WriteStream::open(&shared.channels, &next.address, message).await?;
+        match stream.acks.next().await? {
+            Some(answer) if answer.sequence == 0 => Ok((stream, answer)),
+            Some(answer) => Err(unexpected(next.id, &format!("acknowledged packet {} first", answer.sequence))),
+            None => Err(unexpected(next.id, "ended the stream before it answered")),
+        }
+    };
+    let stood = tokio::time::timeout(patience, stand).await.unwrap_or_else(|_| {
+        Err(Error::new(
+            ErrorKind::Unavailable,
+            format!("node {} at {} did not answer within {patience:?}", next.id, next.address),
+        ))
+    });
+    let nodes: Vec<NodeId> = open.downstream.iter().map(|node| node.id).collect();
+    match stood {
+        Err(error) => Err(vec![convert::node_result_to_wire(next.id, &Err(error))]),
+        Ok((stream, answer)) => match relay(&nodes, answer.results) {
+            (results, true) => Ok(Some((stream, results))),
+            (results, false) => Err(results),
+        },
+    }
+}
+
+/// What the nodes further down said, and whether all of them are well. Never more than there are nodes.
+fn relay(nodes: &[NodeId], mut results: Vec<v1::NodeResult>) -> (Vec<v1::NodeResult>, bool) {
+    results.truncate(nodes.len());
+    let named = results.iter().zip(nodes).take_while(|(result, node)| result.node == node.get()).count();
+    if named < results.len() {
+        results.truncate(named);
+        let error = unexpected(nodes[0], "reported on a node that is not where it says");
+        results.insert(0, convert::node_result_to_wire(nodes[0], &Err(error)));
+        results.truncate(1);
+    }
+    let well = results.len() == nodes.len() && results.iter().all(|result| result.error.is_none());
+    if !well && results.iter().all(|result| result.error.is_none()) {
+        // The one after the last that was heard of is the one that failed.
+        let silent = nodes[results.len()];
+        let error = Error::new(ErrorKind::Unavailable, format!("node {silent} was not reached"));
+        results.push(convert::node_result_to_wire(silent, &Err(error)));
+    }
+    (results, well)
+}
+
+fn unexpected(node: NodeId, what: &str) -> Error {
+    Error::new(ErrorKind::Unavailable, format!("node {node} {what}"))
+}
+
+/// What the intake hands to the keeper.
+enum Queued {
+    Packet(WritePacket, Credit),
+    /// A packet that was refused: the last of the stream.
+    Refused(u64, Error),
+}
+
+/// Takes packets in, hands them on, and queues them.
+struct Intake<'a> {
+    packets: Packets,
+    forward: Option<WriteRequests>,
+    queue: mpsc::Sender<Queued>,
+    share: Share,
+    in_flight: &'a AtomicUsize,
+    /// The keeper takes no more.
+    ended: &'a CancellationToken,
+    /// The sequence that is due.
+    next: u64,
+}
+
+impl Intake<'_> {
+    async fn run(mut self) {
+        let ended = self.ended;
+        // Stopping between any two steps is safe: what was not queued was not acknowledged.
+        ended.run_until_cancelled(self.take_all()).await;
+        // Dropping the queue tells the keeper that nothing follows, dropping `forward` the next node.
+    }
+
+    async fn take_all(&mut self) {
+        loop {
+            match self.packets.message().await {
+                Ok(Some(message)) => match self.take(message).await {
+                    Ok(false) => {}
+                    Ok(true) => break,
+                    Err((sequence, error)) => {
+                        // The keeper has gone when this fails, and with it the need to tell it.
+                        let _ = self.queue.send(Queued::Refused(sequence, error)).await;
+                        return;
+                    }
+                },
+                Ok(None) => return,
+                Err(error) if error.kind() == ErrorKind::InvalidArgument => {
+                    let _ = self.queue.send(Queued::Refused(self.next, error)).await;
+                    return;
+                }
+                Err(error) => {
+                    tracing::debug!(%error, "the writer is gone");
+                    return;
+                }
+            }
+        }
+        if let Some(forward) = &mut self.forward {
+            forward.finish();
+        }
+        // The caller's own end, so that its connection can be used again. The keeper ends this wait when all is done.
+        let _ = self.packets.message().await;
+    }
+
+    /// One packet; whether it was the last.
+    async fn take(&mut self, message: v1::WriteRequest) -> Result<bool, (u64, Error)> {
+        let expected = self.next;
+        let refuse = |error| (expected, error);
+        let copy = self.forward.is_some().then(|| message.clone());
+        let packet = convert::write_packet(message).map_err(refuse)?;
+        if packet.sequence != expected {
+            let message = format!("packet {} where {expected} was due", packet.sequence);
+            return Err(refuse(Error::new(ErrorKind::InvalidArgument, message)));
+        }
+        if self.in_flight.fetch_add(1, Ordering::Relaxed) >= MAX_IN_FLIGHT {
+            let message = format!("more than {MAX_IN_FLIGHT} packets without an acknowledgement");
+            return Err(refuse(Error::new(ErrorKind::LimitExceeded, message)));
+        }
+        self.next += 1;
+        let last = packet.last;
+        let credit = self.share.take(packet.packet.data.len()).await;
+        if let (Some(forward), Some(copy)) = (&mut self.forward, copy)
+            && forward.send(copy).await.is_err()
+        {
+            // The keeper learns from the acknowledgements why; what came in is still written.
+            self.forward = None;
+        }
+        // Never waits: the queue has room for all that may be in flight.
+        let _ = self.queue.send(Queued::Packet(packet, credit)).await;
+        Ok(last)
+    }
+}
+
+/// Verifies, writes and acknowledges.
+struct Keeper<'a> {
+    shared: &'a Shared,
+    node: NodeId,
+    /// The nodes further down.
+    rest: Vec<NodeId>,
+    /// `None` once the replica is finalized.
+    writer: Option<Box<dyn ReplicaWriter>>,
+    /// `None` for the last node.
+    acks: Option<WriteAcks>,
+    replies: Replies,
+    in_flight: &'a AtomicUsize,
+    ended: &'a CancellationToken,
+    /// Written here, not acknowledged by the next node.
+    stored: VecDeque<Stored>,
+    /// How long the next node may acknowledge nothing, and how long while it waits for a disk.
+    patience: Duration,
+    sync_patience: Duration,
+    progress: Instant,
+    /// The last packet that the next node has acknowledged.
+    below: u64,
+    /// Packets written so far.
+    packets: u64,
+}
+
+/// A packet that is written here.
+struct Stored {
+    sequence: u64,
+    /// Where it ends in the chunk.
+    end: u64,
+    sync: bool,
+    last: bool,
+    _credit: Credit,
+}
+
+/// The answer that ends a stream which went wrong.
+struct Failed {
+    sequence: u64,
+    results: Vec<v1::NodeResult>,
+}
+
+/// What the keeper waits for.
+enum Event {
+    Queued(Option<Queued>),
+    Acknowledged(Result<Option<v1::WriteResponse>>),
+    Stalled,
+}
+
+impl Keeper<'_> {
+    async fn run(mut self, mut queue: mpsc::Receiver<Queued>) {
+        let outcome = self.keep(&mut queue).await;
+        self.ended.cancel();
+        let well = outcome.is_ok();
+        if let Err(Failed { sequence, results }) = outcome {
+            // A caller that is gone needs no answer.
+            let _ = self.replies.send(Ok(v1::WriteResponse { sequence, results })).await;
+        }
+        let Self { writer, replies, acks, .. } = self;
+        // The caller learns of the end now, before what is left is done.
+        drop(replies);
+        if let (true, Some(mut acks)) = (well, acks) {
+            // The end in good order, so that the connection can be used again.
+            let _ = tokio::time::timeout(self.patience, acks.next()).await;
+        }
+        let Some(mut writer) = writer else { return };
+        queue.close();
+        while let Some(Queued::Packet(packet, _credit)) = queue.recv().await {
+            if writer.append(packet.packet).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Until the last packet is acknowledged, or the caller is gone.
+    async fn keep(&mut self, queue: &mut mpsc::Receiver<Queued>) -> Result<(), Failed> {
+        let mut more = true;
+        while more || !self.stored.is_empty() {
+            match self.next_event(queue, more).await {
+                Event::Queued(Some(Queued::Packet(packet, credit))) => self.store(packet, credit).await?,
+                Event::Queued(Some(Queued::Refused(sequence, error))) => return Err(self.failed_here(sequence, &error)),
+                Event::Queued(None) => more = false,
+                Event::Acknowledged(answer) => self.heard(answer)?,
+                Event::Stalled => {
+                    let message = format!("has acknowledged nothing for {:?}", self.patience());
+                    return Err(self.failed_below(unexpected(self.rest[0], &message)));
+                }
+            }
+            if self.acknowledge().await? {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    async fn next_event(&mut self, queue: &mut mpsc::Receiver<Queued>, more: bool) -> Event {
+        let waits = !self.stored.is_empty();
+        let deadline = self.progress + self.patience();
+        let mut acks = self.acks.as_mut();
+        let heard = async {
+            match &mut acks {
+                Some(acks) => acks.next().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            // All arms are cancel-safe: a channel, a message stream that keeps what it has, a timer.
+            biased;
+            answer = heard => Event::Acknowledged(answer),
+            queued = queue.recv(), if more => Event::Queued(queued),
+            () = tokio::time::sleep_until(deadline), if waits => Event::Stalled,
+        }
+    }
+
+    fn patience(&self) -> Duration {
+        let waits_for_disk = self.stored.iter().any(|packet| packet.sync || packet.last);
+        if waits_for_disk { self.patience.max(self.sync_patience) } else { self.patience }
+    }
+
+    /// Verifies and writes one packet.
+    async fn store(&mut self, packet: WritePacket, credit: Credit) -> Result<(), Failed> {
+        let WritePacket { sequence, packet, sync, last } = packet;
+        let Some(writer) = &mut self.writer else {
+            let error = Error::new(ErrorKind::InvalidArgument, format!("packet {sequence} follows the last"));
+            return Err(self.failed_here(sequence, &error));
+        };
+        let end = packet.offset.saturating_add(packet.data.len() as u64);
+        // The last node syncs as it finalizes. The others must not finalize before those behind them have, and use the
+        // time to sync what is more than a little.
+        let ahead = last && !self.rest.is_empty() && self.packets > 0;
+        let outcome = async {
+            if packet.data.is_empty() {
+                let length = writer.replica().length;
+                if packet.offset != length {
+                    let message = format!("an empty packet at {}, the replica has {length} bytes", packet.offset);
+                    return Err(Error::new(ErrorKind::InvalidArgument, message));
+                }
+            } else {
+                writer.append(packet).await?;
+            }
+            if sync && (!last || ahead) {
+                writer.sync().await?;
+            }
+            Ok(())
+        };
+        if let Err(error) = outcome.await {
+            return Err(self.failed_here(sequence, &error));
+        }
+        self.packets += 1;
+        if self.stored.is_empty() {
+            self.progress = Instant::now();
+        }
+        self.stored.push_back(Stored { sequence, end, sync, last, _credit: credit });
+        Ok(())
+    }
+
+    /// Takes in what the next node says.
+    fn heard(&mut self, answer: Result<Option<v1::WriteResponse>>) -> Result<(), Failed> {
+        let answer = match answer {
+            Ok(Some(answer)) => answer,
+            Ok(None) => {
+                let error = unexpected(self.rest[0], "ended the stream before it acknowledged everything");
+                return Err(self.failed_below(error));
+            }
+            Err(error) => return Err(self.failed_below(error)),
+        };
+        let (results, well) = relay(&self.rest, answer.results);
+        if !well {
+            let results = self.ok_here().chain(results).collect();
+            return Err(Failed { sequence: answer.sequence, results });
+        }
+        if answer.sequence != self.below + 1 {
+            let message = format!("acknowledged packet {} where {} was due", answer.sequence, self.below + 1);
+            return Err(self.failed_below(unexpected(self.rest[0], &message)));
+        }
+        self.below = answer.sequence;
+        self.progress = Instant::now();
+        Ok(())
+    }
+
+    /// Acknowledges what is written here and acknowledged below; whether that was all.
+    async fn acknowledge(&mut self) -> Result<bool, Failed> {
+        while let Some(packet) =
+            self.stored.pop_front_if(|packet| self.rest.is_empty() || packet.sequence <= self.below)
+        {
+            if packet.last {
+                let Some(writer) = self.writer.take() else { return Ok(true) };
+                match writer.finalize(packet.sync).await {
+                    Ok(replica) => self.shared.finalized(replica),
+                    Err(error) => return Err(self.failed_here(packet.sequence, &error)),
+                }
+            } else if let Some(writer) = &mut self.writer {
+                writer.publish(packet.end);
+            }
+            self.in_flight.fetch_sub(1, Ordering::Relaxed);
+            let below = self.rest.iter().map(|&node| convert::node_result_to_wire(node, &Ok(())));
+            let results = self.ok_here().chain(below).collect();
+            let answer = v1::WriteResponse { sequence: packet.sequence, results };
+            if self.replies.send(Ok(answer)).await.is_err() {
+                tracing::debug!(node = %self.node, "the writer reads no more acknowledgements");
+            }
+            if packet.last {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    fn ok_here(&self) -> impl Iterator<Item = v1::NodeResult> + use<> {
+        std::iter::once(convert::node_result_to_wire(self.node, &Ok(())))
+    }
+
+    fn failed_here(&self, sequence: u64, error: &Error) -> Failed {
+        tracing::debug!(node = %self.node, sequence, %error, "write failed");
+        Failed { sequence, results: vec![convert::node_result_to_wire(self.node, &Err(error.duplicate()))] }
+    }
+
+    fn failed_below(&self, error: Error) -> Failed {
+        let failed = convert::node_result_to_wire(self.rest[0], &Err(error));
+        Failed { sequence: self.below + 1, results: self.ok_here().chain([failed]).collect() }
+    }
+}
