@@ -8,13 +8,21 @@
 //! |---|---|
 //! | [`Nodes`] | which datanodes are expected, live, suspected or dead |
 //! | [`RepairQueue`] | which replicas to copy and which to drop, in which order |
+//! | [`LeaseClock`] | which client sessions are over |
+//! | [`LeaseRecovery`] | how the open chunks of a file whose writer is gone are closed |
 
 mod awake;
+mod leases;
 mod liveness;
+mod recovery;
 mod repair;
 
+pub use leases::{Expired, LeaseClock, LeaseSettings};
 pub use liveness::{
     Heartbeat, KnownNode, LivenessSettings, NodeChange, NodeCounts, NodeState, NodeStatus, Nodes, Registration,
     ScrubStatus, Standing, StreamId,
+};
+pub use recovery::{
+    LeaseRecovery, OpenChunk, Recovered, RecoveryEffect, RecoverySettings, RecoveryStatus, recovered_length,
 };
 pub use repair::{ChunkHealth, HeldReplica, RepairCounts, RepairEffect, RepairQueue, RepairSettings, Scan, ScanPage};
