@@ -98,6 +98,8 @@ pub struct ReplicaPlace {
 pub struct ChunkInfo {
     /// The chunk.
     pub chunk: ChunkId,
+    /// The version that wrote its row.
+    pub version: Version,
     /// The file.
     pub inode: InodeId,
     /// Replicas below it are stale.
@@ -112,6 +114,8 @@ pub struct ChunkInfo {
     pub open: bool,
     /// The replicas; of an open chunk its pipeline, in order.
     pub replicas: Vec<ReplicaPlace>,
+    /// Nodes that owe the deletion of something of it: no copy may go there before that is confirmed.
+    pub leaving: Vec<NodeId>,
 }
 
 impl ChunkInfo {

@@ -12,7 +12,7 @@ use super::rows::{
 };
 use super::sessions::{Recorded, once};
 use super::settings::{MAX_OPEN_CHUNKS, check_chunk_size, check_replication};
-use super::{Context, deletes, directories, locations, paths, usage};
+use super::{Context, deletes, directories, generations, locations, paths, usage};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{ChunkId, Generation, InodeId, LeaseId, NodeId, Version};
 use crate::metadata::{Range, Space, Step, Transaction};
@@ -109,6 +109,7 @@ pub(super) fn add_chunk(
             length: 0,
             target: replication,
             state: ChunkState::Open(nodes.clone()),
+            leaving: Vec::new(),
         };
         rows::chunk::write(txn, chunk, None, Some(&row));
         rows::put_extent(txn, file.inode, end, ExtentRow { chunk, length: 0 });
@@ -258,7 +259,18 @@ fn apply_commit(txn: &mut dyn Transaction, file: &mut OpenFile, commit: &ChunkCo
             Error::new(ErrorKind::InvalidArgument, format!("chunk {chunk} is reported finished with {why}")).into()
         );
     }
-    finish_chunk(txn, file, chunk, &before, generation, length, nodes)
+    // Nodes that did not acknowledge the last packet may have the whole replica all the same; if so they will say so.
+    finish_chunk(txn, file, chunk, &before, &ChunkEnd { generation, length, nodes, others_dropped: false })
+}
+
+/// How an open chunk ends.
+pub(super) struct ChunkEnd<'a> {
+    pub(super) generation: Generation,
+    pub(super) length: u64,
+    /// The nodes that hold it, finalized.
+    pub(super) nodes: &'a [NodeId],
+    /// What the rest of the pipeline holds is older than the generation, and garbage.
+    pub(super) others_dropped: bool,
 }
 
 /// Commits one open chunk of a file: extent, chunk, locations, and the bytes that lay in the metadata store until now.
@@ -267,10 +279,9 @@ pub(super) fn finish_chunk(
     file: &mut OpenFile,
     chunk: ChunkId,
     before: &ChunkRow,
-    generation: Generation,
-    length: u64,
-    nodes: &[NodeId],
+    end: &ChunkEnd<'_>,
 ) -> Step<()> {
+    let ChunkEnd { generation, length, nodes, others_dropped } = *end;
     let chunk_size = file.file().chunk_size;
     let last = rows::last_extent(txn, file.inode)?;
     let is_last = last.is_some_and(|(_, extent)| extent.chunk == chunk);
@@ -288,6 +299,9 @@ pub(super) fn finish_chunk(
         ChunkRow { generation, issued: generation, length, state: ChunkState::Committed(vec![]), ..before.clone() };
     for &node in nodes {
         after.set_replica(ReplicaRow { node, generation, length, corrupt: false });
+    }
+    if others_dropped {
+        generations::drop_left_out(txn, chunk, before, &mut after, nodes)?;
     }
     let needed = needed(txn, file.file().replication)?;
     if after.good() < needed {

@@ -45,8 +45,8 @@ pub(super) fn update_pipeline(
             return Err(Error::new(ErrorKind::InvalidArgument, message).into());
         }
         locations::check_nodes(txn, nodes)?;
-        drop_left_out(txn, chunk, &before, generation, nodes)?;
-        let after = ChunkRow { generation, state: ChunkState::Open(nodes.to_vec()), ..before.clone() };
+        let mut after = ChunkRow { generation, state: ChunkState::Open(nodes.to_vec()), ..before.clone() };
+        drop_left_out(txn, chunk, &before, &mut after, nodes)?;
         rows::chunk::write(txn, chunk, Some(&before), Some(&after));
         Ok(Recorded::Yes(()))
     })
@@ -59,17 +59,18 @@ pub(super) fn issue_for(txn: &mut dyn Transaction, chunk: ChunkId, before: &Chun
     issued
 }
 
-/// What nodes hold that were in the pipeline and are not in the next one is garbage: it is older than `generation`, and rows, not
+/// What nodes hold that were in the pipeline and are not in the next one is garbage: it is older than the new generation, and rows, not
 /// a guess, say that they had it. A partly written replica is in no report, so nothing else would ever remove it.
 pub(super) fn drop_left_out(
     txn: &mut dyn Transaction,
     chunk: ChunkId,
     before: &ChunkRow,
-    generation: Generation,
+    after: &mut ChunkRow,
     nodes: &[NodeId],
 ) -> Step<()> {
-    for node in before.pipeline().iter().filter(|node| !nodes.contains(node)) {
-        rows::put_garbage(txn, *node, chunk, Generation(generation.0.saturating_sub(1)))?;
+    for &node in before.pipeline().iter().filter(|node| !nodes.contains(node)) {
+        rows::put_garbage(txn, node, chunk, Generation(after.generation.0.saturating_sub(1)))?;
+        after.add_leaving(node);
     }
     Ok(())
 }

@@ -48,6 +48,7 @@ fn observe_stale(txn: &mut dyn Transaction, node: NodeId, replica: &Replica, bef
     if safe {
         after.remove_replica(node);
         rows::put_garbage(txn, node, chunk, generation)?;
+        after.add_leaving(node);
     } else {
         after.set_replica(ReplicaRow { node, generation, length, corrupt: true });
     }
@@ -65,18 +66,25 @@ pub(super) fn deleted(
     chunk: ChunkId,
     generation: Generation,
 ) -> Step<Verdict> {
-    let mut verdict = Verdict::Known;
-    if rows::garbage(txn, node, chunk)?.is_some_and(|garbage| garbage <= generation) {
+    let done = rows::garbage(txn, node, chunk)?.is_some_and(|garbage| garbage <= generation);
+    if done {
         rows::remove_garbage(txn, node, chunk)?;
-        verdict = Verdict::Removed;
     }
-    if let Some(before) = rows::find_chunk(txn, chunk)?
-        && before.replica(node).is_some_and(|held| held.generation <= generation)
-    {
-        lost(txn, node, chunk, &before)?;
-        verdict = Verdict::Removed;
+    let Some(before) = rows::find_chunk(txn, chunk)? else {
+        return Ok(if done { Verdict::Removed } else { Verdict::Known });
+    };
+    let mut after = before.clone();
+    if done {
+        after.leaving.retain(|leaving| *leaving != node);
     }
-    Ok(verdict)
+    if before.replica(node).is_some_and(|held| held.generation <= generation) {
+        after.remove_replica(node);
+    }
+    if after == before {
+        return Ok(Verdict::Known);
+    }
+    settle(txn, chunk, &before, after)?;
+    Ok(Verdict::Removed)
 }
 
 /// Takes in the verdict of `node` on its own replica. Deleted is it only once enough good ones exist.
@@ -100,9 +108,9 @@ pub(super) fn mark_corrupt(
     Ok(Verdict::Corrupt)
 }
 
-/// Has `node` delete its replica of a committed chunk, if enough others are certain: as many good ones as the target on the
-/// nodes that the caller knows to be live, or a single one for a replica that is corrupt. Whether it was done.
-pub(super) fn drop_replica(txn: &mut dyn Transaction, chunk: ChunkId, node: NodeId, live: &[NodeId]) -> Step<bool> {
+/// Has `node` delete its replica of a committed chunk, if `keep` justifies it: as many good ones as the target are on these nodes,
+/// or a single one where the replica is corrupt. Whether it was done.
+pub(super) fn drop_replica(txn: &mut dyn Transaction, chunk: ChunkId, node: NodeId, keep: &[NodeId]) -> Step<bool> {
     let Some(before) = rows::find_chunk(txn, chunk)? else {
         return Ok(false);
     };
@@ -112,7 +120,7 @@ pub(super) fn drop_replica(txn: &mut dyn Transaction, chunk: ChunkId, node: Node
     let others = before
         .replicas()
         .iter()
-        .filter(|other| other.node != node && !other.corrupt && live.contains(&other.node))
+        .filter(|other| other.node != node && !other.corrupt && keep.contains(&other.node))
         .count();
     let enough = if held.corrupt { 1 } else { usize::from(before.target) };
     if others < enough {
@@ -121,6 +129,7 @@ pub(super) fn drop_replica(txn: &mut dyn Transaction, chunk: ChunkId, node: Node
     let mut after = before.clone();
     after.remove_replica(node);
     rows::put_garbage(txn, node, chunk, held.generation)?;
+    after.add_leaving(node);
     rows::chunk::write(txn, chunk, Some(&before), Some(&after));
     Ok(true)
 }
@@ -139,6 +148,7 @@ pub(super) fn settle(txn: &mut dyn Transaction, chunk: ChunkId, before: &ChunkRo
         for replica in corrupt {
             after.remove_replica(replica.node);
             rows::put_garbage(txn, replica.node, chunk, replica.generation)?;
+            after.add_leaving(replica.node);
         }
     }
     rows::chunk::write(txn, chunk, Some(before), Some(&after));
@@ -227,17 +237,6 @@ pub(super) fn garbage(
         garbage.push((ChunkId(key.u64()?), rows::small::decode_garbage(&value)?));
     }
     Ok(garbage)
-}
-
-/// Which of `nodes` have an order to delete a replica of `chunk`: no copy may go there before it is done.
-pub(super) fn deleting(snapshot: &mut dyn Snapshot, chunk: ChunkId, nodes: &[NodeId]) -> Step<Vec<NodeId>> {
-    let mut deleting = Vec::new();
-    for &node in nodes {
-        if rows::garbage(snapshot, node, chunk)?.is_some() {
-            deleting.push(node);
-        }
-    }
-    Ok(deleting)
 }
 
 fn infos(snapshot: &mut dyn Snapshot, chunks: &[ChunkId]) -> Step<Vec<ChunkInfo>> {

@@ -22,6 +22,7 @@ mod deletes;
 mod directories;
 mod files;
 mod generations;
+mod invariants;
 mod leases;
 mod locations;
 mod names;
@@ -47,6 +48,7 @@ pub use answers::{
     TotalCounts, Usage, Verdict,
 };
 pub use files::MAX_FILE_BYTES;
+pub use invariants::Violation;
 pub use options::{
     AddChunk, Call, ChunkCommit, Complete, CreateOptions, FileRef, LocateRange, MAX_OWNER_BYTES, MkdirOptions, Owner,
     PARENT_MODE, Registration, Rename, Times, Writing,
@@ -128,6 +130,12 @@ impl Namespace {
         self.view(store::totals).await
     }
 
+    /// Checks every invariant over all rows at one moment. Reads everything: for tests and for stores that nobody waits
+    /// for.
+    pub async fn check(&self) -> Result<Vec<Violation>> {
+        self.view(invariants::check_all).await
+    }
+
     // Sessions and leases.
 
     /// Registers a client. `name` is for reports.
@@ -174,26 +182,25 @@ impl Namespace {
 
     /// Makes a directory.
     pub async fn mkdir(&self, call: Call, path: DfsPath, options: MkdirOptions) -> Result<InodeId> {
-        let made = self.change(move |txn, context| directories::mkdir(txn, context, call, &path, &options)).await?;
-        Ok(made.value)
+        self.call(move |txn, context| directories::mkdir(txn, context, call, &path, &options)).await
     }
 
     /// Renames a file or directory, with all below it, in one step.
     pub async fn rename(&self, call: Call, request: Rename) -> Result<()> {
-        Ok(self.change(move |txn, context| names::rename(txn, context, call, &request)).await?.value)
+        self.call(move |txn, context| names::rename(txn, context, call, &request)).await
     }
 
     /// Deletes a file or directory. Readers of a file keep what they have opened until the collector comes by; a writer
     /// loses its lease.
     pub async fn delete(&self, call: Call, path: DfsPath, recursive: bool) -> Result<()> {
-        Ok(self.change(move |txn, context| deletes::delete(txn, context, call, &path, recursive)).await?.value)
+        self.call(move |txn, context| deletes::delete(txn, context, call, &path, recursive)).await
     }
 
     // Files.
 
     /// Creates a file and gives the caller its lease.
     pub async fn create(&self, call: Call, path: DfsPath, options: CreateOptions) -> Result<Created> {
-        Ok(self.change(move |txn, context| files::create(txn, context, call, &path, &options)).await?.value)
+        self.call(move |txn, context| files::create(txn, context, call, &path, &options)).await
     }
 
     /// Creates a whole small file. `publish_on_close` means nothing here.
@@ -210,17 +217,17 @@ impl Namespace {
     /// Gives an open file its next chunk, and records chunks that are finished. Where its replicas go is the caller's to
     /// choose; [`stat`](Namespace::stat) of the inode says how many.
     pub async fn add_chunk(&self, writing: Writing, request: AddChunk) -> Result<AddedChunk> {
-        Ok(self.change(move |txn, context| files::add_chunk(txn, context, &writing, &request)).await?.value)
+        self.call(move |txn, context| files::add_chunk(txn, context, &writing, &request)).await
     }
 
     /// Takes back the last chunk, which never took a byte that was acknowledged.
     pub async fn abandon_chunk(&self, writing: Writing, chunk: ChunkId) -> Result<()> {
-        Ok(self.change(move |txn, context| files::abandon_chunk(txn, context, &writing, chunk)).await?.value)
+        self.call(move |txn, context| files::abandon_chunk(txn, context, &writing, chunk)).await
     }
 
     /// Issues a new generation for an open chunk. Nobody may use the number before this returns.
     pub async fn issue_generation(&self, writing: Writing, chunk: ChunkId) -> Result<Generation> {
-        Ok(self.change(move |txn, context| generations::issue(txn, context, &writing, chunk)).await?.value)
+        self.call(move |txn, context| generations::issue(txn, context, &writing, chunk)).await
     }
 
     /// Says that a pipeline stands again, under the issued generation, on `nodes`.
@@ -234,15 +241,13 @@ impl Namespace {
         generation: Generation,
         nodes: Vec<NodeId>,
     ) -> Result<()> {
-        let update = self.change(move |txn, context| {
-            generations::update_pipeline(txn, context, &writing, chunk, generation, &nodes)
-        });
-        Ok(update.await?.value)
+        self.call(move |txn, context| generations::update_pipeline(txn, context, &writing, chunk, generation, &nodes))
+            .await
     }
 
     /// Stores the bytes of an open small file; all of them, each time.
     pub async fn store_small(&self, writing: Writing, data: Bytes) -> Result<()> {
-        Ok(self.change(move |txn, context| files::store_small(txn, context, &writing, &data)).await?.value)
+        self.call(move |txn, context| files::store_small(txn, context, &writing, &data)).await
     }
 
     /// Records the last chunks of a file and closes it, unless a chunk has too few replicas yet. The version is the
@@ -254,12 +259,12 @@ impl Namespace {
     /// Gives up an open file: one that was never published vanishes, another is closed with what was flushed, after a
     /// recovery where chunks are open.
     pub async fn abandon(&self, writing: Writing) -> Result<()> {
-        Ok(self.change(move |txn, context| leases::abandon(txn, context, &writing)).await?.value)
+        self.call(move |txn, context| leases::abandon(txn, context, &writing)).await
     }
 
     /// Takes the lease of an open file from its writer. True when the file is closed now; else it awaits recovery.
     pub async fn recover_lease(&self, call: Call, path: DfsPath) -> Result<bool> {
-        Ok(self.change(move |txn, context| leases::recover(txn, context, call, &path)).await?.value)
+        self.call(move |txn, context| leases::recover(txn, context, call, &path)).await
     }
 
     /// Sets how many replicas a file has. Chunks follow in several transactions where there are very many.
@@ -279,7 +284,7 @@ impl Namespace {
 
     /// Sets times.
     pub async fn set_times(&self, call: Call, path: DfsPath, times: Times) -> Result<()> {
-        Ok(self.change(move |txn, context| times::set(txn, context, call, &path, times)).await?.value)
+        self.call(move |txn, context| times::set(txn, context, call, &path, times)).await
     }
 
     // Reading.
@@ -432,11 +437,6 @@ impl Namespace {
         self.view(move |snapshot| locations::garbage(snapshot, node, after, limit)).await
     }
 
-    /// Which of `nodes` owe the deletion of a replica of `chunk`: no copy may go there before it is confirmed.
-    pub async fn deleting(&self, chunk: ChunkId, nodes: Vec<NodeId>) -> Result<Vec<NodeId>> {
-        self.view(move |snapshot| locations::deleting(snapshot, chunk, &nodes)).await
-    }
-
     /// Takes in that `node` has no replica of `chunk` up to `generation` any more.
     pub async fn confirm_deleted(&self, node: NodeId, chunk: ChunkId, generation: Generation) -> Result<Verdict> {
         self.commit(move |txn, _| locations::deleted(txn, node, chunk, generation)).await
@@ -447,10 +447,11 @@ impl Namespace {
         self.commit(move |txn, _| locations::mark_corrupt(txn, node, chunk, generation)).await
     }
 
-    /// Orders the deletion of the replica of `chunk` on `node`, if enough others are on nodes in `live`: as many good ones as
-    /// the target, or one for a replica that is corrupt. False when they are not, and nothing is done.
-    pub async fn drop_replica(&self, chunk: ChunkId, node: NodeId, live: Vec<NodeId>) -> Result<bool> {
-        self.commit(move |txn, _| locations::drop_replica(txn, chunk, node, &live)).await
+    /// Orders the deletion of the replica of `chunk` on `node`, if the nodes in `keep`, of which the caller is certain, justify it:
+    /// they hold as many good ones as the target, or one where the replica is corrupt. False when they do not, and nothing
+    /// is done.
+    pub async fn drop_replica(&self, chunk: ChunkId, node: NodeId, keep: Vec<NodeId>) -> Result<bool> {
+        self.commit(move |txn, _| locations::drop_replica(txn, chunk, node, &keep)).await
     }
 
     // The collector.
@@ -474,6 +475,15 @@ impl Namespace {
     {
         let ((value, first), version) = self.commit_at(work).await?;
         Ok(Committed { value, version: first.unwrap_or(version) })
+    }
+
+    /// The same where the version does not matter.
+    async fn call<T, F>(&self, work: F) -> Result<T>
+    where
+        F: FnMut(&mut dyn Transaction, &Context) -> Step<(T, Option<Version>)> + Send + 'static,
+        T: Send + 'static,
+    {
+        Ok(self.commit(work).await?.0)
     }
 
     async fn commit<T, F>(&self, work: F) -> Result<T>

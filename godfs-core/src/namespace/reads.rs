@@ -77,6 +77,8 @@ pub(super) fn chunk_info(chunk: ChunkId, row: &ChunkRow) -> ChunkInfo {
     let place = |node, state, corrupt| ReplicaPlace { node, state, corrupt };
     ChunkInfo {
         chunk,
+        version: row.version,
+        leaving: row.leaving.clone(),
         inode: row.inode,
         generation: row.generation,
         issued: row.issued,

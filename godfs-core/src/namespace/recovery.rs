@@ -115,8 +115,8 @@ pub(super) fn commit(
     if length == 0 || length < kept {
         files::drop_chunk(txn, &mut file, start, chunk)?;
     } else {
-        generations::drop_left_out(txn, chunk, &before, generation, nodes)?;
-        files::finish_chunk(txn, &mut file, chunk, &before, generation, length, nodes)?;
+        let end = files::ChunkEnd { generation, length, nodes, others_dropped: true };
+        files::finish_chunk(txn, &mut file, chunk, &before, &end)?;
     }
     let closed = file.open().chunks.is_empty();
     if closed {

@@ -19,7 +19,7 @@ pub const fn range_of(chunk: ChunkId) -> u64 {
 pub fn of_replica(chunk: ChunkId, generation: Generation, length: u64) -> Counters {
     let low = hash(0x9e37_79b9_7f4a_7c15, chunk, generation, length);
     let high = hash(0xd1b5_4a32_d192_ed03, chunk, generation, length);
-    Counters([1, length as i64, low as i64, high as i64])
+    Counters([1, length.cast_signed(), low.cast_signed(), high.cast_signed()])
 }
 
 /// Lane by lane, wrapping.

@@ -11,7 +11,7 @@ pub(super) fn weight(row: &InodeRow) -> Counters {
         _ if row.is_hidden() => Counters::default(),
         InodeKind::Directory => Counters([0, 0, 1, 0]),
         InodeKind::File(file) => {
-            let bytes = file.length as i64;
+            let bytes = file.length.cast_signed();
             Counters([bytes, 1, 0, bytes.wrapping_mul(i64::from(file.replication))])
         }
     }

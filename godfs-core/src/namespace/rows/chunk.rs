@@ -34,6 +34,8 @@ pub(in crate::namespace) struct ChunkRow {
     /// How many replicas it should have.
     pub(in crate::namespace) target: u16,
     pub(in crate::namespace) state: ChunkState,
+    /// The nodes that a garbage row tells to delete something of it, in order: no copy may go there before that is done.
+    pub(in crate::namespace) leaving: Vec<NodeId>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -95,6 +97,13 @@ impl ChunkRow {
         }
     }
 
+    /// A garbage row tells the node to delete what it has.
+    pub(in crate::namespace) fn add_leaving(&mut self, node: NodeId) {
+        if let Err(at) = self.leaving.binary_search(&node) {
+            self.leaving.insert(at, node);
+        }
+    }
+
     /// Replicas that are not corrupt.
     pub(in crate::namespace) fn good(&self) -> usize {
         self.replicas().iter().filter(|replica| !replica.corrupt).count()
@@ -128,6 +137,10 @@ impl ChunkRow {
                     }
                 }
             }
+        }
+        row.count(self.leaving.len());
+        for node in &self.leaving {
+            row.number(node.0);
         }
         Stamped::versioned(&[FORMAT], row.bytes())
     }
@@ -168,8 +181,12 @@ impl ChunkRow {
             }
             _ => return Err(row.bad("is neither open nor committed")),
         };
+        let mut leaving = Vec::new();
+        for _ in 0..row.count()? {
+            leaving.push(NodeId(row.small()?));
+        }
         row.end()?;
-        Ok(Self { version, inode, references, generation, issued, length, target, state })
+        Ok(Self { version, inode, references, generation, issued, length, target, state, leaving })
     }
 }
 

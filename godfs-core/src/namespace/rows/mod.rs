@@ -16,7 +16,8 @@
 //! orphans  14 * inode            nothing: detached at that version, waits for the collector
 //!
 //! chunks   20 chunk              * state, inode, references, generation, issued, length, target,
-//!                                open: pipeline; committed: replicas (node, generation, length, corrupt)
+//!                                open: pipeline; committed: replicas (node, generation, length, corrupt);
+//!                                leaving: nodes with garbage of it
 //! replicas 21 node chunk         nothing: the reverse index
 //! sums     22 node chunk/4096    counters of the node's replicas: number, bytes, 128 bits of hash
 //! owed     23 chunk              nothing: committed with fewer good replicas than its target
@@ -104,7 +105,7 @@ pub(super) fn find_inode(snapshot: &mut dyn Snapshot, inode: InodeId) -> Step<Op
 
 /// The row of an inode that another row names.
 pub(super) fn inode(snapshot: &mut dyn Snapshot, inode: InodeId) -> Step<InodeRow> {
-    Ok(find_inode(snapshot, inode)?.ok_or_else(|| dangling(format!("inode {inode}")))?)
+    Ok(find_inode(snapshot, inode)?.ok_or_else(|| dangling(&format!("inode {inode}")))?)
 }
 
 pub(super) fn put_inode(txn: &mut dyn Transaction, inode: InodeId, row: &InodeRow) {
@@ -132,7 +133,7 @@ pub(super) fn find_chunk(snapshot: &mut dyn Snapshot, chunk: ChunkId) -> Step<Op
 
 /// The row of a chunk that another row names.
 pub(super) fn chunk(snapshot: &mut dyn Snapshot, chunk: ChunkId) -> Step<ChunkRow> {
-    Ok(find_chunk(snapshot, chunk)?.ok_or_else(|| dangling(format!("chunk {chunk}")))?)
+    Ok(find_chunk(snapshot, chunk)?.ok_or_else(|| dangling(&format!("chunk {chunk}")))?)
 }
 
 pub(super) fn put_extent(txn: &mut dyn Transaction, inode: InodeId, start: u64, row: ExtentRow) {
@@ -215,6 +216,6 @@ pub(super) fn put_data(txn: &mut dyn Transaction, inode: InodeId, data: &[u8]) {
     txn.put(Space::Data, keys::data(inode).into(), Stamped::plain(data));
 }
 
-fn dangling(what: String) -> Error {
+fn dangling(what: &str) -> Error {
     Error::new(ErrorKind::Corrupt, format!("metadata: a row names {what}, which has no row"))
 }

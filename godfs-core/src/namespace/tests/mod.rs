@@ -12,6 +12,11 @@ use crate::id::{Incarnation, NodeUuid};
 use crate::metadata::MemoryStore;
 
 mod basics;
+mod collecting;
+mod replicas;
+mod retries;
+mod tree;
+mod writing;
 
 /// Small, so that files of several chunks are quickly made.
 pub(super) const CHUNK: u64 = MIN_CHUNK_BYTES;
@@ -120,6 +125,32 @@ impl Fixture {
 
     pub(super) async fn delete(&self, path: &str, recursive: bool) -> Result<()> {
         self.namespace.delete(self.call(), at(path), recursive).await
+    }
+
+    /// Every invariant holds.
+    #[track_caller]
+    pub(super) fn check(&self) -> impl Future<Output = ()> + use<> {
+        let (namespace, caller) = (self.namespace.clone(), std::panic::Location::caller());
+        async move {
+            let violations = namespace.check().await.unwrap();
+            assert!(violations.is_empty(), "{caller}: {violations:#?}");
+        }
+    }
+
+    /// Collects all that was deleted so far. Gives back how many inodes and chunks went.
+    pub(super) async fn collect(&self) -> (u64, u64) {
+        let (mut inodes, mut chunks, mut place) = (0, 0, None);
+        let upto = self.namespace.store().version().await.unwrap();
+        loop {
+            let step = self.namespace.collect(upto, place).await.unwrap();
+            inodes += step.inodes;
+            chunks += step.chunks;
+            match step.next {
+                None => return (inodes, chunks),
+                next => place = next,
+            }
+            self.check().await;
+        }
     }
 
     pub(super) async fn usage(&self, path: &str) -> Usage {
