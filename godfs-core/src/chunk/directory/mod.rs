@@ -8,6 +8,9 @@ mod room;
 mod scan;
 mod writer;
 
+#[cfg(test)]
+mod crash_tests;
+
 use std::collections::{BTreeSet, VecDeque};
 use std::fmt;
 use std::io;
@@ -304,9 +307,10 @@ impl Inner {
         })?;
         if before.state == ReplicaState::Finalized {
             self.rename(chunk, ReplicaState::Finalized, ReplicaState::Rbw)?;
-            let directory = self.paths.directory(chunk, ReplicaState::Rbw);
-            self.changing(chunk, "sync the directory of", || self.io.sync_dir(&directory))?;
         }
+        // A name that was never synced must not take the generation with it.
+        let directory = self.paths.directory(chunk, ReplicaState::Rbw);
+        self.changing(chunk, "sync the directory of", || self.io.sync_dir(&directory))?;
         {
             let mut index = self.index.lock();
             let slot = index.get_mut(&chunk).ok_or_else(|| rules::not_found(chunk))?;
@@ -314,8 +318,7 @@ impl Inner {
         }
         let visible = before.replica(chunk).visible.min(length);
         let progress = Progress { length, visible, tail, ..Progress::default() };
-        let named = before.state == ReplicaState::Finalized;
-        Ok(self.write_on(chunk, file, progress, named))
+        Ok(self.write_on(chunk, file, progress, true))
     }
 
     fn recover(&self, chunk: ChunkId, generation: Generation) -> Result<Replica> {

@@ -165,8 +165,9 @@ impl Scan<'_> {
         let length = file.len().map_err(told)?;
         let (mut file, header) = match ReplicaFile::open(file) {
             Ok(opened) => opened,
-            // Created, and never synced before the power went.
-            Err(LoadError::Header(HeaderFault::Empty)) if length <= HEADER_BYTES as u64 => {
+            // Created, and never synced before the power went. A finalized file with data but without a header may also be
+            // the work of a bad disk: it is kept.
+            Err(LoadError::Header(HeaderFault::Empty)) if !in_fan || length <= HEADER_BYTES as u64 => {
                 self.io.remove_file(path).map_err(told)?;
                 return Ok(None);
             }
