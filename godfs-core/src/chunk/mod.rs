@@ -8,6 +8,8 @@ pub mod conformance;
 mod directory;
 pub mod format;
 mod memory;
+#[cfg(test)]
+mod model_tests;
 mod rules;
 #[cfg(test)]
 mod tests;
@@ -54,7 +56,8 @@ pub struct Replica {
     pub generation: Generation,
     /// Bytes received, verified and written. For a finalized replica, all of them.
     pub length: u64,
-    /// Bytes that readers may see: what the successor has acknowledged too. Equal to `length` when finalized.
+    /// Bytes that readers may see: what the successor has acknowledged too. Equal to `length` when finalized; 0 for `Rwr`,
+    /// as nobody knows any more.
     pub visible: u64,
     /// Its state.
     pub state: ReplicaState,
@@ -121,6 +124,8 @@ pub struct Space {
 /// - Generations only grow. An operation that names a generation fails with `Fenced` when the replica's own is newer.
 /// - Reads give back verified bytes or `Corrupt`, never other bytes. A read under way survives the deletion of its replica.
 /// - A full disk fails with `StorageFull` and leaves what was written before readable; deleting still works.
+/// - After a failed write or sync of which nobody knows what reached the disk, a replica refuses all but reading and
+///   deletion until the store is opened again.
 /// - Every call may be cancelled by dropping its future; the replica is then as if the call had, or had not, happened.
 #[async_trait]
 pub trait ChunkStore: Send + Sync + fmt::Debug + 'static {
@@ -131,16 +136,18 @@ pub trait ChunkStore: Send + Sync + fmt::Debug + 'static {
     /// Takes up a replica of any state but temporary, cut to `length`, under a new generation, as `Rbw`. The generation is durable on return.
     async fn reopen(&self, options: ReopenReplica) -> Result<Box<dyn ReplicaWriter>>;
 
-    /// Opens a replica for reading. It must not be temporary, and its generation not below `min_generation`.
+    /// Opens a replica for reading. A temporary one is `NotFound`; one below `min_generation` fails with `FailedPrecondition`.
     async fn open(&self, chunk: ChunkId, min_generation: Generation) -> Result<Box<dyn ReplicaReader>>;
 
-    /// Stops any writer, waits for what it had under way, and tells what the replica holds, verified. The first step of
-    /// recovery. Fails with `Fenced` when the replica's generation is not below `generation`, and remembers `generation`
-    /// durably, so that no recovery with a lower number, and no writer of the old one, can follow.
+    /// Stops any writer, waits for what it had under way, and tells what the replica holds, all of it read back and verified;
+    /// `Corrupt` when that is not what was written. The first step of recovery. Fails with `Fenced` when the replica's generation is not below
+    /// `generation`, and remembers `generation` durably, so that no recovery with a lower number, and no writer of the
+    /// old one, can follow. Repeating it with the same number is no error. A finalized replica stays as it is.
     async fn recover(&self, chunk: ChunkId, generation: Generation) -> Result<Replica>;
 
     /// Cuts a replica to `length`, moves it to `generation` and finalizes it, durably: the second step of recovery, and
-    /// truncation. Repeating it is no error.
+    /// truncation. Repeating it is no error; `FailedPrecondition` when the replica is shorter, or was finalized under
+    /// `generation` with another length.
     async fn settle(&self, chunk: ChunkId, generation: Generation, length: u64) -> Result<Replica>;
 
     /// Removes a replica whose generation is at most `generation`; one that does not exist is no error. Durable in time:
@@ -184,7 +191,8 @@ pub trait ReplicaWriter: Send + fmt::Debug {
     fn replica(&self) -> Replica;
 }
 
-/// Reads one replica. Holds it open: a deletion does not disturb it; truncation and append do not change what it sees.
+/// Reads one replica. Holds it open: neither deletion nor append changes what it sees. Once the replica was cut, reads
+/// of what was cut off may fail with `Fenced`: open it again.
 #[async_trait]
 pub trait ReplicaReader: Send + Sync + fmt::Debug {
     /// The replica as it was when opened; `visible` is where reading ends, and grows while the replica is being written.

@@ -221,7 +221,7 @@ async fn empty_disk() -> SimIo {
 #[tokio::test]
 async fn promises_hold_over_losses_of_power() {
     let empty = empty_disk().await;
-    for seed in 0..150 {
+    for seed in 0..100 {
         let mut rng = fastrand::Rng::with_seed(seed);
         let mut disk = empty.crash_keeping_all();
         let mut model = Model::default();
@@ -241,7 +241,7 @@ async fn promises_hold_over_losses_of_power() {
 #[tokio::test]
 async fn promises_hold_over_failed_syncs() {
     let empty = empty_disk().await;
-    for seed in 0..150 {
+    for seed in 0..100 {
         let mut rng = fastrand::Rng::with_seed(seed);
         let disk = empty.crash_keeping_all();
         let mut model = Model::default();
