@@ -1,1 +1,306 @@
+//! The durable store when power goes. The log and the state are on the simulated disk, which loses what was not synced.
+//! Fjall writes to the real one; what it may have kept is played by its two ends: its folder as it was when it was
+//! persisted last, and its folder as it is.
 
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tempfile::TempDir;
+
+use super::tests::{copy, put, tiny};
+use super::{FjallOptions, FjallStore, open};
+use crate::env::Env;
+use crate::error::{Error, ErrorKind, Result};
+use crate::io::{Io, OpenMode, SimIo};
+use crate::metadata::{Counters, MetadataStore, MetadataStoreExt, Range, Space, Transaction};
+
+/// A machine whose power can go.
+struct Machine {
+    real: TempDir,
+    io: SimIo,
+    options: FjallOptions,
+}
+
+impl Machine {
+    /// With a store that was created and closed.
+    async fn new() -> Self {
+        let machine = Self { real: tempfile::tempdir().expect("folder"), io: SimIo::new(0), options: tiny() };
+        let store = FjallStore::create(&machine.folder(), tiny(), Arc::new(machine.io.clone()), &Env::system()).await;
+        store.expect("create").close().await.expect("close");
+        machine.keep_rows();
+        machine
+    }
+
+    /// The same path on both disks.
+    fn folder(&self) -> PathBuf {
+        self.real.path().join("meta")
+    }
+
+    fn kept(&self) -> PathBuf {
+        self.real.path().join("kept")
+    }
+
+    /// Notes the rows as what is sure to be found.
+    fn keep_rows(&self) {
+        replace(&self.folder().join("rows"), &self.kept());
+    }
+
+    /// Opens the store; from then on its rows are noted each time they are persisted.
+    fn open(&self) -> Result<FjallStore> {
+        let io: Arc<dyn Io> = Arc::new(self.io.clone());
+        let mut parts = open::recover(&self.folder(), &self.options, &io, &Env::system())?;
+        let (rows, kept) = (self.folder().join("rows"), self.kept());
+        parts.persisted = Some(Box::new(move || replace(&rows, &kept)));
+        Ok(open::start(parts, &self.folder(), &self.options, io, Env::system()))
+    }
+
+    /// The machine after a loss of power.
+    fn crash(&self, seed: u64, rows: Found) -> Self {
+        let after =
+            Self { real: tempfile::tempdir().expect("folder"), io: SimIo::new(seed), options: self.options.clone() };
+        copy(&self.kept(), &after.kept());
+        let found = match rows {
+            Found::Persisted => self.kept(),
+            Found::All => self.folder().join("rows"),
+        };
+        copy(&found, &after.folder().join("rows"));
+        after.adopt(&self.io.crash(seed), &self.folder());
+        after
+    }
+
+    /// Takes over the files of another disk, whose folder has another name.
+    fn adopt(&self, from: &SimIo, folder: &Path) {
+        let mut folders = vec![PathBuf::new()];
+        while let Some(below) = folders.pop() {
+            let target = self.folder().join(&below);
+            crate::io::create_dir_all_synced(&self.io, &target).expect("folder");
+            let Ok(entries) = from.read_dir(&folder.join(&below)) else { continue };
+            for entry in entries {
+                let name = below.join(&entry.name);
+                if entry.is_dir {
+                    folders.push(name);
+                    continue;
+                }
+                let bytes = from.read(&folder.join(&name), 1 << 30).expect("read");
+                let file = self.io.open(&self.folder().join(&name), OpenMode::CreateNew).expect("create");
+                file.write_all_at(0, &bytes).expect("write");
+                file.sync_data().expect("sync");
+            }
+            self.io.sync_dir(&target).expect("sync");
+        }
+    }
+
+    fn log_files(&self) -> Vec<PathBuf> {
+        let log = self.folder().join("log");
+        let entries = self.io.read_dir(&log).expect("list").into_iter();
+        let mut names: Vec<_> = entries.filter(|entry| entry.name.ends_with(".seg")).map(|entry| entry.name).collect();
+        names.sort();
+        names.into_iter().map(|name| log.join(name)).collect()
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Found {
+    Persisted,
+    All,
+}
+
+fn replace(from: &Path, to: &Path) {
+    let _ = std::fs::remove_dir_all(to);
+    copy(from, to);
+}
+
+/// One whole transaction, recognisable by its parts.
+async fn write(store: &FjallStore, n: u64) -> Result<u64> {
+    let body = move |txn: &mut dyn Transaction| {
+        let value = vec![n as u8; (n * 97 % 1_500) as usize];
+        txn.put(Space::Rows, n.to_be_bytes()[..].into(), value[..].into());
+        txn.put(Space::Data, n.to_be_bytes()[..].into(), value[..].into());
+        txn.add(Space::Rows, b"count of all", Counters([1, n.cast_signed(), 0, 0]));
+        Ok(())
+    };
+    Ok(store.commit(body).await?.1.0)
+}
+
+/// Writes until the disk says no; gives what was acknowledged.
+async fn write_until_dark(machine: &Machine, numbers: std::ops::Range<u64>) -> Vec<u64> {
+    let Ok(store) = machine.open() else { return Vec::new() };
+    let mut acknowledged = Vec::new();
+    for group in numbers.collect::<Vec<_>>().chunks(4) {
+        let outcomes = futures::future::join_all(group.iter().map(|n| write(&store, *n))).await;
+        for (n, outcome) in group.iter().zip(outcomes) {
+            match outcome {
+                Ok(_) => acknowledged.push(*n),
+                Err(error) => assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}"),
+            }
+        }
+    }
+    acknowledged
+}
+
+/// Checks that every transaction is there whole or not at all, and those of `acknowledged` are there. Gives how many.
+async fn check(store: &FjallStore, acknowledged: &[u64]) -> u64 {
+    let read = store.view(|snapshot| {
+        let all = Range::prefix(&[0], 10_000);
+        let rows = snapshot.scan(Space::Rows, &all)?;
+        Ok((rows, snapshot.scan(Space::Data, &all)?, snapshot.counters(Space::Rows, b"count of all")?))
+    });
+    let (rows, data, count) = read.await.expect("read");
+    assert_eq!(rows, data);
+    let found: Vec<u64> =
+        rows.iter().map(|(key, _)| u64::from_be_bytes(key[..].try_into().expect("a number"))).collect();
+    for n in acknowledged {
+        assert!(found.contains(n), "{n} was acknowledged and is lost; found {found:?}");
+    }
+    let (there, sum) = (found.len() as u64, found.iter().sum::<u64>());
+    assert_eq!(count, Counters([there.cast_signed(), sum.cast_signed(), 0, 0]));
+    assert_eq!(store.version().await.expect("version").0, there);
+    there
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn power_may_go_at_any_moment() {
+    let fresh = Machine::new().await;
+    let whole = fresh.crash(0, Found::All);
+    let before = whole.io.changes();
+    assert_eq!(write_until_dark(&whole, 0..60).await.len(), 60);
+    let changes = whole.io.changes() - before;
+    let mut rng = fastrand::Rng::with_seed(1);
+    for round in 0..12 {
+        let machine = fresh.crash(0, Found::All);
+        machine.io.cut_power_at(rng.u64(1..=changes));
+        let acknowledged = write_until_dark(&machine, 0..60).await;
+        for found in [Found::Persisted, Found::All] {
+            let after = machine.crash(round, found);
+            let store = after.open().unwrap_or_else(|error| panic!("round {round}, {found:?}: {}", error.report()));
+            let there = check(&store, &acknowledged).await;
+            // Life goes on, and ends once more.
+            drop(store);
+            let more = write_until_dark(&after, 1_000..1_010).await;
+            assert_eq!(more.len(), 10);
+            let again = after.crash(round + 100, found).open().expect("open");
+            assert_eq!(check(&again, &[acknowledged.clone(), more].concat()).await, there + 10);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn power_may_go_while_a_store_is_created() {
+    let whole = Machine { real: tempfile::tempdir().expect("folder"), io: SimIo::new(0), options: tiny() };
+    let env = Env::system();
+    let create = |machine: &Machine| {
+        let (folder, io, env) = (machine.folder(), Arc::new(machine.io.clone()), env.clone());
+        async move { FjallStore::create(&folder, tiny(), io, &env).await }
+    };
+    create(&whole).await.expect("create").close().await.expect("close");
+    for cut in 1..=whole.io.changes() {
+        let machine = Machine { real: tempfile::tempdir().expect("folder"), io: SimIo::new(0), options: tiny() };
+        machine.io.cut_power_at(cut);
+        let created = create(&machine).await;
+        drop(created);
+        std::fs::create_dir_all(machine.folder().join("rows")).expect("folder");
+        machine.keep_rows();
+        let after = machine.crash(cut, Found::All);
+        let store = match create(&after).await {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => after.open().expect("open"),
+            created => created.expect("create"),
+        };
+        write(&store, 1).await.expect("write");
+        assert_eq!(check(&store, &[1]).await, 1);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_may_end_at_any_byte_of_its_last_record() {
+    let mut machine = Machine::new().await;
+    // All in the log, nothing persisted.
+    machine.options = FjallOptions { persist_bytes: 1 << 30, ..FjallOptions::default() };
+    let store = machine.open().expect("open");
+    let mut ends = vec![4_096];
+    let [segment] = &machine.log_files()[..] else { panic!("one segment") };
+    for n in 0..5 {
+        put(&store, &format!("key {n}"), &vec![b'x'; 5 * n]).await.expect("put");
+        ends.push(used(&machine.io, segment));
+    }
+    for (records, end) in ends.windows(2).enumerate() {
+        for cut in (end[0].next_multiple_of(8)..end[1]).step_by(19).chain([end[1] - 1]) {
+            let after = machine.crash(1, Found::Persisted);
+            let [segment] = &after.log_files()[..] else { panic!("one segment") };
+            let file = after.io.open(segment, OpenMode::Existing).expect("open");
+            file.write_all_at(cut, &vec![0; 1 << 10]).expect("cut");
+            let store = after.open().expect("open");
+            let version = store.version().await.expect("version").0;
+            assert_eq!(version, records as u64, "cut at {cut}, between {end:?}");
+            drop(store);
+            // What the log lost, the rows may have: then it was answered, and its loss is no torn tail.
+            let after = machine.crash(1, Found::All);
+            let [segment] = &after.log_files()[..] else { panic!("one segment") };
+            let file = after.io.open(segment, OpenMode::Existing).expect("open");
+            file.write_all_at(cut, &vec![0; 1 << 10]).expect("cut");
+            if let Err(error) = after.open() {
+                assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
+            }
+        }
+    }
+    for cut in (ends[1]..ends[4]).step_by(29) {
+        let after = machine.crash(1, Found::Persisted);
+        let [segment] = &after.log_files()[..] else { panic!("one segment") };
+        after.io.flip_bit(segment, cut, (cut % 8) as u8).expect("flip");
+        match after.open() {
+            Err(error) => assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}"),
+            // A byte between two records.
+            Ok(store) => assert_eq!(store.version().await.expect("version").0, 5),
+        }
+    }
+}
+
+/// Where the last record ends, whose last byte is not zero: zeros follow.
+fn used(io: &SimIo, segment: &Path) -> u64 {
+    let bytes = io.read(segment, 1 << 30).expect("read");
+    let last = bytes.iter().rposition(|byte| *byte != 0).expect("a header");
+    last as u64 + 1
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failed_sync_poisons_the_store_until_it_is_opened_anew() {
+    let machine = Machine::new().await;
+    let store = machine.open().expect("open");
+    write(&store, 0).await.expect("write");
+    machine.io.fail_sync(1);
+    let outcomes = futures::future::join_all((1..20).map(|n| write(&store, n))).await;
+    let (done, failed): (Vec<_>, Vec<_>) = outcomes.into_iter().partition(Result::is_ok);
+    assert!(done.is_empty() && failed.len() == 19, "the first batch after it fails, and all behind");
+    for error in failed.into_iter().filter_map(Result::err) {
+        assert_eq!(error.kind(), ErrorKind::Unavailable);
+        assert!(error.message().contains("opened anew"), "{error}");
+    }
+    let refused: [Option<Error>; 4] = [
+        write(&store, 30).await.err(),
+        store.view(|snapshot| snapshot.get(Space::Rows, b"x")).await.err(),
+        store.version().await.err(),
+        store.failure(),
+    ];
+    for error in refused {
+        assert_eq!(error.expect("poisoned").kind(), ErrorKind::Unavailable);
+    }
+    assert!(store.close().await.is_err());
+    drop(store);
+    let store = machine.open().expect("open");
+    let there = check(&store, &[0]).await;
+    write(&store, 40).await.expect("write");
+    drop(store);
+    let after = machine.crash(3, Found::Persisted);
+    assert_eq!(check(&after.open().expect("open"), &[0, 40]).await, there + 1, "what was seen once stays");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_fails_the_store_and_loses_nothing() {
+    let machine = Machine::new().await;
+    machine.io.set_capacity(Some(machine.io.used() + (40 << 10)));
+    let acknowledged = write_until_dark(&machine, 0..2_000).await;
+    assert!(acknowledged.len() < 2_000, "the log is trimmed, but the disk is smaller than a segment");
+    machine.io.set_capacity(None);
+    let store = machine.open().expect("open");
+    check(&store, &acknowledged).await;
+    write(&store, 5_000).await.expect("write");
+}
