@@ -1,4 +1,62 @@
-//! Client library of GoDFS.
+//! The client of GoDFS, a distributed file system: async file handles over replicated, checksummed chunks.
+//!
+//! A [`Client`] speaks to one cluster: to its namenode for names, to its datanodes for bytes. Files are written once, from
+//! the first byte to the last, and read anywhere. A datanode that fails in the middle of a write or a read is
+//! replaced without the caller seeing it.
+//!
+//! ```no_run
+//! use godfs_client::{Client, CreateOptions};
+//! use tokio::io::{AsyncReadExt, AsyncWriteExt};
+//!
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let client = Client::connect("godfs://localhost:9000").await?;
+//!
+//! let mut file = client.create("/logs/today", CreateOptions::new().parents(true)).await?;
+//! file.write_all(b"first line\n").await?;
+//! file.hflush().await?; // every datanode of the pipeline has it, and readers see it
+//! file.write_all(b"second line\n").await?;
+//! file.close().await?; // complete, and on disks
+//!
+//! let mut text = String::new();
+//! client.open("/logs/today").await?.read_to_string(&mut text).await?;
+//! assert_eq!(text, "first line\nsecond line\n");
+//!
+//! // Whole files take one call, and small ones one round trip.
+//! client.put("/greeting", "hello", CreateOptions::new().overwrite(true)).await?;
+//! assert_eq!(client.get("/greeting").await?, "hello");
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Map
+//!
+//! | module | what |
+//! |---|---|
+//! | [`file`] | [`DfsFile`], [`Writer`], [`Reader`] |
+//! | [`pipeline`] | sending one chunk to a row of datanodes; datanodes forward and copy with it too |
+//! | [`transport`] | connections, messages, errors and greetings; used by both sides |
+//!
+//! The crate knows the wire and the domain types; it must not know how servers keep anything. It is built for any system
+//! that tokio runs on: nothing here is particular to Unix.
 
+mod builder;
+mod client;
+pub mod file;
+mod listing;
+mod metadata;
+mod namenode;
+mod options;
 pub mod pipeline;
+mod settings;
 pub mod transport;
+
+pub use builder::ClientBuilder;
+pub use client::Client;
+pub use file::{DfsFile, FileChecksum, Reader, Writer};
+pub use metadata::{ChunkLocation, DirEntry, FileKind, FileLocations, FileStatus, ReplicaLocation};
+pub use namenode::Greeting;
+pub use options::{CreateOptions, MkdirOptions, RemoveOptions, RenameOptions};
+pub use settings::ClientSettings;
+
+pub use godfs_core::{DfsPath, Error, ErrorKind, IntoPath, Result};
+pub use godfs_proto::v1::{NodeReport, NodeState, ReportResponse, ScrubProgress};

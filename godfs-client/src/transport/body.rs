@@ -29,7 +29,7 @@ const DATA_FIELD: u32 = 15;
 /// frame, and a copy of this size costs less than a flush.
 const SHARED_FRAME_BYTES: usize = 64 << 10;
 
-/// A message with a payload, field 15, that may be large.
+/// A message of a bulk stream, with or without a payload, field 15, that may be large.
 pub trait BulkMessage: Message + Default + Sized {
     /// Takes the payload out; empty when there is none.
     fn take_data(&mut self) -> Bytes;
@@ -44,6 +44,12 @@ impl BulkMessage for v1::WriteRequest {
 impl BulkMessage for v1::ReadResponse {
     fn take_data(&mut self) -> Bytes {
         std::mem::take(&mut self.data)
+    }
+}
+
+impl BulkMessage for v1::ReadRequest {
+    fn take_data(&mut self) -> Bytes {
+        Bytes::new()
     }
 }
 

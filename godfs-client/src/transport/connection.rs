@@ -118,6 +118,12 @@ impl Connection {
         self.sender.is_closed()
     }
 
+    /// Whether both are the same connection.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.shared, &other.shared)
+    }
+
     /// Starts a call whose messages are decoded without copies. The call begins when the answer is first polled.
     ///
     /// Dropping the answer ends the call.

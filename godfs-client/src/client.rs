@@ -1,0 +1,402 @@
+//! The client.
+
+use bytes::Bytes;
+use futures::stream::BoxStream;
+use futures::{StreamExt, TryStreamExt};
+use godfs_core::{DfsPath, Error, ErrorKind, IntoPath, Result};
+use godfs_proto::v1;
+use godfs_proto::v1::admin_service_client::AdminServiceClient;
+
+use crate::builder::ClientBuilder;
+use crate::file::{self, DfsFile, FileChecksum, OpenFile, Reader, Writer};
+use crate::listing::{Listing, Walk};
+use crate::metadata::{ChunkLocation, DirEntry, FileLocations, FileStatus};
+use crate::namenode::{Greeting, Namenode};
+use crate::options::{CreateOptions, MkdirOptions, RemoveOptions, RenameOptions};
+use crate::transport::convert;
+
+/// A client of one cluster. Cheap to clone; clones share connections and the session.
+///
+/// Calls that change something are safe to repeat, and are repeated while the namenode can't be reached, up to
+/// [`call_timeout`](crate::ClientSettings::call_timeout). Dropping the future of a call is always safe; a change that was under way may still
+/// take effect.
+#[derive(Clone, Debug)]
+pub struct Client {
+    namenode: Namenode,
+}
+
+impl Client {
+    /// A client of the cluster at `godfs://HOST:PORT[,HOST:PORT]`, once one of these namenodes has answered.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidArgument`] for a malformed URL; [`ErrorKind::Unavailable`] within five seconds when nobody answers, naming an address;
+    /// [`ErrorKind::Incompatible`] when versions do not meet.
+    pub async fn connect(url: &str) -> Result<Self> {
+        Self::builder().namenodes(url).connect().await
+    }
+
+    /// Builds a client with settings and components of one's own.
+    pub fn builder() -> ClientBuilder {
+        ClientBuilder::default()
+    }
+
+    pub(crate) fn new(namenode: Namenode) -> Self {
+        Self { namenode }
+    }
+
+    /// What the cluster said of itself.
+    ///
+    /// # Errors
+    /// As for [`connect`](Self::connect), at the first contact.
+    pub async fn greeting(&self) -> Result<Greeting> {
+        self.namenode.greeting().await
+    }
+
+    /// Creates a file and opens it for writing.
+    ///
+    /// # Errors
+    /// [`ErrorKind::AlreadyExists`] unless [`overwrite`](CreateOptions::overwrite) was asked for; [`ErrorKind::NotFound`] without a parent.
+    pub async fn create(&self, path: impl IntoPath, options: CreateOptions) -> Result<DfsFile> {
+        Ok(DfsFile::writing(self.writer(path, options).await?))
+    }
+
+    /// Opens a file for reading.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`]; [`ErrorKind::IsADirectory`].
+    pub async fn open(&self, path: impl IntoPath) -> Result<DfsFile> {
+        Ok(DfsFile::reading(self.reader(path).await?))
+    }
+
+    /// As [`create`](Self::create), without the traits of tokio around it.
+    ///
+    /// # Errors
+    /// As for [`create`](Self::create).
+    pub async fn writer(&self, path: impl IntoPath, options: CreateOptions) -> Result<Writer> {
+        Ok(Writer::new(OpenFile::create(&self.namenode, path.into_path()?, options).await?))
+    }
+
+    /// As [`open`](Self::open), without the traits of tokio around it.
+    ///
+    /// # Errors
+    /// As for [`open`](Self::open).
+    pub async fn reader(&self, path: impl IntoPath) -> Result<Reader> {
+        Reader::open(&self.namenode, path.into_path()?).await
+    }
+
+    /// Writes a whole file: it appears when all of it is there, or not at all. A small one takes one round trip.
+    ///
+    /// # Errors
+    /// As for [`create`](Self::create) and [`Writer::close`].
+    pub async fn put(&self, path: impl IntoPath, data: impl Into<Bytes>, options: CreateOptions) -> Result<()> {
+        let (path, data) = (path.into_path()?, data.into());
+        if let Some(why) = options.invalid {
+            return Err(Error::new(ErrorKind::InvalidArgument, why));
+        }
+        let small = self.namenode.greeting().await?.small_file_limit;
+        if small == 0 || data.len() as u64 > small {
+            let mut writer = self.writer(path, options.publish_on_close(true)).await?;
+            writer.write_bytes(data).await?;
+            return writer.close().await;
+        }
+        self.namenode
+            .mutate(|mut stub, call| {
+                let request = v1::PutRequest {
+                    call: Some(call),
+                    path: path.as_str().to_owned(),
+                    options: Some(options.to_wire()),
+                    data: data.clone(),
+                };
+                async move { stub.put(request).await }
+            })
+            .await
+            .map(drop)
+    }
+
+    /// Reads a whole file. A small one takes one round trip.
+    ///
+    /// # Errors
+    /// As for [`open`](Self::open) and [`Reader::read_at`].
+    pub async fn get(&self, path: impl IntoPath) -> Result<Bytes> {
+        let reader = self.reader(path).await?;
+        let length = usize::try_from(reader.len())
+            .map_err(|_| Error::new(ErrorKind::LimitExceeded, format!("{} does not fit into memory", reader.path())))?;
+        reader.read_at(0, length).await
+    }
+
+    /// The status of a file or directory.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`].
+    pub async fn stat(&self, path: impl IntoPath) -> Result<FileStatus> {
+        let path = path.into_path()?;
+        let answer = self
+            .namenode
+            .call(|mut stub| {
+                let request = v1::StatRequest { path: path.as_str().to_owned() };
+                async move { stub.stat(request).await }
+            })
+            .await?;
+        FileStatus::from_wire(answer.status.as_ref())
+    }
+
+    /// Whether a path names something.
+    ///
+    /// # Errors
+    /// Whatever kept it from being found out.
+    pub async fn exists(&self, path: impl IntoPath) -> Result<bool> {
+        match self.stat(path).await {
+            Ok(_) => Ok(true),
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The entries of a directory, in the order of their names' bytes. Entries that are there throughout come exactly once.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidArgument`] for a malformed path; all else comes through the stream, which then ends.
+    pub fn list(&self, path: impl IntoPath) -> Result<BoxStream<'static, Result<DirEntry>>> {
+        let listing = Listing::new(&self.namenode, path.into_path()?);
+        Ok(futures::stream::try_unfold(listing, |mut listing| async move {
+            Ok(listing.next().await?.map(|entry| (entry, listing)))
+        })
+        .boxed())
+    }
+
+    /// Everything below a directory, each directory before what it holds.
+    ///
+    /// # Errors
+    /// As for [`list`](Self::list).
+    pub fn walk(&self, path: impl IntoPath) -> Result<BoxStream<'static, Result<(DfsPath, FileStatus)>>> {
+        let walk = Walk::new(&self.namenode, path.into_path()?);
+        Ok(futures::stream::try_unfold(
+            walk,
+            |mut walk| async move { Ok(walk.next().await?.map(|found| (found, walk))) },
+        )
+        .boxed())
+    }
+
+    /// Makes a directory.
+    ///
+    /// # Errors
+    /// [`ErrorKind::AlreadyExists`], or [`ErrorKind::NotFound`] without a parent, unless
+    /// [`parents`](MkdirOptions::parents) was asked for.
+    pub async fn mkdir(&self, path: impl IntoPath, options: MkdirOptions) -> Result<()> {
+        let path = path.into_path()?;
+        self.namenode
+            .mutate(|mut stub, call| {
+                let request =
+                    v1::MkdirRequest { call: Some(call), path: path.as_str().to_owned(), parents: options.parents };
+                async move { stub.mkdir(request).await }
+            })
+            .await
+            .map(drop)
+    }
+
+    /// Renames a file or directory to the path `to` itself, in one step.
+    ///
+    /// # Errors
+    /// [`ErrorKind::AlreadyExists`] unless [`replace`](RenameOptions::replace) was asked for; [`ErrorKind::NotFound`];
+    /// [`ErrorKind::InvalidArgument`] for a directory into itself.
+    pub async fn rename(&self, from: impl IntoPath, to: impl IntoPath, options: RenameOptions) -> Result<()> {
+        let (from, to) = (from.into_path()?, to.into_path()?);
+        self.namenode
+            .mutate(|mut stub, call| {
+                let request = v1::RenameRequest {
+                    call: Some(call),
+                    from: from.as_str().to_owned(),
+                    to: to.as_str().to_owned(),
+                    replace: options.replace,
+                };
+                async move { stub.rename(request).await }
+            })
+            .await
+            .map(drop)
+    }
+
+    /// Removes a file or directory.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`]; [`ErrorKind::DirectoryNotEmpty`] unless [`recursive`](RemoveOptions::recursive) was asked for.
+    pub async fn remove(&self, path: impl IntoPath, options: RemoveOptions) -> Result<()> {
+        let path = path.into_path()?;
+        self.namenode
+            .mutate(|mut stub, call| {
+                let request = v1::DeleteRequest {
+                    call: Some(call),
+                    path: path.as_str().to_owned(),
+                    recursive: options.recursive,
+                };
+                async move { stub.delete(request).await }
+            })
+            .await
+            .map(drop)
+    }
+
+    /// Copies a file; its bytes pass through here. The copy appears when all of it is there, or not at all. Returns its length in bytes.
+    ///
+    /// # Errors
+    /// As for [`open`](Self::open), [`create`](Self::create), and reading and writing.
+    pub async fn copy(&self, from: impl IntoPath, to: impl IntoPath, options: CreateOptions) -> Result<u64> {
+        let reader = self.reader(from).await?;
+        let mut writer = self.writer(to, options.publish_on_close(true)).await?;
+        let mut bytes = reader.stream(..);
+        while let Some(bytes) = bytes.try_next().await? {
+            writer.write_bytes(bytes).await?;
+        }
+        writer.close().await?;
+        Ok(writer.position())
+    }
+
+    /// Sets how many replicas each chunk of a file should have, 1 to 512. They are made, or go, in the background.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidArgument`] for a number out of range; [`ErrorKind::NotFound`]; [`ErrorKind::IsADirectory`].
+    pub async fn set_replication(&self, path: impl IntoPath, replication: u32) -> Result<()> {
+        let path = path.into_path()?;
+        if convert::replication(replication)?.is_none() {
+            let message = "replication is 0: a file has at least one replica";
+            return Err(Error::new(ErrorKind::InvalidArgument, message));
+        }
+        self.namenode
+            .mutate(|mut stub, call| {
+                let request =
+                    v1::SetReplicationRequest { call: Some(call), path: path.as_str().to_owned(), replication };
+                async move { stub.set_replication(request).await }
+            })
+            .await
+            .map(drop)
+    }
+
+    /// Sets when a file or directory was changed and read last, in milliseconds since 1970; `None` leaves it.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`].
+    pub async fn set_times(
+        &self,
+        path: impl IntoPath,
+        modified_ms: Option<u64>,
+        accessed_ms: Option<u64>,
+    ) -> Result<()> {
+        let path = path.into_path()?;
+        self.namenode
+            .mutate(|mut stub, call| {
+                let request =
+                    v1::SetTimesRequest { call: Some(call), path: path.as_str().to_owned(), modified_ms, accessed_ms };
+                async move { stub.set_times(request).await }
+            })
+            .await
+            .map(drop)
+    }
+
+    /// Where the chunks of a file are, also of one that is being written.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`]; [`ErrorKind::IsADirectory`].
+    pub async fn locate(&self, path: impl IntoPath) -> Result<FileLocations> {
+        let path = path.into_path()?;
+        let mut found: Option<FileLocations> = None;
+        loop {
+            let offset = found.as_ref().and_then(|found| found.chunks.last()).map_or(0, |last| last.offset + 1);
+            // Further pages by inode: the name may have moved on meanwhile.
+            let inode = found.as_ref().map_or(0, |found| found.status.inode.get());
+            let answer = self
+                .namenode
+                .call(|mut stub| {
+                    let request = v1::LocateRequest {
+                        path: if inode == 0 { path.as_str().to_owned() } else { String::new() },
+                        inode,
+                        offset,
+                        length: 0,
+                        host: self.namenode.settings().host.clone(),
+                        chunks: 0,
+                    };
+                    async move { stub.locate(request).await }
+                })
+                .await?;
+            let known = found.as_ref().and_then(|found| found.chunks.last()).map(|last| last.offset);
+            let mut chunks = ChunkLocation::list(&answer.chunks)?;
+            // The byte after the last chunk's first one lies in that chunk again, unless it has only one.
+            chunks.retain(|chunk| known.is_none_or(|known| chunk.offset > known));
+            let stuck = chunks.is_empty();
+            match &mut found {
+                Some(found) => found.chunks.append(&mut chunks),
+                None => found = Some(FileLocations { status: FileStatus::from_wire(answer.status.as_ref())?, chunks }),
+            }
+            if let Some(found) = found.take_if(|_| !answer.more || stuck) {
+                return Ok(found);
+            }
+        }
+    }
+
+    /// The checksum of a file's bytes, composed by the datanodes; independent of how they are cut into chunks.
+    ///
+    /// # Errors
+    /// As for [`open`](Self::open) and [`Reader::read_at`].
+    pub async fn checksum(&self, path: impl IntoPath) -> Result<FileChecksum> {
+        file::checksum(&self.reader(path).await?).await
+    }
+
+    /// Asks for the recovery of a file whose writer is gone. Says whether it is closed now; ask again until it is.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`]; [`ErrorKind::IsADirectory`].
+    pub async fn recover_lease(&self, path: impl IntoPath) -> Result<bool> {
+        let path = path.into_path()?;
+        let answer = self
+            .namenode
+            .mutate(|mut stub, call| {
+                let request = v1::RecoverLeaseRequest { call: Some(call), path: path.as_str().to_owned() };
+                async move { stub.recover_lease(request).await }
+            })
+            .await?;
+        Ok(answer.closed)
+    }
+
+    /// The state of the cluster, as it travels.
+    ///
+    /// # Errors
+    /// Whatever kept the namenode from answering.
+    pub async fn report(&self) -> Result<v1::ReportResponse> {
+        self.namenode
+            .retry(&mut false, |connection| async move {
+                let mut admin = AdminServiceClient::with_origin(connection.clone(), connection.address().origin())
+                    .max_decoding_message_size(MAX_REPORT_BYTES);
+                let answer = admin.report(v1::ReportRequest {}).await.map_err(|status| connection.error(&status))?;
+                Ok(answer.into_inner())
+            })
+            .await
+    }
+
+    /// Has the replicas of a file, or of all files below a directory, read and checked now; of everything for `None`. The
+    /// stream tells of the progress and ends when all are checked.
+    ///
+    /// # Errors
+    /// Whatever kept the namenode from beginning.
+    pub async fn scrub(&self, path: Option<DfsPath>) -> Result<BoxStream<'static, Result<v1::ScrubProgress>>> {
+        self.namenode
+            .retry(&mut false, |connection| {
+                let path = path.as_ref().map_or_else(String::new, |path| path.as_str().to_owned());
+                async move {
+                    let mut admin = AdminServiceClient::with_origin(connection.clone(), connection.address().origin());
+                    let answer =
+                        admin.scrub(v1::ScrubRequest { path }).await.map_err(|status| connection.error(&status))?;
+                    Ok(answer.into_inner().map_err(move |status| connection.error(&status)).boxed())
+                }
+            })
+            .await
+    }
+
+    /// Ends the session: files of this client that are still open are recovered at once, instead of when it expires. Clones
+    /// can go on, under a new session.
+    ///
+    /// # Errors
+    /// Whatever kept the namenode from being told; the session then expires by itself.
+    pub async fn end_session(&self) -> Result<()> {
+        self.namenode.end_session().await
+    }
+}
+
+/// The largest report that is taken, bytes: some ten thousand datanodes.
+const MAX_REPORT_BYTES: usize = 16 << 20;

@@ -1,0 +1,19 @@
+//! Files: [`Writer`] and [`Reader`], and [`DfsFile`] around either of them.
+
+mod checksum;
+mod chunk_writer;
+mod dfs_file;
+mod locations;
+mod open_file;
+mod range_reader;
+mod reader;
+mod replica_stream;
+mod write_task;
+mod writer;
+
+pub use checksum::FileChecksum;
+pub(crate) use checksum::checksum;
+pub use dfs_file::DfsFile;
+pub(crate) use open_file::OpenFile;
+pub use reader::Reader;
+pub use writer::Writer;

@@ -1,0 +1,193 @@
+//! A file that is being written: its lease, and the calls made under it.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use godfs_core::{ChunkId, DfsPath, Error, ErrorKind, Generation, InodeId, LeaseId, NodeId, Result};
+use godfs_proto::v1;
+
+use crate::metadata::malformed;
+use crate::namenode::{Namenode, Session};
+use crate::options::CreateOptions;
+use crate::transport::convert::{self, ChunkCommit, Node};
+
+/// A file that this client has the lease of.
+#[derive(Debug)]
+pub(crate) struct OpenFile {
+    pub(crate) namenode: Namenode,
+    pub(crate) session: Arc<Session>,
+    pub(crate) path: DfsPath,
+    pub(crate) inode: InodeId,
+    pub(crate) lease: LeaseId,
+    pub(crate) chunk_size: u64,
+    /// The most bytes that need no chunk.
+    pub(crate) small_limit: usize,
+    pub(crate) options: CreateOptions,
+}
+
+/// A chunk that the namenode has placed.
+#[derive(Debug)]
+pub(crate) struct Placed {
+    pub(crate) chunk: ChunkId,
+    pub(crate) generation: Generation,
+    pub(crate) nodes: Vec<Node>,
+}
+
+/// The most bytes that a small file can have, whatever the namenode says: what travels in one message.
+const MAX_SMALL_BYTES: u64 = 1 << 20;
+
+impl OpenFile {
+    /// Creates the file.
+    pub(crate) async fn create(namenode: &Namenode, path: DfsPath, options: CreateOptions) -> Result<Self> {
+        if let Some(why) = options.invalid {
+            return Err(Error::new(ErrorKind::InvalidArgument, why));
+        }
+        convert::chunk_size(options.chunk_size)?;
+        convert::replication(options.replication)?;
+        let greeting = namenode.greeting().await?;
+        let mut session = namenode.session().await?;
+        let create = |session: &Arc<Session>| {
+            let session = Arc::clone(session);
+            let (path, options) = (&path, &options);
+            async move {
+                namenode
+                    .mutate_under(&session, |mut stub, call| {
+                        let request = v1::CreateRequest {
+                            call: Some(call),
+                            path: path.as_str().to_owned(),
+                            options: Some(options.to_wire()),
+                        };
+                        async move { stub.create(request).await }
+                    })
+                    .await
+            }
+        };
+        let mut answer = create(&session).await;
+        if session.is_lost() && matches!(&answer, Err(error) if error.kind() == ErrorKind::SessionLost) {
+            session = namenode.session().await?;
+            answer = create(&session).await;
+        }
+        let answer = answer?;
+        let chunk_size =
+            convert::chunk_size(answer.chunk_size)?.ok_or_else(|| malformed("a new file without a chunk size"))?;
+        Ok(Self {
+            namenode: namenode.clone(),
+            session,
+            path,
+            inode: convert::inode(answer.inode)?,
+            lease: convert::lease(answer.lease)?,
+            chunk_size,
+            small_limit: usize::try_from(greeting.small_file_limit.min(MAX_SMALL_BYTES)).unwrap_or(0),
+            options,
+        })
+    }
+
+    pub(crate) async fn add_chunk(&self, start: u64, commits: &[ChunkCommit], excluded: &[NodeId]) -> Result<Placed> {
+        let commits: Vec<_> = commits.iter().map(convert::commit_to_wire).collect();
+        let excluded: Vec<_> = excluded.iter().map(|node| node.get()).collect();
+        let answer = self
+            .namenode
+            .mutate_leased(&self.session, |mut stub, call| {
+                let request = v1::AddChunkRequest {
+                    call: Some(call),
+                    inode: self.inode.get(),
+                    lease: self.lease.get(),
+                    start,
+                    commits: commits.clone(),
+                    excluded: excluded.clone(),
+                    host: self.namenode.settings().host.clone(),
+                };
+                async move { stub.add_chunk(request).await }
+            })
+            .await?;
+        let placed = Placed {
+            chunk: convert::chunk(answer.chunk)?,
+            generation: convert::generation(answer.generation)?,
+            nodes: convert::nodes(&answer.nodes)?,
+        };
+        if placed.nodes.is_empty() {
+            return Err(malformed("a chunk on no node"));
+        }
+        Ok(placed)
+    }
+
+    pub(crate) async fn abandon_chunk(&self, chunk: ChunkId) -> Result<()> {
+        let (inode, lease, chunk) = (self.inode.get(), self.lease.get(), chunk.get());
+        self.namenode
+            .mutate_leased(&self.session, |mut stub, call| async move {
+                stub.abandon_chunk(v1::AbandonChunkRequest { call: Some(call), inode, lease, chunk }).await
+            })
+            .await
+            .map(drop)
+    }
+
+    pub(crate) async fn issue_generation(&self, chunk: ChunkId) -> Result<Generation> {
+        let (inode, lease, chunk) = (self.inode.get(), self.lease.get(), chunk.get());
+        let answer = self
+            .namenode
+            .mutate_leased(&self.session, |mut stub, call| async move {
+                stub.issue_generation(v1::IssueGenerationRequest { call: Some(call), inode, lease, chunk }).await
+            })
+            .await?;
+        convert::generation(answer.generation)
+    }
+
+    pub(crate) async fn update_pipeline(&self, chunk: ChunkId, generation: Generation, nodes: &[NodeId]) -> Result<()> {
+        self.namenode
+            .mutate_leased(&self.session, |mut stub, call| {
+                let request = v1::UpdatePipelineRequest {
+                    call: Some(call),
+                    inode: self.inode.get(),
+                    lease: self.lease.get(),
+                    chunk: chunk.get(),
+                    generation: generation.get(),
+                    nodes: nodes.iter().map(|node| node.get()).collect(),
+                };
+                async move { stub.update_pipeline(request).await }
+            })
+            .await
+            .map(drop)
+    }
+
+    pub(crate) async fn store_small(&self, data: &Bytes) -> Result<()> {
+        let (inode, lease) = (self.inode.get(), self.lease.get());
+        self.namenode
+            .mutate_leased(&self.session, |mut stub, call| {
+                let request = v1::StoreSmallRequest { call: Some(call), inode, lease, data: data.clone() };
+                async move { stub.store_small(request).await }
+            })
+            .await
+            .map(drop)
+    }
+
+    /// One try to close the file; `Some` says what is missing.
+    pub(crate) async fn complete(&self, length: u64, commits: &[ChunkCommit], data: &Bytes) -> Result<Option<String>> {
+        let commits: Vec<_> = commits.iter().map(convert::commit_to_wire).collect();
+        let answer = self
+            .namenode
+            .mutate_leased(&self.session, |mut stub, call| {
+                let request = v1::CompleteRequest {
+                    call: Some(call),
+                    inode: self.inode.get(),
+                    lease: self.lease.get(),
+                    length,
+                    commits: commits.clone(),
+                    data: data.clone(),
+                    relaxed: self.options.relaxed,
+                };
+                async move { stub.complete(request).await }
+            })
+            .await?;
+        Ok((!answer.complete).then_some(answer.missing))
+    }
+
+    pub(crate) async fn abandon(&self) -> Result<()> {
+        let (inode, lease) = (self.inode.get(), self.lease.get());
+        self.namenode
+            .mutate_leased(&self.session, |mut stub, call| async move {
+                stub.abandon(v1::AbandonRequest { call: Some(call), inode, lease }).await
+            })
+            .await
+            .map(drop)
+    }
+}

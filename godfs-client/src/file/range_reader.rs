@@ -1,0 +1,141 @@
+//! Bytes of a range of a file, from whichever replicas give them.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use godfs_core::chunk::ReplicaState;
+use godfs_core::{Error, ErrorKind, NodeId, Result};
+
+use super::reader::Shared;
+use super::replica_stream::ReplicaStream;
+use crate::metadata::ChunkLocation;
+use crate::namenode::Backoff;
+use crate::transport::convert::Node;
+
+/// Gives the bytes of a range in order. A replica that fails is left for the next one at the byte it failed at.
+pub(super) struct RangeReader {
+    file: Arc<Shared>,
+    position: u64,
+    end: u64,
+    source: Option<Source>,
+    /// Since the last byte that was given: which nodes failed and why, and whether the locations were asked for anew.
+    failed: Vec<(NodeId, Error)>,
+    refreshed: bool,
+}
+
+struct Source {
+    chunk: ChunkLocation,
+    node: Node,
+    stream: ReplicaStream,
+}
+
+impl RangeReader {
+    /// The bytes `position..end`, which must lie in the file.
+    pub(super) fn new(file: Arc<Shared>, position: u64, end: u64) -> Self {
+        Self { file, position, end, source: None, failed: Vec::new(), refreshed: false }
+    }
+
+    /// The next bytes; `None` at the end of the range.
+    pub(super) async fn next(&mut self) -> Result<Option<Bytes>> {
+        if self.position >= self.end {
+            return Ok(None);
+        }
+        if let Some(small) = &self.file.small {
+            let (from, to) = (usize::try_from(self.position), usize::try_from(self.end));
+            let range = from.unwrap_or(usize::MAX).min(small.len())..to.unwrap_or(usize::MAX).min(small.len());
+            self.position = self.end;
+            return Ok(Some(small.slice(range)).filter(|bytes| !bytes.is_empty()));
+        }
+        loop {
+            let Some(source) = &mut self.source else {
+                self.source = Some(self.connect().await?);
+                continue;
+            };
+            match source.stream.next().await {
+                Ok(Some(bytes)) => {
+                    self.position += bytes.len() as u64;
+                    (self.refreshed, self.failed) = (false, Vec::new());
+                    if source.stream.is_done()
+                        && let Some(source) = self.source.take()
+                    {
+                        source.stream.finish().await;
+                    }
+                    return Ok(Some(bytes));
+                }
+                Ok(None) => self.give_up_source(Error::new(ErrorKind::Unavailable, "ended before the range did")),
+                Err(error) => self.give_up_source(error),
+            }
+        }
+    }
+
+    /// Leaves a replica that failed.
+    fn give_up_source(&mut self, error: Error) {
+        let Some(Source { chunk, node, .. }) = self.source.take() else { return };
+        if error.kind() == ErrorKind::Corrupt {
+            self.file.namenode.report_corrupt(chunk.chunk, chunk.generation, node.id, error.message());
+        }
+        self.give_up_node(&node, error);
+    }
+
+    fn give_up_node(&mut self, node: &Node, error: Error) {
+        tracing::debug!(node = %node.id, address = %node.address, %error, "replica not readable");
+        self.file.avoid(node.id);
+        self.failed.push((node.id, error.context(format_args!("node {} at {}", node.id, node.address))));
+    }
+
+    /// Begins with the best replica that has not failed at this byte yet.
+    async fn connect(&mut self) -> Result<Source> {
+        let mut chunk = self.file.locations.at(self.position).await?;
+        loop {
+            let Some(node) = self.choose(&chunk) else {
+                if self.refreshed {
+                    return Err(self.hopeless(&chunk));
+                }
+                // All have failed: others may have been made since, and a node may be back.
+                self.refreshed = true;
+                self.file.forgive();
+                tokio::time::sleep(Backoff::new(self.file.namenode.env()).pause()).await;
+                chunk = self.file.locations.refresh(self.position).await?;
+                self.failed.clear();
+                continue;
+            };
+            let (from, to) = self.range_in(&chunk);
+            match ReplicaStream::open(&self.file.namenode, &chunk, &node, from, to).await {
+                Ok(stream) => return Ok(Source { chunk, node, stream }),
+                Err(error) => self.give_up_node(&node, error),
+            }
+        }
+    }
+
+    /// Nearest first, but those that failed this file lately, or are not heard from, come last.
+    fn choose(&self, chunk: &ChunkLocation) -> Option<Node> {
+        chunk
+            .replicas
+            .iter()
+            .filter(|replica| replica.state.is_some_and(|state| state != ReplicaState::Temporary))
+            .filter(|replica| !self.failed.iter().any(|(failed, _)| *failed == replica.node.id))
+            .min_by_key(|replica| (self.file.avoids(replica.node.id), !replica.live))
+            .map(|replica| replica.node.clone())
+    }
+
+    /// What of the range lies in the chunk, as bytes of the chunk.
+    fn range_in(&self, chunk: &ChunkLocation) -> (u64, u64) {
+        let end = self.end - chunk.offset;
+        let end =
+            if chunk.open { end.min(self.file.status.chunk_size.max(chunk.length)) } else { end.min(chunk.length) };
+        (self.position - chunk.offset, end)
+    }
+
+    fn hopeless(&mut self, chunk: &ChunkLocation) -> Error {
+        let to = chunk.offset + self.range_in(chunk).1;
+        let corrupt = self.failed.iter().any(|(_, error)| error.kind() == ErrorKind::Corrupt);
+        let kind = if corrupt { ErrorKind::Corrupt } else { ErrorKind::Unavailable };
+        let reasons: Vec<String> = self.failed.iter().map(|(_, error)| error.message().to_owned()).collect();
+        let reasons = if reasons.is_empty() { "it has no replica".to_owned() } else { reasons.join("; ") };
+        let message = format!(
+            "bytes {}..{to} of {} can't be read: chunk {}: {reasons}",
+            self.position, self.file.path, chunk.chunk
+        );
+        Error::new(kind, message)
+    }
+}

@@ -1,0 +1,253 @@
+//! Reads a file.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::ops::{Bound, RangeBounds};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::{Bytes, BytesMut};
+use futures::StreamExt;
+use futures::stream::BoxStream;
+use godfs_core::chunk::ReplicaState;
+use godfs_core::{DfsPath, Error, ErrorKind, NodeId, Result};
+use godfs_proto::v1;
+use parking_lot::Mutex;
+use tokio::time::{Instant, timeout};
+
+use super::locations::{CHUNKS_AT_ONCE, Locations};
+use super::range_reader::RangeReader;
+use crate::metadata::{ChunkLocation, FileStatus};
+use crate::namenode::Namenode;
+use crate::transport::convert;
+use crate::transport::status::from_status;
+
+/// Nodes that are asked at once how much of a chunk they show.
+const ASKED_AT_ONCE: usize = 8;
+
+/// Reads a file as it was when opened, wherever in it and as often as wanted. Cheap to clone; clones share what is known
+/// of the file's replicas.
+///
+/// Every packet is verified against its checksums. A replica that can't be read, or lies, is replaced by another at the very byte,
+/// unseen by the caller; an error means that no replica has the bytes, and names them. **Memory**: up to 4 MiB for each range that is being
+/// read, besides what is handed out.
+///
+/// Of a file that is being written, the reader sees what was flushed when it was opened, or last [`refresh`](Self::refresh)ed.
+#[derive(Clone)]
+pub struct Reader {
+    shared: Arc<Shared>,
+}
+
+/// What the ranges of a file share.
+pub(super) struct Shared {
+    pub(super) namenode: Namenode,
+    pub(super) path: DfsPath,
+    pub(super) status: FileStatus,
+    /// All bytes of a small file.
+    pub(super) small: Option<Bytes>,
+    pub(super) locations: Locations,
+    /// Bytes that can be read.
+    length: AtomicU64,
+    /// Nodes that failed, and when.
+    avoided: Mutex<HashMap<NodeId, Instant>>,
+}
+
+impl Reader {
+    pub(crate) async fn open(namenode: &Namenode, path: DfsPath) -> Result<Self> {
+        let request = v1::OpenRequest {
+            path: path.as_str().to_owned(),
+            host: namenode.settings().host.clone(),
+            chunks: CHUNKS_AT_ONCE,
+        };
+        let answer = namenode
+            .call(|mut stub| {
+                let request = request.clone();
+                async move { stub.open(request).await }
+            })
+            .await?;
+        let status = FileStatus::from_wire(answer.status.as_ref())?;
+        if status.is_dir() {
+            return Err(Error::new(ErrorKind::IsADirectory, format!("{path} is a directory")));
+        }
+        let chunks = ChunkLocation::list(&answer.chunks)?;
+        let small = status.small.then_some(answer.data);
+        let length = small.as_ref().map_or(status.length, |data| data.len() as u64);
+        let shared = Shared {
+            namenode: namenode.clone(),
+            path,
+            locations: Locations::new(namenode.clone(), &status, chunks),
+            small,
+            length: AtomicU64::new(length),
+            avoided: Mutex::default(),
+            status,
+        };
+        let reader = Self { shared: Arc::new(shared) };
+        if reader.shared.status.open {
+            reader.refresh().await?;
+        }
+        Ok(reader)
+    }
+
+    /// The path it was opened under.
+    #[must_use]
+    pub fn path(&self) -> &DfsPath {
+        &self.shared.path
+    }
+
+    /// The file's status when it was opened.
+    #[must_use]
+    pub fn status(&self) -> &FileStatus {
+        &self.shared.status
+    }
+
+    /// Bytes that can be read.
+    #[must_use]
+    pub fn len(&self) -> u64 {
+        self.shared.length.load(Ordering::Acquire)
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Of a file that was being written when it was opened: asks how much can be read by now.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unavailable`] when none of the nodes that hold its end can be asked.
+    pub async fn refresh(&self) -> Result<u64> {
+        let shared = &self.shared;
+        if !shared.status.open || shared.small.is_some() {
+            return Ok(self.len());
+        }
+        let mut length = self.len();
+        let chunks = shared.locations.ask(length).await?;
+        for (at, chunk) in chunks.iter().enumerate() {
+            let bytes = if chunk.open { shared.visible(chunk).await? } else { chunk.length };
+            length = length.max(chunk.offset + bytes);
+            // The next chunk counts only when this one reaches up to it.
+            if chunks.get(at + 1).is_some_and(|next| length < next.offset) {
+                break;
+            }
+        }
+        shared.length.fetch_max(length, Ordering::AcqRel);
+        Ok(self.len())
+    }
+
+    /// Up to `length` bytes from `offset` on; fewer only at the end of the file, none beyond it.
+    ///
+    /// # Errors
+    /// When no replica has the bytes, naming them.
+    pub async fn read_at(&self, offset: u64, length: usize) -> Result<Bytes> {
+        let end = offset.saturating_add(length as u64).min(self.len());
+        if offset >= end {
+            return Ok(Bytes::new());
+        }
+        let wanted = usize::try_from(end - offset).unwrap_or(usize::MAX);
+        let mut range = RangeReader::new(Arc::clone(&self.shared), offset, end);
+        let first = range.next().await?.unwrap_or_default();
+        if first.len() == wanted {
+            return Ok(first);
+        }
+        let mut all = BytesMut::with_capacity(wanted);
+        all.extend_from_slice(&first);
+        while let Some(bytes) = range.next().await? {
+            all.extend_from_slice(&bytes);
+        }
+        Ok(all.freeze())
+    }
+
+    /// The bytes of `range`, cut at the end of the file, in order and in the pieces they arrive in. Reads ahead of its reader by at most the
+    /// flow-control window of one stream, a little above 2 MiB. After an error nothing follows.
+    pub fn stream(&self, range: impl RangeBounds<u64>) -> BoxStream<'static, Result<Bytes>> {
+        let start = match range.start_bound() {
+            Bound::Included(&start) => start,
+            Bound::Excluded(&before) => before.saturating_add(1),
+            Bound::Unbounded => 0,
+        };
+        let end = match range.end_bound() {
+            Bound::Included(&last) => last.saturating_add(1),
+            Bound::Excluded(&end) => end,
+            Bound::Unbounded => u64::MAX,
+        };
+        let range = RangeReader::new(Arc::clone(&self.shared), start, end.min(self.len()));
+        futures::stream::try_unfold(
+            range,
+            |mut range| async move { Ok(range.next().await?.map(|bytes| (bytes, range))) },
+        )
+        .boxed()
+    }
+}
+
+impl Reader {
+    pub(super) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+}
+
+impl Shared {
+    /// Leaves `node` alone for a while, where another one has the bytes.
+    pub(super) fn avoid(&self, node: NodeId) {
+        self.avoided.lock().insert(node, Instant::now());
+    }
+
+    pub(super) fn avoids(&self, node: NodeId) -> bool {
+        let avoided = self.avoided.lock();
+        avoided.get(&node).is_some_and(|since| since.elapsed() < self.namenode.settings().avoid_node)
+    }
+
+    /// Gives every node another chance.
+    pub(super) fn forgive(&self) {
+        self.avoided.lock().clear();
+    }
+
+    /// How many bytes of a chunk that is being written every node shows: so every one of them can be read from.
+    async fn visible(&self, chunk: &ChunkLocation) -> Result<u64> {
+        let asked = chunk.replicas.iter().map(|replica| replica.node.clone()).collect::<Vec<_>>();
+        let answers: Vec<Result<Option<u64>>> = futures::stream::iter(asked)
+            .map(|node| {
+                let (namenode, chunk, generation) = (self.namenode.clone(), chunk.chunk, chunk.generation);
+                async move {
+                    let patience = namenode.settings().transport.stall_timeout;
+                    let request = v1::InspectRequest {
+                        hello: Some(namenode.identity().hello()),
+                        chunk: chunk.get(),
+                        node: node.id.get(),
+                    };
+                    let ask = async {
+                        let mut service = namenode.channels().chunk_service(&node.address).await?;
+                        service.inspect(request).await.map_err(|status| from_status(&status, &node.address))
+                    };
+                    let answer = timeout(patience, ask).await.unwrap_or_else(|_| {
+                        Err(Error::new(ErrorKind::Unavailable, format!("{} did not answer", node.address)))
+                    });
+                    let replica = match answer {
+                        Ok(answer) => convert::required_replica(answer.into_inner().replica.as_ref())?,
+                        // The pipeline does not stand yet.
+                        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Some(0)),
+                        Err(error) => return Err(error),
+                    };
+                    let counts = matches!(replica.state, ReplicaState::Rbw | ReplicaState::Finalized);
+                    Ok((counts && replica.generation >= generation).then_some(replica.visible))
+                }
+            })
+            .buffered(ASKED_AT_ONCE)
+            .collect()
+            .await;
+        let least = answers.iter().filter_map(|answer| answer.as_ref().ok().copied().flatten()).min();
+        match least {
+            Some(visible) => Ok(visible),
+            // Nobody shows anything.
+            None => answers.into_iter().find_map(Result::err).map_or(Ok(0), |error| {
+                Err(error.context(format_args!("{}: none of the nodes that hold its end can be asked", self.path)))
+            }),
+        }
+    }
+}
+
+impl fmt::Debug for Reader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reader").field("path", self.path()).field("length", &self.len()).finish_non_exhaustive()
+    }
+}

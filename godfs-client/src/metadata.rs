@@ -1,0 +1,166 @@
+//! What the namenode says of files and where they are.
+
+use godfs_core::chunk::ReplicaState;
+use godfs_core::{ChunkId, Error, ErrorKind, Generation, InodeId, Result, Version};
+use godfs_proto::v1;
+
+use crate::transport::convert::{self, Node};
+
+/// What a path names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum FileKind {
+    /// A file.
+    File,
+    /// A directory.
+    Directory,
+}
+
+/// The status of a file or directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct FileStatus {
+    /// Its inode: stable over renames, never used again.
+    pub inode: InodeId,
+    /// What it is.
+    pub kind: FileKind,
+    /// Bytes of a file, as far as the namenode knows: one being written may have more. 0 for a directory.
+    pub length: u64,
+    /// Replicas that each chunk should have.
+    pub replication: u32,
+    /// Bytes a chunk.
+    pub chunk_size: u64,
+    /// When its bytes changed last, milliseconds since 1970.
+    pub modified_ms: u64,
+    /// When it was read last, as far as that is kept, milliseconds since 1970.
+    pub accessed_ms: u64,
+    /// The version that wrote its row; with the inode, its ETag.
+    pub version: Version,
+    /// Whether a writer has it open.
+    pub open: bool,
+    /// Whether its bytes lie in the namenode.
+    pub small: bool,
+}
+
+impl FileStatus {
+    /// Whether it is a file.
+    #[must_use]
+    pub fn is_file(&self) -> bool {
+        self.kind == FileKind::File
+    }
+
+    /// Whether it is a directory.
+    #[must_use]
+    pub fn is_dir(&self) -> bool {
+        self.kind == FileKind::Directory
+    }
+
+    pub(crate) fn from_wire(wire: Option<&v1::FileStatus>) -> Result<Self> {
+        let wire = wire.ok_or_else(|| malformed("an answer without a status"))?;
+        Ok(Self {
+            inode: convert::inode(wire.inode)?,
+            kind: match v1::FileKind::try_from(wire.kind) {
+                Ok(v1::FileKind::File) => FileKind::File,
+                Ok(v1::FileKind::Directory) => FileKind::Directory,
+                Ok(v1::FileKind::Unspecified) | Err(_) => return Err(malformed("an entry of no kind")),
+            },
+            length: wire.length,
+            replication: wire.replication,
+            chunk_size: wire.chunk_size,
+            modified_ms: wire.modified_ms,
+            accessed_ms: wire.accessed_ms,
+            version: Version(wire.version),
+            open: wire.open,
+            small: wire.small,
+        })
+    }
+}
+
+/// One entry of a directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct DirEntry {
+    /// Its name.
+    pub name: String,
+    /// Its status.
+    pub status: FileStatus,
+}
+
+/// Where a file's chunks are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct FileLocations {
+    /// The file.
+    pub status: FileStatus,
+    /// Its chunks, in order.
+    pub chunks: Vec<ChunkLocation>,
+}
+
+/// Where one chunk is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ChunkLocation {
+    /// The chunk.
+    pub chunk: ChunkId,
+    /// Where it begins in the file.
+    pub offset: u64,
+    /// Its committed bytes; of the chunk being written, its nodes know more.
+    pub length: u64,
+    /// The lowest generation of a replica that counts.
+    pub generation: Generation,
+    /// Whether it is being written or recovered.
+    pub open: bool,
+    /// Its replicas, nearest first, live before others.
+    pub replicas: Vec<ReplicaLocation>,
+}
+
+/// Where one replica is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ReplicaLocation {
+    /// The datanode.
+    pub node: Node,
+    /// Its state; `None` when it is known to be corrupt.
+    pub state: Option<ReplicaState>,
+    /// Whether the datanode is heard from.
+    pub live: bool,
+}
+
+impl ChunkLocation {
+    pub(crate) fn from_wire(wire: &v1::ChunkLocation) -> Result<Self> {
+        wire.offset.checked_add(wire.length).ok_or_else(|| malformed("a chunk beyond the end of all files"))?;
+        let replicas = wire
+            .replicas
+            .iter()
+            .map(|replica| {
+                let node = replica.node.as_ref().ok_or_else(|| malformed("a replica nowhere"))?;
+                let state = match convert::is_corrupt(replica.state) {
+                    true => None,
+                    false => Some(convert::replica_state(replica.state)?),
+                };
+                Ok(ReplicaLocation { node: convert::node(node)?, state, live: replica.live })
+            })
+            .collect::<Result<_>>()?;
+        Ok(Self {
+            chunk: convert::chunk(wire.chunk)?,
+            offset: wire.offset,
+            length: wire.length,
+            generation: convert::generation(wire.generation)?,
+            open: wire.open,
+            replicas,
+        })
+    }
+
+    pub(crate) fn list(wire: &[v1::ChunkLocation]) -> Result<Vec<Self>> {
+        let chunks: Vec<Self> = wire.iter().map(Self::from_wire).collect::<Result<_>>()?;
+        if chunks.windows(2).any(|pair| pair[0].offset >= pair[1].offset) {
+            return Err(malformed("chunks out of order"));
+        }
+        Ok(chunks)
+    }
+}
+
+/// An answer of the namenode that can't be.
+pub(crate) fn malformed(what: &str) -> Error {
+    Error::new(ErrorKind::Internal, format!("the namenode gave {what}"))
+}

@@ -1,0 +1,160 @@
+//! What callers may ask for.
+
+use godfs_proto::v1;
+
+/// How a file is made. The defaults: exclusive (an existing file is an error), the cluster's replication and chunk size,
+/// visible at once, on disks when closed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use]
+pub struct CreateOptions {
+    pub(crate) overwrite: bool,
+    pub(crate) parents: bool,
+    pub(crate) replication: u32,
+    pub(crate) chunk_size: u64,
+    pub(crate) publish_on_close: bool,
+    pub(crate) sync_on_close: bool,
+    pub(crate) relaxed: bool,
+    pub(crate) invalid: Option<&'static str>,
+}
+
+impl Default for CreateOptions {
+    fn default() -> Self {
+        Self {
+            overwrite: false,
+            parents: false,
+            replication: 0,
+            chunk_size: 0,
+            publish_on_close: false,
+            sync_on_close: true,
+            relaxed: false,
+            invalid: None,
+        }
+    }
+}
+
+impl CreateOptions {
+    /// The defaults.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Replaces a file that exists; its readers keep what they opened.
+    pub fn overwrite(mut self, yes: bool) -> Self {
+        self.overwrite = yes;
+        self
+    }
+
+    /// Makes missing parent directories.
+    pub fn parents(mut self, yes: bool) -> Self {
+        self.parents = yes;
+        self
+    }
+
+    /// Replicas of each chunk, 1 to 512; anything else is refused when the file is created.
+    pub fn replication(mut self, replicas: u32) -> Self {
+        if replicas == 0 {
+            self.invalid = Some("replication is 0: a file has at least one replica");
+        }
+        self.replication = replicas;
+        self
+    }
+
+    /// Bytes a chunk: a multiple of 4,096 from 64 KiB to 4 GiB; anything else is refused when the file is created.
+    pub fn chunk_size(mut self, bytes: u64) -> Self {
+        if bytes == 0 {
+            self.invalid = Some("chunk_size is 0: a chunk holds at least 64 KiB");
+        }
+        self.chunk_size = bytes;
+        self
+    }
+
+    /// The name appears, and an old file under it goes, only when the file is closed: nothing remains of a failed write.
+    pub fn publish_on_close(mut self, yes: bool) -> Self {
+        self.publish_on_close = yes;
+        self
+    }
+
+    /// Whether chunks that are finished are on disks before they are acknowledged, so that a closed file survives the loss of power.
+    /// On by default; without it closing is faster and the bytes reach the disks in time.
+    pub fn sync_on_close(mut self, yes: bool) -> Self {
+        self.sync_on_close = yes;
+        self
+    }
+
+    /// Lets the file close with a single replica of a chunk where more were asked for. Off by default: close then waits for
+    /// a second one.
+    pub fn relaxed(mut self, yes: bool) -> Self {
+        self.relaxed = yes;
+        self
+    }
+
+    pub(crate) fn to_wire(&self) -> v1::CreateOptions {
+        v1::CreateOptions {
+            overwrite: self.overwrite,
+            parents: self.parents,
+            replication: self.replication,
+            chunk_size: self.chunk_size,
+            publish_on_close: self.publish_on_close,
+        }
+    }
+}
+
+/// How a directory is made.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[must_use]
+pub struct MkdirOptions {
+    pub(crate) parents: bool,
+}
+
+impl MkdirOptions {
+    /// One directory, which must not exist.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Makes missing parents, and accepts a directory that exists.
+    pub fn parents(mut self, yes: bool) -> Self {
+        self.parents = yes;
+        self
+    }
+}
+
+/// How a path is renamed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[must_use]
+pub struct RenameOptions {
+    pub(crate) replace: bool,
+}
+
+impl RenameOptions {
+    /// The new path must not exist.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Replaces a file by a file, or an empty directory by a directory, in the same step.
+    pub fn replace(mut self, yes: bool) -> Self {
+        self.replace = yes;
+        self
+    }
+}
+
+/// How a path is removed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[must_use]
+pub struct RemoveOptions {
+    pub(crate) recursive: bool,
+}
+
+impl RemoveOptions {
+    /// A file, or an empty directory.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Also a directory with all below it.
+    pub fn recursive(mut self, yes: bool) -> Self {
+        self.recursive = yes;
+        self
+    }
+}

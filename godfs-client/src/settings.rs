@@ -1,0 +1,45 @@
+//! What a client is tuned to.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::transport::TransportSettings;
+
+/// What a client is tuned to: plain data, with defaults that work.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct ClientSettings {
+    /// How long a call to the namenode may take in all, retries included.
+    pub call_timeout: Duration,
+    /// How long one attempt of it may take before the next namenode is asked.
+    pub attempt_timeout: Duration,
+    /// How long the very first contact may take: short, since a wrong address is likelier than a namenode that restarts.
+    pub first_contact_timeout: Duration,
+    /// How long closing a file waits for replicas that are missing.
+    pub close_timeout: Duration,
+    /// How long a writer tries to go on after a datanode failed.
+    pub recovery_timeout: Duration,
+    /// For how long a reader leaves alone a datanode that failed it.
+    pub avoid_node: Duration,
+    /// The host this client runs on, as datanodes name theirs: nearby replicas are preferred. Empty when unknown.
+    pub host: String,
+    /// What connections are tuned to.
+    pub transport: TransportSettings,
+}
+
+impl Default for ClientSettings {
+    fn default() -> Self {
+        Self {
+            call_timeout: Duration::from_secs(30),
+            attempt_timeout: Duration::from_secs(10),
+            first_contact_timeout: Duration::from_millis(4_500),
+            close_timeout: Duration::from_secs(60),
+            recovery_timeout: Duration::from_secs(60),
+            avoid_node: Duration::from_secs(30),
+            host: String::new(),
+            transport: TransportSettings::default(),
+        }
+    }
+}
