@@ -62,7 +62,7 @@ use self::executor::Counted;
 use self::identity::IdentityFile;
 use self::pace::Pace;
 use self::service::ChunkService;
-use self::shared::Shared;
+use self::shared::{Shared, Standing};
 use crate::net::{Listener, Serving, serve, with_health_and_reflection};
 
 /// What a datanode is started with.
@@ -175,8 +175,9 @@ impl Datanode {
             commands: Semaphore::new(settings.command_workers.clamp(1, Semaphore::MAX_PERMITS)),
             copies: Semaphore::new(settings.copies.clamp(1, Semaphore::MAX_PERMITS)),
             busy: Default::default(),
+            incoming_copies: Default::default(),
             copy_pace: Pace::new(settings.copy_bytes_per_second),
-            registered: watch::Sender::new(0),
+            registered: watch::Sender::new(Standing::default()),
             draining: Default::default(),
             beat: Notify::new(),
             leave: CancellationToken::new(),
@@ -229,10 +230,18 @@ impl Datanode {
 
     /// Waits until it is registered with a namenode, and so may be given replicas. Without a namenode in reach that is
     /// for ever.
-    pub async fn ready(&self) {
-        let mut registered = self.shared.registered.subscribe();
-        // The sender lives as long as this handle.
-        let _ = registered.wait_for(|count| *count > 0).await;
+    ///
+    /// # Errors
+    /// Why a namenode refused it, when that will not pass by itself: [`ErrorKind::Incompatible`] for another cluster's
+    /// folder, [`ErrorKind::Fenced`] for a namenode that went back in time. The node goes on trying.
+    pub async fn ready(&self) -> Result<()> {
+        let mut standing = self.shared.registered.subscribe();
+        let settled = standing.wait_for(|standing| standing.registered > 0 || standing.refusal.is_some()).await;
+        match settled {
+            Ok(standing) if standing.registered > 0 => Ok(()),
+            Ok(standing) => Err(standing.refusal.as_ref().map_or_else(ended, Error::duplicate)),
+            Err(_) => Err(ended()),
+        }
     }
 
     /// Stops in good order: tells the namenodes that it is leaving, takes no new streams, lets those under way end for
@@ -245,7 +254,7 @@ impl Datanode {
         self.shared.leave.cancel();
         let mut registered = self.shared.registered.subscribe();
         // Every link says goodbye within its own bound.
-        let _ = registered.wait_for(|count| *count == 0).await;
+        let _ = registered.wait_for(|standing| standing.registered == 0).await;
         if let Err(error) = self.shared.identity.save().await {
             tracing::warn!(error = error.report(), "cannot write the identity");
         }
@@ -277,6 +286,10 @@ impl Drop for Datanode {
     }
 }
 
+fn ended() -> Error {
+    Error::new(ErrorKind::Unavailable, "the datanode has ended")
+}
+
 /// The address that others are told.
 fn reachable(options: &DatanodeOptions) -> Result<Address> {
     if let Some(advertised) = &options.advertise {
@@ -293,9 +306,9 @@ fn reachable(options: &DatanodeOptions) -> Result<Address> {
 }
 
 /// The chunk service is healthy while the node is registered.
-async fn report_health(mut registered: watch::Receiver<usize>, health: HealthReporter) {
+async fn report_health(mut registered: watch::Receiver<Standing>, health: HealthReporter) {
     loop {
-        let status = match *registered.borrow_and_update() {
+        let status = match registered.borrow_and_update().registered {
             0 => ServingStatus::NotServing,
             _ => ServingStatus::Serving,
         };

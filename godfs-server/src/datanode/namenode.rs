@@ -72,12 +72,20 @@ pub(crate) async fn link(shared: Arc<Shared>, namenode: Address, outbox: Arc<Out
         let (registered, outcome) = match Link::register(&shared, &namenode, &outbox).await {
             Ok(link) => {
                 logged = None;
-                shared.registered.send_modify(|count| *count += 1);
+                shared.registered.send_modify(|standing| {
+                    standing.registered += 1;
+                    standing.refusal = None;
+                });
                 let outcome = link.keep().await;
-                shared.registered.send_modify(|count| *count -= 1);
+                shared.registered.send_modify(|standing| standing.registered -= 1);
                 (true, outcome)
             }
-            Err(error) => (false, Err(error)),
+            Err(error) => {
+                if !error.is_retryable() {
+                    shared.registered.send_modify(|standing| standing.refusal = Some(error.duplicate()));
+                }
+                (false, Err(error))
+            }
         };
         outbox.disconnect();
         let Err(error) = outcome else { return };

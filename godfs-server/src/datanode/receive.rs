@@ -18,7 +18,7 @@ use godfs_client::transport::convert::{self, WriteMode, WriteOpen, WritePacket};
 use godfs_client::transport::messages::MessageStream;
 use godfs_client::transport::status;
 use godfs_core::chunk::{CreateReplica, ReopenReplica, ReplicaState, ReplicaWriter};
-use godfs_core::{Error, ErrorKind, NodeId, Result};
+use godfs_core::{ChunkId, Error, ErrorKind, NodeId, Result};
 use godfs_proto::v1;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -59,11 +59,12 @@ pub(crate) async fn receive(shared: Arc<Shared>, mut packets: Packets, replies: 
         }
     };
     let Some(stage) = set_up(&shared, &open, &replies).await else { return };
+    let (share, copy) = (stage.share, stage.copy);
     let (queue, queued) = mpsc::channel(MAX_IN_FLIGHT);
     let ended = CancellationToken::new();
     let in_flight = AtomicUsize::new(0);
     let (forward, acks) = stage.downstream.map(|stream| (stream.requests, stream.acks)).unzip();
-    let intake = Intake { packets, forward, queue, share: stage.share, in_flight: &in_flight, ended: &ended, next: 1 };
+    let intake = Intake { packets, forward, queue, share: &share, in_flight: &in_flight, ended: &ended, next: 1 };
     let keeper = Keeper {
         shared: &shared,
         node: open.node,
@@ -80,7 +81,17 @@ pub(crate) async fn receive(shared: Arc<Shared>, mut packets: Packets, replies: 
         below: 0,
         packets: 0,
     };
-    tokio::join!(intake.run(), keeper.run(queued));
+    let ((), finalized) = tokio::join!(intake.run(), keeper.run(queued));
+    if copy.is_some() && !finalized {
+        discard(&shared, &open).await;
+    }
+}
+
+/// Removes what a stream began that nobody will go on with.
+async fn discard(shared: &Shared, open: &WriteOpen) {
+    if let Err(error) = shared.store.delete(open.chunk, open.generation).await {
+        tracing::debug!(chunk = %open.chunk, %error, "an unfinished replica remains");
+    }
 }
 
 async fn first_message(shared: &Shared, packets: &mut Packets) -> Result<WriteOpen> {
@@ -98,11 +109,42 @@ async fn first_message(shared: &Shared, packets: &mut Packets) -> Result<WriteOp
 struct Stage {
     share: Share,
     writer: Box<dyn ReplicaWriter>,
+    copy: Option<CopyClaim>,
     downstream: Option<WriteStream>,
 }
 
+/// This node's part of it.
+struct Opened {
+    share: Share,
+    writer: Box<dyn ReplicaWriter>,
+    copy: Option<CopyClaim>,
+}
+
+/// The right to copy a chunk to this node: one copy at a time, held until what is left of it is gone, so that the end of one
+/// never removes another.
+struct CopyClaim {
+    shared: Arc<Shared>,
+    chunk: ChunkId,
+}
+
+impl CopyClaim {
+    fn take(shared: &Arc<Shared>, chunk: ChunkId) -> Result<Self> {
+        if shared.incoming_copies.lock().insert(chunk) {
+            return Ok(Self { shared: Arc::clone(shared), chunk });
+        }
+        let message = format!("a copy of chunk {chunk} to this node is under way");
+        Err(Error::new(ErrorKind::AlreadyExists, message).with_retryable(true))
+    }
+}
+
+impl Drop for CopyClaim {
+    fn drop(&mut self) {
+        self.shared.incoming_copies.lock().remove(&self.chunk);
+    }
+}
+
 /// Opens the replica and the rest of the pipeline at once, and answers how it went.
-async fn set_up(shared: &Shared, open: &WriteOpen, replies: &Replies) -> Option<Stage> {
+async fn set_up(shared: &Arc<Shared>, open: &WriteOpen, replies: &Replies) -> Option<Stage> {
     let (own, downstream) = tokio::join!(open_replica(shared, open), open_downstream(shared, open));
     let mut results = vec![convert::node_result_to_wire(open.node, &own.as_ref().map(drop).map_err(Error::duplicate))];
     let (downstream, reached) = match downstream {
@@ -113,14 +155,13 @@ async fn set_up(shared: &Shared, open: &WriteOpen, replies: &Replies) -> Option<
     results.extend(reached);
     let gone = replies.send(Ok(v1::WriteResponse { sequence: 0, results })).await.is_err();
     match (own, downstream) {
-        (Ok((share, writer)), Ok(downstream)) if !gone => Some(Stage { share, writer, downstream }),
-        (Ok((_, writer)), _) => {
-            drop(writer);
+        (Ok(Opened { share, writer, copy }), Ok(downstream)) if !gone => {
+            Some(Stage { share, writer, copy, downstream })
+        }
+        (Ok(_opened), _) => {
             if open.mode != WriteMode::Resume {
                 // Nothing was written, and the sender knows that this pipeline never stood.
-                if let Err(error) = shared.store.delete(open.chunk, open.generation).await {
-                    tracing::debug!(chunk = %open.chunk, %error, "an empty replica remains");
-                }
+                discard(shared, open).await;
             }
             None
         }
@@ -131,8 +172,9 @@ async fn set_up(shared: &Shared, open: &WriteOpen, replies: &Replies) -> Option<
     }
 }
 
-async fn open_replica(shared: &Shared, open: &WriteOpen) -> Result<(Share, Box<dyn ReplicaWriter>)> {
+async fn open_replica(shared: &Arc<Shared>, open: &WriteOpen) -> Result<Opened> {
     let share = shared.open_stream()?;
+    let copy = (open.mode == WriteMode::Copy).then(|| CopyClaim::take(shared, open.chunk)).transpose()?;
     let create =
         |state| CreateReplica { chunk: open.chunk, generation: open.generation, capacity: open.capacity, state };
     let writer = match open.mode {
@@ -143,7 +185,7 @@ async fn open_replica(shared: &Shared, open: &WriteOpen) -> Result<(Share, Box<d
             shared.store.reopen(reopen).await?
         }
     };
-    Ok((share, writer))
+    Ok(Opened { share, writer, copy })
 }
 
 /// Builds the rest of the pipeline. In the error, what is known of the nodes further down.
@@ -215,7 +257,7 @@ struct Intake<'a> {
     packets: Packets,
     forward: Option<WriteRequests>,
     queue: mpsc::Sender<Queued>,
-    share: Share,
+    share: &'a Share,
     in_flight: &'a AtomicUsize,
     /// The keeper takes no more.
     ended: &'a CancellationToken,
@@ -339,7 +381,8 @@ enum Event {
 }
 
 impl Keeper<'_> {
-    async fn run(mut self, mut queue: mpsc::Receiver<Queued>) {
+    /// Whether the replica was finalized.
+    async fn run(mut self, mut queue: mpsc::Receiver<Queued>) -> bool {
         let outcome = self.keep(&mut queue).await;
         self.ended.cancel();
         let well = outcome.is_ok();
@@ -354,13 +397,14 @@ impl Keeper<'_> {
             // The end in good order, so that the connection can be used again.
             let _ = tokio::time::timeout(self.patience, acks.next()).await;
         }
-        let Some(mut writer) = writer else { return };
+        let Some(mut writer) = writer else { return well };
         queue.close();
         while let Some(Queued::Packet(packet, _credit)) = queue.recv().await {
             if writer.append(packet.packet).await.is_err() {
-                return;
+                break;
             }
         }
+        false
     }
 
     /// Until the last packet is acknowledged, or the caller is gone.

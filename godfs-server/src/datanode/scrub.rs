@@ -40,6 +40,10 @@ const MAX_SUSPECTS: usize = 4_096;
 /// A round is planned to take this part of its period, so that it ends in time with some to spare.
 const PLANNED: f64 = 0.8;
 
+/// The longest pause between two replicas: a folder with little in it is read more often than it need be, so that a node
+/// which is restarted often reads something at all.
+const LONGEST: Duration = Duration::from_secs(600);
+
 /// Waits are cut into pieces of this length, since what there is to read changes.
 const SLICE: Duration = Duration::from_secs(60);
 
@@ -124,6 +128,7 @@ pub(crate) async fn run(shared: Arc<Shared>) {
     let (io, at) = (Arc::clone(&shared.io), path.clone());
     *state.place.lock() = shared.env.blocking(move || load(&*io, &at)).await;
     let mut saved = Instant::now();
+    let mut counted = false;
     loop {
         let place = *state.place.lock();
         let page = match shared.store.list(place.next..u64::MAX, PAGE).await {
@@ -134,10 +139,11 @@ pub(crate) async fn run(shared: Arc<Shared>) {
                 continue;
             }
         };
-        if place.next == 0
+        if (place.next == 0 || !counted)
             && let Ok(total) = count(&shared).await
         {
             state.place.lock().total = total;
+            counted = true;
         }
         for replica in &page {
             if replica.state == ReplicaState::Finalized && !shared.is_recent(replica.chunk) {
@@ -200,7 +206,7 @@ async fn cost(shared: &Shared, bytes: u64) -> Duration {
     let period = shared.settings.scrub_period_ms as f64 / 1_000.0 * PLANNED;
     let planned = period * (bytes / (used as f64).max(bytes));
     let fastest = bytes / (shared.settings.scrub_bytes_per_second.max(1) as f64);
-    Duration::try_from_secs_f64(planned.max(fastest)).unwrap_or(SLICE)
+    Duration::try_from_secs_f64(planned.min(LONGEST.as_secs_f64()).max(fastest)).unwrap_or(LONGEST)
 }
 
 async fn read(shared: &Shared, chunk: ChunkId) {

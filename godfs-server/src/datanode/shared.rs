@@ -31,6 +31,15 @@ const MAX_VERDICTS: usize = 4_096;
 /// Replicas whose time of writing is remembered, for the scrubber.
 const MAX_RECENT: usize = 64 << 10;
 
+/// How a node stands with its namenodes.
+#[derive(Debug, Default)]
+pub(crate) struct Standing {
+    /// How many it is registered with.
+    pub(crate) registered: usize,
+    /// Why one of them refused it, unless it may change its mind.
+    pub(crate) refusal: Option<Error>,
+}
+
 /// One datanode.
 #[derive(Debug)]
 pub(crate) struct Shared {
@@ -59,9 +68,11 @@ pub(crate) struct Shared {
     pub(crate) copies: Semaphore,
     /// Chunks that a command is working on.
     pub(crate) busy: Mutex<BTreeSet<ChunkId>>,
+    /// Chunks that are being copied to this node.
+    pub(crate) incoming_copies: Mutex<BTreeSet<ChunkId>>,
     pub(crate) copy_pace: Pace,
     /// Namenodes with which this node is registered.
-    pub(crate) registered: watch::Sender<usize>,
+    pub(crate) registered: watch::Sender<Standing>,
     pub(crate) draining: AtomicBool,
     /// Asks every link for a heartbeat now.
     pub(crate) beat: Notify,
@@ -144,6 +155,9 @@ impl Shared {
             verdicts.insert(replica.chunk, (replica, evidence.clone()));
         }
         drop(verdicts);
+        if known {
+            return;
+        }
         tracing::error!(chunk = %replica.chunk, generation = %replica.generation, evidence, "a replica is corrupt");
         self.tell(&ReplicaEvent::Corrupt(replica, evidence));
     }
@@ -156,7 +170,9 @@ impl Shared {
 
     /// Has a replica read again, because somebody found it corrupt: only this node's own verdict counts.
     pub(crate) fn suspect(&self, chunk: ChunkId) {
-        self.scrub.suspect(chunk);
+        if !self.verdicts.lock().contains_key(&chunk) {
+            self.scrub.suspect(chunk);
+        }
     }
 
     /// Whether a replica was written too short a time ago to be scrubbed.

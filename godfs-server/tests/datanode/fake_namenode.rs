@@ -135,6 +135,12 @@ impl FakeNamenode {
         self.wait("the result of a command", |state| state.results.get(&id).cloned()).await
     }
 
+    /// Waits until a node works with this namenode from now on.
+    pub(crate) async fn at_work(&self, node: u32) {
+        let before = self.service.state.borrow().nodes[&node].heartbeats.len();
+        self.wait("a heartbeat", |state| (state.nodes[&node].heartbeats.len() > before).then_some(())).await;
+    }
+
     /// Sends any message to a node.
     pub(crate) fn tell(&self, node: u32, message: Down) {
         self.change(|state| state.nodes[&node].tell(message));
@@ -159,8 +165,8 @@ impl Service {
         &self,
         register: v1::Register,
         down: mpsc::UnboundedSender<Result<v1::NamenodeMessage, Status>>,
-    ) -> Result<u32, Error> {
-        let mut outcome = Ok(0);
+    ) -> Result<(u32, usize), Error> {
+        let mut outcome = Ok((0, 0));
         self.state.send_modify(|state| {
             if let Some(error) = &state.refuse {
                 outcome = Err(error.duplicate());
@@ -184,7 +190,7 @@ impl Service {
             node.sums.clear();
             node.down = Some(down);
             node.tell(Down::Registered(registered));
-            outcome = Ok(id);
+            outcome = Ok((id, node.registers.len()));
         });
         outcome
     }
@@ -229,7 +235,7 @@ impl DatanodeService for Service {
             return Err(Status::invalid_argument("no registration"));
         };
         let (down, answers) = mpsc::unbounded_channel();
-        let id = self.register(register, down).map_err(|error| status::to_status(&error))?;
+        let (id, connection) = self.register(register, down).map_err(|error| status::to_status(&error))?;
         let service = self.clone();
         tokio::spawn(async move {
             while let Ok(Some(message)) = messages.message().await {
@@ -237,8 +243,11 @@ impl DatanodeService for Service {
             }
             service.state.send_modify(|state| {
                 let node = state.nodes.get_mut(&id).expect("registered");
-                node.connected = false;
-                node.down = None;
+                // A node that came back has another stream by now.
+                if node.registers.len() == connection {
+                    node.connected = false;
+                    node.down = None;
+                }
             });
         });
         Ok(Response::new(UnboundedReceiverStream::new(answers).boxed()))

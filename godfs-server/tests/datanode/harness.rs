@@ -32,7 +32,7 @@ pub(crate) async fn options(folder: &Path, namenode: &Address) -> DatanodeOption
 /// A registered datanode in `folder`.
 pub(crate) async fn started(folder: &Path, namenode: &FakeNamenode) -> Datanode {
     let node = Datanode::start(options(folder, &namenode.address()).await).await.expect("start");
-    node.ready().await;
+    node.ready().await.expect("registered");
     node
 }
 

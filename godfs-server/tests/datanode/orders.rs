@@ -1,0 +1,114 @@
+//! What a namenode orders.
+
+use godfs_core::{ChunkId, ErrorKind};
+use godfs_proto::v1;
+use v1::command::Order;
+use v1::replica_event::Kind;
+
+use crate::harness::{Client, cluster, named, pattern, send};
+
+fn wire(node: &godfs_server::datanode::Datanode) -> v1::Node {
+    godfs_client::transport::convert::node_to_wire(&named(node))
+}
+
+#[tokio::test]
+async fn a_replica_is_copied_whole_and_reported_by_the_target() {
+    let (namenode, nodes, _folders) = cluster(2).await;
+    let client = Client::new(namenode.cluster());
+    let data = pattern(3_500_000);
+    client.write(&[&nodes[0]], 8, &data).await.expect("write");
+    let copy = |length| Order::Copy(v1::CopyReplica { chunk: 8, generation: 1, length, target: Some(wire(&nodes[1])) });
+    let result = namenode.order(1, 1, copy(3_500_000)).await;
+    assert_eq!(result.error, None);
+    let event = namenode.event(2, 8, Kind::Finalized).await;
+    assert_eq!(event.replica.expect("a replica").length, 3_500_000);
+    let (_, _, found) = client.read(&nodes[1], client.read_request(&nodes[1], 8)).await.expect("read");
+    assert!(found == data);
+    let again = namenode.order(1, 1, copy(3_500_000)).await.error.expect("it is there");
+    assert_eq!(again.kind(), v1::ErrorKind::AlreadyExists, "{}", again.message);
+    let another = namenode.order(1, 1, copy(1)).await.error.expect("not the replica that was meant");
+    assert_eq!(another.kind(), v1::ErrorKind::FailedPrecondition, "{}", another.message);
+}
+
+#[tokio::test]
+async fn an_empty_replica_is_copied_too() {
+    let (namenode, nodes, _folders) = cluster(2).await;
+    let client = Client::new(namenode.cluster());
+    let mut sender = client.open(&[&nodes[0]], 1).await.expect("open");
+    let last = godfs_client::pipeline::PacketKind::Last { sync: true };
+    sender.send(crate::harness::packet(0, bytes::Bytes::new()), last).expect("credit");
+    sender.ack().await.expect("finalized");
+    let order = Order::Copy(v1::CopyReplica { chunk: 1, generation: 1, length: 0, target: Some(wire(&nodes[1])) });
+    assert_eq!(namenode.order(1, 1, order).await.error, None);
+    assert_eq!(client.inspect(&nodes[1], 1).await.expect("there").state(), v1::ReplicaState::Finalized);
+}
+
+#[tokio::test]
+async fn orders_of_an_old_epoch_are_refused_for_ever() {
+    let (namenode, mut nodes, folders) = cluster(1).await;
+    let client = Client::new(namenode.cluster());
+    client.write(&[&nodes[0]], 3, &pattern(10)).await.expect("write");
+    let delete = || Order::Delete(v1::DeleteReplica { chunk: 3, generation: 1 });
+    let unknown = Order::Delete(v1::DeleteReplica { chunk: 4, generation: 1 });
+    assert_eq!(namenode.order(1, 7, unknown).await.error, None, "a replica that is not here is deleted");
+    let error = namenode.order(1, 6, delete()).await.error.expect("an old epoch");
+    assert_eq!(error.kind(), v1::ErrorKind::Fenced);
+    let killed = nodes.remove(0);
+    killed.kill();
+    killed.join().await;
+    // A namenode of the old epoch is not even worked with.
+    let old =
+        godfs_server::datanode::Datanode::start(crate::harness::options(folders[0].path(), &namenode.address()).await);
+    let node = old.await.expect("start");
+    assert_eq!(crate::harness::refused(node.ready().await).kind(), ErrorKind::Fenced);
+    namenode.change(|state| state.epoch = 7);
+    namenode.at_work(1).await;
+    let error = namenode.order(1, 6, delete()).await.error.expect("still old");
+    assert_eq!(error.kind(), v1::ErrorKind::Fenced);
+    node.store().stat(ChunkId(3)).await.expect("nothing was deleted");
+    assert_eq!(namenode.order(1, 8, delete()).await.error, None);
+    namenode.event(1, 3, Kind::Deleted).await;
+    assert_eq!(node.store().stat(ChunkId(3)).await.expect_err("deleted").kind(), ErrorKind::NotFound);
+}
+
+#[tokio::test]
+async fn a_write_is_stopped_recovered_and_settled() {
+    let (namenode, nodes, _folders) = cluster(1).await;
+    let client = Client::new(namenode.cluster());
+    let mut sender = client.open(&[&nodes[0]], 2).await.expect("open");
+    let data = pattern(50_000);
+    send(&mut sender, 0, &data, false).await.expect("written");
+    let recover = |generation| Order::Recover(v1::RecoverReplica { chunk: 2, generation });
+    let held = namenode.order(1, 1, recover(5)).await;
+    assert_eq!(held.replica.expect("what it holds").length, 50_000);
+    let error = namenode.order(1, 1, recover(4)).await.error.expect("an older recovery");
+    assert_eq!(error.kind(), v1::ErrorKind::Fenced);
+    let kind = godfs_client::pipeline::PacketKind::Data;
+    sender.send(crate::harness::packet(50_000, data.slice(..10)), kind).expect("credit");
+    let failure = sender.ack().await.expect_err("the writer was stopped");
+    assert_eq!(failure.error.kind(), ErrorKind::Fenced, "{}", failure.error);
+    let settle = Order::Settle(v1::SettleReplica { chunk: 2, generation: 5, length: 40_000 });
+    let settled = namenode.order(1, 1, settle).await.replica.expect("settled");
+    assert_eq!((settled.generation, settled.length), (5, 40_000));
+    namenode.event(1, 2, Kind::Finalized).await;
+    let (_, _, found) = client.read(&nodes[0], client.read_request(&nodes[0], 2)).await.expect("read");
+    assert!(found == data[..40_000]);
+}
+
+#[tokio::test]
+async fn what_is_no_order_is_answered() {
+    let (namenode, _nodes, _folders) = cluster(1).await;
+    for (order, kind) in [
+        (Order::Delete(v1::DeleteReplica { chunk: 0, generation: 1 }), v1::ErrorKind::InvalidArgument),
+        (Order::Delete(v1::DeleteReplica { chunk: 1, generation: 0 }), v1::ErrorKind::InvalidArgument),
+        (Order::Verify(v1::VerifyReplica { chunk: 1, generation: 1 }), v1::ErrorKind::NotFound),
+        (Order::Settle(v1::SettleReplica { chunk: 1, generation: 1, length: u64::MAX }), v1::ErrorKind::NotFound),
+        (
+            Order::Copy(v1::CopyReplica { chunk: 1, generation: 1, length: 1, target: None }),
+            v1::ErrorKind::InvalidArgument,
+        ),
+    ] {
+        let error = namenode.order(1, 1, order.clone()).await.error.expect("refused");
+        assert_eq!(error.kind(), kind, "{order:?}: {}", error.message);
+    }
+}
