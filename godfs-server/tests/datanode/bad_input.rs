@@ -192,6 +192,8 @@ impl godfs_core::chunk::ReplicaReader for CountingReader {
 
     async fn read(&self, offset: u64, length: usize, verify: bool) -> godfs_core::Result<godfs_core::chunk::Packet> {
         self.reads.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        // As a disk would: whoever reads ahead starts the next read meanwhile.
+        tokio::task::yield_now().await;
         self.inner.read(offset, length, verify).await
     }
 }
