@@ -13,6 +13,8 @@ use crate::metadata::MemoryStore;
 
 mod basics;
 mod collecting;
+mod model;
+mod random;
 mod replicas;
 mod retries;
 mod tree;

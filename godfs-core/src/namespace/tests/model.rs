@@ -1,0 +1,227 @@
+//! A plain model of the namespace: a tree of maps, and what each operation should come to.
+
+use std::collections::BTreeMap;
+
+use super::*;
+
+/// A file or directory of the model.
+#[derive(Clone, Debug)]
+pub(super) enum Node {
+    Directory(BTreeMap<String, Node>),
+    File(File),
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct File {
+    /// Kept over renames.
+    pub(super) id: u64,
+    pub(super) length: u64,
+    pub(super) replication: u16,
+    pub(super) open: bool,
+}
+
+type Expected<T> = std::result::Result<T, ErrorKind>;
+
+/// The whole tree.
+#[derive(Clone, Debug)]
+pub(super) struct Model {
+    root: Node,
+    next: u64,
+}
+
+impl Model {
+    pub(super) fn new() -> Self {
+        Self { root: Node::Directory(BTreeMap::new()), next: 0 }
+    }
+
+    pub(super) fn mkdir(&mut self, path: &DfsPath, parents: bool) -> Expected<()> {
+        let Some((name, above)) = split(path) else {
+            return if parents { Ok(()) } else { Err(ErrorKind::InvalidArgument) };
+        };
+        let mut tried = self.clone();
+        let entries = tried.directory(&above, parents)?;
+        match entries.get(name) {
+            Some(Node::Directory(_)) if parents => {}
+            Some(_) => return Err(ErrorKind::AlreadyExists),
+            None => drop(entries.insert(name.to_owned(), Node::Directory(BTreeMap::new()))),
+        }
+        *self = tried;
+        Ok(())
+    }
+
+    /// Puts a file under a name; gives back its number.
+    pub(super) fn create(&mut self, path: &DfsPath, overwrite: bool, parents: bool, file: File) -> Expected<u64> {
+        let (name, above) = split(path).ok_or(ErrorKind::IsADirectory)?;
+        let mut tried = self.clone();
+        tried.next += 1;
+        let id = tried.next;
+        let entries = tried.directory(&above, parents)?;
+        match entries.get(name) {
+            Some(_) if !overwrite => return Err(ErrorKind::AlreadyExists),
+            Some(Node::Directory(_)) => return Err(ErrorKind::IsADirectory),
+            _ => entries.insert(name.to_owned(), Node::File(File { id, ..file })),
+        };
+        *self = tried;
+        Ok(id)
+    }
+
+    pub(super) fn delete(&mut self, path: &DfsPath, recursive: bool) -> Expected<()> {
+        let (name, above) = split(path).ok_or(ErrorKind::InvalidArgument)?;
+        let entries = self.directory(&above, false)?;
+        match entries.get(name) {
+            None => Err(ErrorKind::NotFound),
+            Some(Node::Directory(below)) if !recursive && !below.is_empty() => Err(ErrorKind::DirectoryNotEmpty),
+            Some(_) => {
+                entries.remove(name);
+                Ok(())
+            }
+        }
+    }
+
+    pub(super) fn rename(&mut self, from: &DfsPath, to: &DfsPath, replace: bool) -> Expected<()> {
+        let (name, above) = split(from).ok_or(ErrorKind::InvalidArgument)?;
+        let mut tried = self.clone();
+        let moved = tried.directory(&above, false)?.remove(name).ok_or(ErrorKind::NotFound)?;
+        if from == to {
+            return Ok(());
+        }
+        // Read with the source still in place: a path through it is a path into the own subtree.
+        let (new_name, new_above) = split(to).ok_or(ErrorKind::InvalidArgument)?;
+        self.clone().directory(&new_above, false)?;
+        if to.starts_with(from) {
+            return Err(ErrorKind::InvalidArgument);
+        }
+        let mut whole = self.clone();
+        if let Some(old) = whole.directory(&new_above, false)?.get(new_name) {
+            match (&moved, old) {
+                _ if !replace => return Err(ErrorKind::AlreadyExists),
+                (Node::Directory(_), Node::Directory(below)) if !below.is_empty() => {
+                    return Err(ErrorKind::DirectoryNotEmpty);
+                }
+                (Node::File(_), Node::Directory(_)) => return Err(ErrorKind::IsADirectory),
+                (Node::Directory(_), Node::File(_)) => return Err(ErrorKind::NotADirectory),
+                _ => {}
+            }
+        }
+        tried.directory(&new_above, false)?.insert(new_name.to_owned(), moved);
+        *self = tried;
+        Ok(())
+    }
+
+    pub(super) fn set_replication(&mut self, path: &DfsPath, replication: u16) -> Expected<()> {
+        let (name, above) = split(path).ok_or(ErrorKind::IsADirectory)?;
+        match self.directory(&above, false)?.get_mut(name) {
+            None => Err(ErrorKind::NotFound),
+            Some(Node::Directory(_)) => Err(ErrorKind::IsADirectory),
+            Some(Node::File(file)) => {
+                file.replication = replication;
+                Ok(())
+            }
+        }
+    }
+
+    /// The file of that number, if it still has a name.
+    pub(super) fn file(&mut self, id: u64) -> Option<&mut File> {
+        fn find(node: &mut Node, id: u64) -> Option<&mut File> {
+            match node {
+                Node::File(file) => (file.id == id).then_some(file),
+                Node::Directory(entries) => entries.values_mut().find_map(|node| find(node, id)),
+            }
+        }
+        find(&mut self.root, id)
+    }
+
+    /// Every file that is open.
+    pub(super) fn open_files(&self) -> Vec<u64> {
+        self.files().into_iter().filter(|(_, file)| file.open).map(|(_, file)| file.id).collect()
+    }
+
+    /// Where the file of that number is.
+    pub(super) fn path_of(&self, id: u64) -> DfsPath {
+        let found = self.files().into_iter().find(|(_, file)| file.id == id);
+        found.map(|(path, _)| path).expect("it has a name")
+    }
+
+    /// The number of the file at `path`.
+    pub(super) fn id_at(&self, path: &DfsPath) -> Option<u64> {
+        self.files().into_iter().find(|(at, _)| at == path).map(|(_, file)| file.id)
+    }
+
+    fn files(&self) -> Vec<(DfsPath, &File)> {
+        let mut files = Vec::new();
+        let mut todo = vec![(DfsPath::root(), &self.root)];
+        while let Some((path, node)) = todo.pop() {
+            match node {
+                Node::File(file) => files.push((path, file)),
+                Node::Directory(entries) => {
+                    todo.extend(entries.iter().map(|(name, node)| (path.join(name).unwrap(), node)));
+                }
+            }
+        }
+        files
+    }
+
+    /// The namespace shows the same tree, with the same usage everywhere.
+    pub(super) async fn compare(&self, fixture: &Fixture) {
+        let mut usages = Vec::new();
+        let mut todo = vec![(DfsPath::root(), &self.root)];
+        while let Some((path, node)) = todo.pop() {
+            usages.push((path.clone(), usage(node)));
+            let Node::Directory(entries) = node else { continue };
+            let listed = fixture.namespace.list(path.clone(), String::new(), MAX_PAGE).await.unwrap();
+            let names: Vec<_> = listed.iter().map(|entry| &entry.name).collect();
+            assert_eq!(names, entries.keys().collect::<Vec<_>>(), "{path}");
+            for (entry, node) in listed.iter().zip(entries.values()) {
+                let path = path.join(&entry.name).unwrap();
+                if let Node::File(file) = node {
+                    let found = (entry.status.length, entry.status.replication, entry.status.open);
+                    assert_eq!(found, (file.length, file.replication, file.open), "{path}");
+                }
+                assert_eq!(fixture.namespace.path_of(entry.status.inode).await.unwrap(), Some(path.clone()));
+                todo.push((path, node));
+            }
+        }
+        for (path, expected) in usages {
+            assert_eq!(fixture.namespace.usage(path.clone()).await.unwrap(), expected, "{path}");
+        }
+    }
+
+    /// The entries of the directory that names lead to, made where asked for.
+    fn directory(&mut self, names: &[&str], make: bool) -> Expected<&mut BTreeMap<String, Node>> {
+        let mut at = &mut self.root;
+        for name in names {
+            let Node::Directory(entries) = at else { return Err(ErrorKind::NotADirectory) };
+            if make {
+                entries.entry((*name).to_owned()).or_insert_with(|| Node::Directory(BTreeMap::new()));
+            }
+            at = entries.get_mut(*name).ok_or(ErrorKind::NotFound)?;
+        }
+        match at {
+            Node::Directory(entries) => Ok(entries),
+            Node::File(_) => Err(ErrorKind::NotADirectory),
+        }
+    }
+}
+
+fn split(path: &DfsPath) -> Option<(&str, Vec<&str>)> {
+    let mut names: Vec<&str> = path.names().collect();
+    Some((names.pop()?, names))
+}
+
+/// All below a directory; a file itself.
+fn usage(node: &Node) -> Usage {
+    match node {
+        Node::File(file) => {
+            Usage { bytes: file.length, files: 1, directories: 0, space: file.length * u64::from(file.replication) }
+        }
+        Node::Directory(entries) => entries.values().fold(Usage::default(), |sum, node| {
+            let below = usage(node);
+            Usage {
+                bytes: sum.bytes + below.bytes,
+                files: sum.files + below.files,
+                directories: sum.directories + below.directories + u64::from(matches!(node, Node::Directory(_))),
+                space: sum.space + below.space,
+            }
+        }),
+    }
+}

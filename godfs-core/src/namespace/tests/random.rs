@@ -1,0 +1,367 @@
+//! Random operations, each made once or twice, on the namespace and on a model of it.
+
+use proptest::prelude::*;
+
+use super::model::{File, Model};
+use super::*;
+use crate::metadata::MissingStore;
+
+const NODES: u32 = 4;
+
+#[derive(Clone, Debug)]
+enum Op {
+    Mkdir {
+        path: DfsPath,
+        parents: bool,
+    },
+    Put {
+        path: DfsPath,
+        overwrite: bool,
+        parents: bool,
+        bytes: usize,
+    },
+    Create {
+        path: DfsPath,
+        overwrite: bool,
+        parents: bool,
+    },
+    /// On one of the files that were created: its writer may long have lost it.
+    AddChunk {
+        file: usize,
+        nodes: Vec<u32>,
+    },
+    NewPipeline {
+        file: usize,
+        nodes: Vec<u32>,
+    },
+    Complete {
+        file: usize,
+        bytes: u64,
+    },
+    Abandon {
+        file: usize,
+    },
+    Recover {
+        length: u64,
+        survivors: usize,
+    },
+    Delete {
+        path: DfsPath,
+        recursive: bool,
+    },
+    Rename {
+        from: DfsPath,
+        to: DfsPath,
+        replace: bool,
+    },
+    SetReplication {
+        path: DfsPath,
+        replication: u16,
+    },
+    Report {
+        node: u32,
+        chunk: u64,
+        generation: u64,
+        kind: u8,
+    },
+    Drop {
+        node: u32,
+        chunk: u64,
+    },
+    ConfirmAll {
+        node: u32,
+    },
+    Collect,
+    NewSession,
+}
+
+fn paths() -> impl Strategy<Value = DfsPath> {
+    proptest::collection::vec(prop_oneof!["a", "b", "c"], 0..4)
+        .prop_map(|names| DfsPath::parse(&format!("/{}", names.join("/"))).unwrap())
+}
+
+fn nodes() -> impl Strategy<Value = Vec<u32>> {
+    (Just((1..=NODES).collect::<Vec<_>>()).prop_shuffle(), 1..=3_usize).prop_map(|(all, count)| all[..count].to_vec())
+}
+
+fn ops() -> impl Strategy<Value = Op> {
+    let file = 0..4_usize;
+    prop_oneof![
+        3 => (paths(), any::<bool>()).prop_map(|(path, parents)| Op::Mkdir { path, parents }),
+        2 => (paths(), any::<bool>(), any::<bool>(), 0..40_usize)
+            .prop_map(|(path, overwrite, parents, bytes)| Op::Put { path, overwrite, parents, bytes }),
+        4 => (paths(), any::<bool>(), any::<bool>())
+            .prop_map(|(path, overwrite, parents)| Op::Create { path, overwrite, parents }),
+        6 => (file.clone(), nodes()).prop_map(|(file, nodes)| Op::AddChunk { file, nodes }),
+        2 => (file.clone(), nodes()).prop_map(|(file, nodes)| Op::NewPipeline { file, nodes }),
+        3 => (file.clone(), 1..CHUNK).prop_map(|(file, bytes)| Op::Complete { file, bytes }),
+        1 => file.prop_map(|file| Op::Abandon { file }),
+        2 => (0..CHUNK, 0..3_usize).prop_map(|(length, survivors)| Op::Recover { length, survivors }),
+        2 => (paths(), any::<bool>()).prop_map(|(path, recursive)| Op::Delete { path, recursive }),
+        4 => (paths(), paths(), any::<bool>()).prop_map(|(from, to, replace)| Op::Rename { from, to, replace }),
+        1 => (paths(), 1..5_u16).prop_map(|(path, replication)| Op::SetReplication { path, replication }),
+        6 => (1..=NODES, 1..8_u64, 1..4_u64, 0..4_u8)
+            .prop_map(|(node, chunk, generation, kind)| Op::Report { node, chunk, generation, kind }),
+        2 => (1..=NODES, 1..8_u64).prop_map(|(node, chunk)| Op::Drop { node, chunk }),
+        1 => (1..=NODES).prop_map(|node| Op::ConfirmAll { node }),
+        1 => Just(Op::Collect),
+        1 => Just(Op::NewSession),
+    ]
+}
+
+/// A file that is being written, or was.
+struct Pen {
+    created: Created,
+    /// In the model.
+    id: u64,
+    session: SessionId,
+    /// The chunk that is open.
+    chunk: Option<AddedChunk>,
+    end: u64,
+}
+
+struct Machine {
+    fixture: Fixture,
+    model: Model,
+    pens: Vec<Pen>,
+}
+
+/// Makes a call twice and expects the same answer.
+macro_rules! twice {
+    ($call:expr) => {{
+        let first = $call.await.map_err(|error| error.kind());
+        let second = $call.await.map_err(|error| error.kind());
+        assert_eq!(first, second, "the repeated call");
+        first
+    }};
+}
+
+impl Machine {
+    async fn new(missing: bool) -> Self {
+        let mut fixture = Fixture::new(NODES).await;
+        if missing {
+            let store = Arc::new(MissingStore::new(Arc::clone(fixture.namespace.store())));
+            fixture.namespace = Namespace::new(store, fixture.namespace.settings().clone(), Env::simulated(1)).unwrap();
+        }
+        Self { fixture, model: Model::new(), pens: Vec::new() }
+    }
+
+    async fn run(&mut self, op: Op) {
+        let namespace = self.fixture.namespace.clone();
+        let call = self.fixture.call();
+        match op {
+            Op::Mkdir { path, parents } => {
+                let options = MkdirOptions { parents, owner: owner("user") };
+                let made = twice!(namespace.mkdir(call, path.clone(), options.clone()));
+                assert_eq!(made.map(drop), self.model.mkdir(&path, parents), "mkdir {path}");
+            }
+            Op::Put { path, overwrite, parents, bytes } => {
+                let options = CreateOptions { overwrite, parents, ..Default::default() };
+                let data = Bytes::from(vec![7; bytes]);
+                let put = twice!(namespace.put(call, path.clone(), options.clone(), data.clone()));
+                let file = File { id: 0, length: bytes as u64, replication: 3, open: false };
+                let expected = self.model.create(&path, overwrite, parents, file).map(drop);
+                assert_eq!(put.map(drop), expected, "put {path}");
+            }
+            Op::Create { path, overwrite, parents } => {
+                let options = CreateOptions { overwrite, parents, ..Default::default() };
+                let created = twice!(namespace.create(call, path.clone(), options.clone()));
+                let file = File { id: 0, length: 0, replication: 3, open: true };
+                let expected = self.model.create(&path, overwrite, parents, file);
+                assert_eq!(created.map(drop), expected.map(drop), "create {path}");
+                if let (Ok(created), Ok(id)) = (created, expected) {
+                    let pen = Pen { created, id, session: call.session, chunk: None, end: 0 };
+                    self.pens.insert(0, pen);
+                    self.pens.truncate(4);
+                }
+            }
+            Op::AddChunk { file, nodes } => self.add_chunk(call, file, nodes).await,
+            Op::NewPipeline { file, nodes } => self.new_pipeline(call, file, nodes).await,
+            Op::Complete { file, bytes } => self.complete(call, file, bytes).await,
+            Op::Abandon { file } => {
+                let Some(pen) = self.pens.get(file) else { return };
+                let writing = Writing { call, inode: pen.created.inode, lease: pen.created.lease };
+                let abandoned = twice!(namespace.abandon(writing));
+                assert_eq!(abandoned.is_ok(), self.writes(file), "abandon");
+                let pen = self.pens.remove(file);
+                if pen.chunk.is_none()
+                    && abandoned.is_ok()
+                    && let Some(file) = self.model.file(pen.id)
+                {
+                    file.open = false;
+                }
+            }
+            Op::Recover { length, survivors } => self.recover(length, survivors).await,
+            Op::Delete { path, recursive } => {
+                let deleted = twice!(namespace.delete(call, path.clone(), recursive));
+                assert_eq!(deleted, self.model.delete(&path, recursive), "delete {path}");
+            }
+            Op::Rename { from, to, replace } => {
+                let request = Rename { from: from.clone(), to: to.clone(), replace };
+                let renamed = twice!(namespace.rename(call, request.clone()));
+                assert_eq!(renamed, self.model.rename(&from, &to, replace), "rename {from} {to}");
+            }
+            Op::SetReplication { path, replication } => {
+                let set = twice!(namespace.set_replication(call, path.clone(), replication));
+                assert_eq!(set, self.model.set_replication(&path, replication), "setrep {path}");
+            }
+            Op::Report { node, chunk, generation, kind } => {
+                let (chunk, generation) = (ChunkId(chunk), Generation(generation));
+                let length = namespace.chunk(chunk).await.unwrap().map_or(1, |info| info.length);
+                let event = match kind {
+                    0 | 1 => ReplicaEvent::Finalized(finalized(chunk, generation.0, length + u64::from(kind))),
+                    2 => ReplicaEvent::Deleted { chunk, generation },
+                    _ => ReplicaEvent::Corrupt { chunk, generation },
+                };
+                namespace.replica_events(NodeId(node), vec![event, event]).await.unwrap();
+            }
+            Op::Drop { node, chunk } => {
+                let good = |info: Option<ChunkInfo>| info.map_or(0, |info| info.good().count());
+                let before = namespace.chunk(ChunkId(chunk)).await.unwrap();
+                let target = before.as_ref().map_or(0, |info| usize::from(info.target));
+                let before = good(before);
+                let keep = (1..=NODES).filter(|other| *other != node).map(NodeId).collect();
+                namespace.drop_replica(ChunkId(chunk), NodeId(node), keep).await.unwrap();
+                let after = good(namespace.chunk(ChunkId(chunk)).await.unwrap());
+                assert!(after == before || after >= target, "a good replica went that was needed");
+            }
+            Op::ConfirmAll { node } => {
+                for (chunk, generation) in namespace.garbage(NodeId(node), ChunkId(0), 1_000).await.unwrap() {
+                    namespace.confirm_deleted(NodeId(node), chunk, generation).await.unwrap();
+                }
+            }
+            Op::Collect => drop(self.fixture.collect().await),
+            Op::NewSession => self.new_session().await,
+        }
+    }
+
+    /// Whether the writer still has its file.
+    fn writes(&mut self, pen: usize) -> bool {
+        let Pen { id, session, .. } = self.pens[pen];
+        session == self.fixture.session && self.model.file(id).is_some_and(|file| file.open)
+    }
+
+    async fn add_chunk(&mut self, call: Call, file: usize, nodes: Vec<u32>) {
+        let Some(pen) = self.pens.get(file) else { return };
+        let (inode, lease) = (pen.created.inode, pen.created.lease);
+        let end = pen.end + if pen.chunk.is_some() { CHUNK } else { 0 };
+        let commits = pen.chunk.iter().map(|chunk| commit(chunk, CHUNK)).collect();
+        let request = AddChunk { start: end, commits, nodes: ids(&nodes) };
+        let writing = Writing { call, inode, lease };
+        let added = twice!(self.fixture.namespace.add_chunk(writing, request.clone()));
+        assert_eq!(added.as_ref().err(), (!self.writes(file)).then_some(&ErrorKind::LeaseLost), "add chunk");
+        if let Ok(added) = added {
+            let pen = &mut self.pens[file];
+            (pen.chunk, pen.end) = (Some(added), end);
+            let id = pen.id;
+            self.model.file(id).expect("it has a writer").length = end;
+        }
+    }
+
+    async fn new_pipeline(&mut self, call: Call, file: usize, nodes: Vec<u32>) {
+        let Some(Pen { created, chunk: Some(added), .. }) = self.pens.get(file) else { return };
+        let (writing, chunk) = (Writing { call, inode: created.inode, lease: created.lease }, added.chunk);
+        let namespace = self.fixture.namespace.clone();
+        let issued = twice!(namespace.issue_generation(writing, chunk));
+        assert_eq!(issued.is_ok(), self.writes(file), "issue");
+        if let Ok(generation) = issued {
+            let writing = Writing { call: self.fixture.call(), ..writing };
+            let target = namespace.chunk(chunk).await.unwrap().unwrap().target;
+            let nodes: Vec<_> = ids(&nodes).into_iter().take(usize::from(target)).collect();
+            let updated = twice!(namespace.update_pipeline(writing, chunk, generation, nodes.clone()));
+            assert_eq!(updated, Ok(()));
+            self.pens[file].chunk = Some(AddedChunk { chunk, generation, nodes });
+        }
+    }
+
+    async fn complete(&mut self, call: Call, file: usize, bytes: u64) {
+        let Some(pen) = self.pens.get(file) else { return };
+        let writing = Writing { call, inode: pen.created.inode, lease: pen.created.lease };
+        let commits: Vec<_> = pen.chunk.iter().map(|chunk| commit(chunk, bytes)).collect();
+        let length = pen.end + if pen.chunk.is_some() { bytes } else { 0 };
+        let request = Complete { length, commits, relaxed: true, ..Default::default() };
+        let completed = twice!(self.fixture.namespace.complete(writing, request.clone()));
+        assert_eq!(completed.is_ok(), self.writes(file), "complete");
+        let pen = self.pens.remove(file);
+        if completed.is_ok() {
+            let file = self.model.file(pen.id).expect("it has a writer");
+            (file.length, file.open) = (length, false);
+        }
+    }
+
+    /// Recovers all files whose writer is gone, at any length that their nodes may have.
+    async fn recover(&mut self, length: u64, survivors: usize) {
+        let namespace = self.fixture.namespace.clone();
+        for lease in namespace.leases(RECOVERY_SESSION, LeaseId(0), 100).await.unwrap() {
+            let Some(plan) = namespace.recovery_plan(lease.inode).await.unwrap() else { continue };
+            for chunk in plan.chunks {
+                let generation = namespace.begin_recovery(chunk.chunk).await.unwrap();
+                let nodes: Vec<_> = chunk.good().take(survivors).collect();
+                let length = if nodes.is_empty() { 0 } else { length };
+                let closed = namespace.commit_recovery(chunk.chunk, generation, length, nodes).await.unwrap();
+                assert!(closed, "writers here have one open chunk at a time");
+            }
+            let status = namespace.stat(FileRef::Inode(lease.inode)).await.unwrap();
+            assert!(!status.open);
+            self.settle(&status, plan.path).await;
+        }
+    }
+
+    /// The model takes over how a file came out of its recovery.
+    async fn settle(&mut self, status: &FileStatus, path: Option<DfsPath>) {
+        let Some(path) = path else { return };
+        let found = self.pens.iter().position(|pen| pen.created.inode == status.inode);
+        let id = match found {
+            Some(at) => self.pens.remove(at).id,
+            None => self.model.id_at(&path).expect("the path leads to it"),
+        };
+        let file = self.model.file(id).expect("it has a path");
+        assert!(status.length >= file.length, "recovery dropped what was committed");
+        (file.length, file.open) = (status.length, false);
+    }
+
+    async fn new_session(&mut self) {
+        let next = self.fixture.other().await;
+        self.fixture.namespace.end_session(self.fixture.session).await.unwrap();
+        for pen in &self.pens {
+            if pen.session == self.fixture.session
+                && pen.chunk.is_none()
+                && let Some(file) = self.model.file(pen.id)
+            {
+                file.open = false;
+            }
+        }
+        // Files that left the list of pens without being closed.
+        for id in self.model.open_files() {
+            if !self.pens.iter().any(|pen| pen.id == id) {
+                let path = self.model.path_of(id);
+                let open = self.fixture.namespace.stat(FileRef::Path(path)).await.unwrap().open;
+                self.model.file(id).expect("listed").open = open;
+            }
+        }
+        self.fixture = next;
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_namespace_is_its_model(ops in proptest::collection::vec(ops(), 1..80), missing in any::<bool>()) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        runtime.block_on(async {
+            let mut machine = Machine::new(missing).await;
+            for (at, op) in ops.into_iter().enumerate() {
+                machine.run(op).await;
+                if at % 4 == 0 {
+                    machine.fixture.check().await;
+                }
+            }
+            machine.fixture.check().await;
+            machine.model.compare(&machine.fixture).await;
+            machine.fixture.delete("/a", true).await.ok();
+            machine.fixture.collect().await;
+            machine.fixture.check().await;
+        });
+    }
+}
