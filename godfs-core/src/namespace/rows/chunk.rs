@@ -114,7 +114,7 @@ impl ChunkRow {
         !self.is_open() && self.good() < usize::from(self.target)
     }
 
-    fn encode(&self) -> Stamped {
+    pub(super) fn encode(&self) -> Stamped {
         let mut row = Encoder::new();
         row.byte(if self.is_open() { OPEN } else { COMMITTED });
         row.number(self.inode.0).number(self.references).number(self.generation.0).number(self.issued.0);

@@ -219,3 +219,6 @@ pub(super) fn put_data(txn: &mut dyn Transaction, inode: InodeId, data: &[u8]) {
 fn dangling(what: &str) -> Error {
     Error::new(ErrorKind::Corrupt, format!("metadata: a row names {what}, which has no row"))
 }
+
+#[cfg(test)]
+mod tests;

@@ -13,6 +13,7 @@ use crate::metadata::MemoryStore;
 
 mod basics;
 mod collecting;
+mod cost;
 mod model;
 mod random;
 mod replicas;

@@ -1,0 +1,129 @@
+//! Rows come back as they were written, and bad bytes are refused.
+
+use proptest::prelude::*;
+
+use super::session::{decode_leased, encode_leased};
+use super::small::{decode_garbage, decode_number};
+use super::*;
+use crate::id::{ClusterId, NodeUuid, Version};
+use crate::namespace::Owner;
+
+fn inode_row(file: Option<FileRow>) -> InodeRow {
+    InodeRow {
+        version: Version(7),
+        parent: InodeId(300),
+        name: "näme".into(),
+        modified_ms: u64::MAX,
+        accessed_ms: 0,
+        owner: Owner { user: "u".into(), group: String::new(), mode: 0o7777 },
+        kind: file.map_or(InodeKind::Directory, InodeKind::File),
+    }
+}
+
+fn file_row(open: Option<OpenState>) -> FileRow {
+    FileRow { replication: 512, chunk_size: 1 << 32, length: 1 << 50, small: open.is_none(), open }
+}
+
+fn chunk_row(state: ChunkState) -> ChunkRow {
+    ChunkRow {
+        version: Version(9),
+        inode: InodeId(1 << 40),
+        references: 1,
+        generation: Generation(2),
+        issued: Generation(3),
+        length: 65_536,
+        target: 3,
+        state,
+        leaving: vec![NodeId(1), NodeId(u32::MAX)],
+    }
+}
+
+#[test]
+fn inodes_come_back() {
+    let open =
+        |hidden| OpenState { lease: LeaseId(5), hidden, thin: true, chunks: vec![(0, ChunkId(1)), (9, ChunkId(2))] };
+    for row in [
+        inode_row(None),
+        inode_row(Some(file_row(None))),
+        inode_row(Some(file_row(Some(open(None))))),
+        inode_row(Some(file_row(Some(open(Some(Hidden { overwrite: false })))))),
+        inode_row(Some(file_row(Some(open(Some(Hidden { overwrite: true })))))),
+    ] {
+        assert_eq!(InodeRow::decode(&row.encode().commit(Version(7))).unwrap(), row);
+        assert_eq!(InodeRow::decode(row.encode().pending()).unwrap().version, Version::PENDING);
+    }
+}
+
+#[test]
+fn chunks_come_back_and_are_small() {
+    let replica = |node, generation, corrupt| ReplicaRow {
+        node: NodeId(node),
+        generation: Generation(generation),
+        length: 65_536,
+        corrupt,
+    };
+    let committed = vec![replica(1, 2, false), replica(2, 1, true), replica(3, 2, true)];
+    for state in [ChunkState::Open(vec![NodeId(3), NodeId(1)]), ChunkState::Committed(committed)] {
+        let row = chunk_row(state);
+        assert_eq!(ChunkRow::decode(&row.encode().commit(Version(9))).unwrap(), row);
+    }
+    let plain = (1..4).map(|node| replica(node, 2, false)).collect();
+    let row = ChunkRow { leaving: vec![], ..chunk_row(ChunkState::Committed(plain)) };
+    assert!(row.encode().pending().len() <= 32, "three replicas that agree take two bytes each");
+}
+
+#[test]
+fn small_rows_come_back() {
+    let session = SessionRow { version: Version(1), name: "n".into(), opened_ms: 2, renewed_ms: 3, ended: true };
+    assert_eq!(SessionRow::decode(&session.encode().commit(Version(1))).unwrap(), session);
+    let slot = SlotRow { version: Version(1), sequence: 9, operation: 2, outcome: vec![1, 2, 3] };
+    assert_eq!(SlotRow::decode(&slot.encode().commit(Version(1))).unwrap(), slot);
+    let lease = LeaseRow { session: SessionId(1), inode: InodeId(2) };
+    assert_eq!(LeaseRow::decode(lease.encode().pending()).unwrap(), lease);
+    assert_eq!(decode_leased(encode_leased(InodeId(3)).pending()).unwrap(), InodeId(3));
+    let entry = EntryRow { inode: InodeId(1), directory: true };
+    assert_eq!(EntryRow::decode(entry.encode().pending()).unwrap(), entry);
+    let extent = ExtentRow { chunk: ChunkId(1), length: 2 };
+    assert_eq!(ExtentRow::decode(extent.encode().pending()).unwrap(), extent);
+    let node = NodeRow { uuid: NodeUuid::from_random(1), address: "h:1".into(), domain: "/d".into() };
+    assert_eq!(NodeRow::decode(node.encode().pending()).unwrap(), node);
+    let store = StoreRow { format: 1, cluster: ClusterId::from_random(1) };
+    assert_eq!(StoreRow::decode(store.encode().pending()).unwrap(), store);
+}
+
+proptest! {
+    #[test]
+    fn bad_bytes_are_refused_and_nothing_panics(mut bytes in proptest::collection::vec(any::<u8>(), 0..80), first in 0..3_u8) {
+        if let Some(format) = bytes.first_mut() {
+            *format = first;
+        }
+        let _ = InodeRow::decode(&bytes);
+        let _ = ChunkRow::decode(&bytes);
+        let _ = SessionRow::decode(&bytes);
+        let _ = SlotRow::decode(&bytes);
+        let _ = LeaseRow::decode(&bytes);
+        let _ = EntryRow::decode(&bytes);
+        let _ = ExtentRow::decode(&bytes);
+        let _ = NodeRow::decode(&bytes);
+        let _ = StoreRow::decode(&bytes);
+        let _ = (decode_leased(&bytes), decode_garbage(&bytes), decode_number(&bytes));
+        let mut key = keys::KeyReader::new(&bytes);
+        let _ = key.as_mut().map(|key| (key.u32().is_ok(), key.u64().is_ok()));
+    }
+
+    #[test]
+    fn a_row_with_one_bit_flipped_never_panics(byte in 0..60_usize, bit in 0..8_u8) {
+        let open = OpenState { lease: LeaseId(5), hidden: None, thin: false, chunks: vec![(0, ChunkId(1))] };
+        let rows = [
+            inode_row(Some(file_row(Some(open)))).encode().commit(Version(1)),
+            chunk_row(ChunkState::Open(vec![NodeId(1)])).encode().commit(Version(1)),
+        ];
+        for mut row in rows {
+            let at = byte % row.len();
+            row[at] ^= 1 << bit;
+            let _ = (InodeRow::decode(&row), ChunkRow::decode(&row));
+            row.truncate(at);
+            prop_assert!(InodeRow::decode(&row).is_err() && ChunkRow::decode(&row).is_err());
+        }
+    }
+}

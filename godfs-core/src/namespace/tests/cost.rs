@@ -1,0 +1,81 @@
+//! What an operation costs in rows: the shape that its speed depends on.
+
+use super::*;
+use crate::metadata::{Counters, Range, Row, Space, Stamped};
+
+/// Counts what a body asks of its transaction.
+struct Counting<'t> {
+    inner: &'t mut dyn Transaction,
+    reads: usize,
+    scans: usize,
+    writes: usize,
+    adds: usize,
+}
+
+impl Snapshot for Counting<'_> {
+    fn get(&mut self, space: Space, key: &[u8]) -> Step<Option<Bytes>> {
+        self.reads += 1;
+        self.inner.get(space, key)
+    }
+
+    fn scan(&mut self, space: Space, range: &Range) -> Step<Vec<Row>> {
+        self.scans += 1;
+        self.inner.scan(space, range)
+    }
+}
+
+impl Transaction for Counting<'_> {
+    fn put(&mut self, space: Space, key: Stamped, value: Stamped) {
+        self.writes += 1;
+        self.inner.put(space, key, value);
+    }
+
+    fn delete(&mut self, space: Space, key: &[u8]) {
+        self.writes += 1;
+        self.inner.delete(space, key);
+    }
+
+    fn add(&mut self, space: Space, key: &[u8], delta: Counters) {
+        self.adds += 1;
+        self.inner.add(space, key, delta);
+    }
+}
+
+/// (reads, scans, writes, adds) of one body.
+async fn cost<T: Send + 'static>(
+    fixture: &Fixture,
+    mut body: impl FnMut(&mut dyn Transaction, &Context) -> Step<T> + Send + 'static,
+) -> (usize, usize, usize, usize) {
+    let counted = fixture.namespace.commit(move |txn, context| {
+        let mut counting = Counting { inner: txn, reads: 0, scans: 0, writes: 0, adds: 0 };
+        body(&mut counting, context)?;
+        Ok((counting.reads, counting.scans, counting.writes, counting.adds))
+    });
+    counted.await.unwrap()
+}
+
+#[tokio::test]
+async fn frequent_operations_touch_few_rows() {
+    let fixture = Fixture::new(3).await;
+    fixture.mkdir("/a/b").await;
+    let call = fixture.call();
+    // Session, slot, next id, three names, the directory; and the same again written, less the session, with inode and lease.
+    let create =
+        cost(&fixture, move |txn, context| files::create(txn, context, call, &at("/a/b/f"), &CreateOptions::default()));
+    assert_eq!(create.await, (7, 0, 7, 4));
+    let call = fixture.call();
+    let put = cost(&fixture, move |txn, context| {
+        files::put(txn, context, call, &at("/a/b/g"), &CreateOptions::default(), &Bytes::from_static(b"x"))
+    });
+    assert_eq!(put.await, (7, 0, 6, 3));
+    let stat = cost(&fixture, |txn, _| reads::stat(txn, &FileRef::Path(at("/a/b/f"))));
+    assert_eq!(stat.await, (4, 0, 0, 0));
+    let call = fixture.call();
+    let rename = cost(&fixture, move |txn, context| {
+        names::rename(txn, context, call, &Rename { from: at("/a/b/f"), to: at("/a/b/h"), replace: false })
+    });
+    assert_eq!(rename.await, (10, 0, 5, 0));
+    let call = fixture.call();
+    let delete = cost(&fixture, move |txn, context| deletes::delete(txn, context, call, &at("/a/b/g"), false));
+    assert_eq!(delete.await, (7, 0, 5, 3));
+}
