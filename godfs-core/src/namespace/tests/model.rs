@@ -11,7 +11,7 @@ pub(super) enum Node {
     File(File),
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct File {
     /// Kept over renames.
     pub(super) id: u64,

@@ -303,12 +303,12 @@ impl Machine {
             }
             let status = namespace.stat(FileRef::Inode(lease.inode)).await.unwrap();
             assert!(!status.open);
-            self.settle(&status, plan.path).await;
+            self.settle(&status, plan.path);
         }
     }
 
     /// The model takes over how a file came out of its recovery.
-    async fn settle(&mut self, status: &FileStatus, path: Option<DfsPath>) {
+    fn settle(&mut self, status: &FileStatus, path: Option<DfsPath>) {
         let Some(path) = path else { return };
         let found = self.pens.iter().position(|pen| pen.created.inode == status.inode);
         let id = match found {
