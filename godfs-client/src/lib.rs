@@ -32,6 +32,7 @@
 //!
 //! | module | what |
 //! |---|---|
+//! | `cli` | the command line `godfs`, with the feature of that name |
 //! | [`file`] | [`DfsFile`], [`Writer`], [`Reader`] |
 //! | [`pipeline`] | sending one chunk to a row of datanodes; datanodes forward and copy with it too |
 //! | [`transport`] | connections, messages, errors and greetings; used by both sides |
@@ -40,6 +41,8 @@
 //! that tokio runs on: nothing here is particular to Unix.
 
 mod builder;
+#[cfg(feature = "cli")]
+pub mod cli;
 mod client;
 pub mod file;
 mod listing;

@@ -1,0 +1,552 @@
+//! What can be said on the command line.
+
+use std::ffi::OsString;
+
+use clap::{ArgAction, Args, Parser, Subcommand};
+
+use super::size::ByteSize;
+use crate::CreateOptions;
+
+/// The most replicas that a file may ask for.
+const MAX_REPLICATION: i64 = 512;
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0 done   1 failed   2 usage   3 not found   4 exists   5 refused   6 unreachable
+
+Examples:
+  godfs --fs godfs://127.0.0.1:4700 ls -l /
+  export GODFS_FS=godfs://nn1:4700,nn2:4700
+  godfs put -r logs /archive
+  godfs report --json";
+
+/// Works with files in a GoDFS cluster.
+#[derive(Debug, Parser)]
+#[command(name = "godfs", version, after_help = EXIT_CODES, arg_required_else_help = true)]
+#[command(disable_help_subcommand = true, max_term_width = 110)]
+pub(super) struct Cli {
+    /// The cluster: godfs://HOST:PORT[,HOST:PORT], its namenodes
+    #[arg(long, global = true, env = "GODFS_FS", value_name = "URL", hide_env_values = true)]
+    pub(super) fs: Option<String>,
+    /// Print results, and errors on stderr, as JSON
+    #[arg(long, global = true)]
+    pub(super) json: bool,
+    #[command(subcommand)]
+    pub(super) verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Verb {
+    /// Copy local files into the cluster
+    Put(PutArgs),
+    /// Copy files out of the cluster
+    Get(GetArgs),
+    /// Write files to stdout
+    Cat(CatArgs),
+    /// List directories
+    Ls(LsArgs),
+    /// Show what is known of files and directories
+    Stat(StatArgs),
+    /// Make directories
+    Mkdir(MkdirArgs),
+    /// Remove files and directories
+    Rm(RmArgs),
+    /// Rename or move files and directories
+    Mv(MvArgs),
+    /// Copy files within the cluster
+    Cp(CpArgs),
+    /// Make empty files, or set the time of those that exist
+    Touch(TouchArgs),
+    /// Show the room of the cluster
+    Df(DfArgs),
+    /// Show the room that files and directories take
+    Du(DuArgs),
+    /// Print the CRC32C of files
+    Checksum(ChecksumArgs),
+    /// Set how many replicas files have
+    Setrep(SetrepArgs),
+    /// Show where the chunks of files lie
+    Locate(LocateArgs),
+    /// Show the state of the cluster
+    Report(ReportArgs),
+    /// Measure the cluster
+    #[command(subcommand)]
+    Bench(BenchVerb),
+    /// Operate the cluster
+    #[command(subcommand)]
+    Admin(AdminVerb),
+}
+
+impl Verb {
+    /// The word that names it.
+    pub(super) fn name(&self) -> &'static str {
+        match self {
+            Self::Put(_) => "put",
+            Self::Get(_) => "get",
+            Self::Cat(_) => "cat",
+            Self::Ls(_) => "ls",
+            Self::Stat(_) => "stat",
+            Self::Mkdir(_) => "mkdir",
+            Self::Rm(_) => "rm",
+            Self::Mv(_) => "mv",
+            Self::Cp(_) => "cp",
+            Self::Touch(_) => "touch",
+            Self::Df(_) => "df",
+            Self::Du(_) => "du",
+            Self::Checksum(_) => "checksum",
+            Self::Setrep(_) => "setrep",
+            Self::Locate(_) => "locate",
+            Self::Report(_) => "report",
+            Self::Bench(_) => "bench",
+            Self::Admin(_) => "admin",
+        }
+    }
+}
+
+/// How files are made.
+#[derive(Args, Clone, Copy, Debug)]
+pub(super) struct LayoutArgs {
+    /// Replicas, 1 to 512 [default: the cluster's]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=MAX_REPLICATION))]
+    pub(super) replication: Option<u32>,
+    /// Bytes a chunk, a multiple of 4K from 64K to 4G [default: the cluster's]
+    #[arg(long, value_name = "SIZE")]
+    pub(super) chunk_size: Option<ByteSize>,
+}
+
+impl LayoutArgs {
+    /// Adds what was asked for to `options`.
+    pub(super) fn apply(&self, mut options: CreateOptions) -> CreateOptions {
+        if let Some(replicas) = self.replication {
+            options = options.replication(replicas);
+        }
+        if let Some(size) = self.chunk_size {
+            options = options.chunk_size(size.0);
+        }
+        options
+    }
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "\
+A file appears under its name only when it is whole; nothing remains of one that failed. A directory that does not exist
+yet appears whole as well; one that exists is filled file by file.
+
+Examples:
+  godfs put model.bin /models/
+  godfs put -r logs /archive
+  tar c . | godfs put - /backup.tar
+  godfs put -f --replication 2 --chunk-size 16M new.csv /data.csv")]
+pub(super) struct PutArgs {
+    /// Copy directories with all below them
+    #[arg(short, long)]
+    pub(super) recursive: bool,
+    /// Replace files that exist
+    #[arg(short, long)]
+    pub(super) force: bool,
+    /// Don't wait for the disks of the datanodes before a file is closed
+    #[arg(long)]
+    pub(super) no_sync: bool,
+    #[command(flatten)]
+    pub(super) layout: LayoutArgs,
+    /// Local files, or - for stdin; last, the path in the cluster
+    #[arg(required = true, num_args = 2.., value_names = ["LOCAL", "PATH"])]
+    pub(super) paths: Vec<OsString>,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "\
+A file appears under its name only when it is whole and on disk; nothing remains of one that failed. A directory that does
+not exist yet appears whole as well; one that exists is filled file by file.
+
+Examples:
+  godfs get /models/model.bin .
+  godfs get -r /archive/logs logs
+  godfs get /backup.tar - | tar x")]
+pub(super) struct GetArgs {
+    /// Copy directories with all below them
+    #[arg(short, long)]
+    pub(super) recursive: bool,
+    /// Replace files that exist
+    #[arg(short, long)]
+    pub(super) force: bool,
+    /// Paths in the cluster; last, the local file or directory, or - for stdout
+    #[arg(required = true, num_args = 2.., value_names = ["PATH", "LOCAL"])]
+    pub(super) paths: Vec<OsString>,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  godfs cat /notes.txt
+  godfs cat /logs/a /logs/b | grep error")]
+pub(super) struct CatArgs {
+    /// Files, one after another
+    #[arg(required = true, value_name = "PATH")]
+    pub(super) paths: Vec<String>,
+}
+
+#[derive(Args, Debug)]
+#[command(disable_help_flag = true)]
+#[command(after_help = "\
+The columns of -l: kind (d or -), replicas, bytes, time of the last change (UTC), name. -R prints whole paths, each
+directory before what it holds.
+
+Examples:
+  godfs ls /
+  godfs ls -lh /models
+  godfs ls -R --json /archive")]
+pub(super) struct LsArgs {
+    /// Show kind, replicas, size and time too
+    #[arg(short, long)]
+    pub(super) long: bool,
+    /// Show sizes such as 1.5G
+    #[arg(short, long)]
+    pub(super) human: bool,
+    /// List all below too
+    #[arg(short = 'R', long)]
+    pub(super) recursive: bool,
+    /// Directories and files
+    #[arg(value_name = "PATH", default_value = "/")]
+    pub(super) paths: Vec<String>,
+    /// Print help
+    #[arg(long, action = ArgAction::Help)]
+    help: Option<bool>,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "\
+With --json, prints an object a path, each on a line.
+
+Examples:
+  godfs stat /models/model.bin
+  godfs stat --json /models | jq .modified_ms")]
+pub(super) struct StatArgs {
+    /// Files and directories
+    #[arg(required = true, value_name = "PATH")]
+    pub(super) paths: Vec<String>,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  godfs mkdir /models
+  godfs mkdir -p /a/b/c")]
+pub(super) struct MkdirArgs {
+    /// Make missing parents, and accept a directory that exists
+    #[arg(short, long)]
+    pub(super) parents: bool,
+    /// Directories to make
+    #[arg(required = true, value_name = "PATH")]
+    pub(super) paths: Vec<String>,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  godfs rm /old.csv
+  godfs rm -r /archive/2019
+  godfs rm -rf /scratch")]
+pub(super) struct RmArgs {
+    /// Remove directories with all below them
+    #[arg(short, long, visible_short_alias = 'R')]
+    pub(super) recursive: bool,
+    /// Don't mind what does not exist
+    #[arg(short, long)]
+    pub(super) force: bool,
+    /// Files and directories
+    #[arg(required = true, value_name = "PATH")]
+    pub(super) paths: Vec<String>,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  godfs mv /a.csv /b.csv
+  godfs mv /a.csv /b.csv /archive
+  godfs mv -f /new.csv /data.csv")]
+pub(super) struct MvArgs {
+    /// Replace files that exist
+    #[arg(short, long)]
+    pub(super) force: bool,
+    /// What to move; last, where to
+    #[arg(required = true, num_args = 2.., value_names = ["SOURCE", "TARGET"])]
+    pub(super) paths: Vec<String>,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "\
+A file appears under its name only when it is whole. A copy has the replication and chunk size of its source unless told
+otherwise.
+
+Examples:
+  godfs cp /a.csv /b.csv
+  godfs cp -r /models /models.old
+  godfs cp -f /a /b /existing")]
+pub(super) struct CpArgs {
+    /// Copy directories with all below them
+    #[arg(short, long, visible_short_alias = 'R')]
+    pub(super) recursive: bool,
+    /// Replace files that exist
+    #[arg(short, long)]
+    pub(super) force: bool,
+    #[command(flatten)]
+    pub(super) layout: LayoutArgs,
+    /// What to copy; last, where to
+    #[arg(required = true, num_args = 2.., value_names = ["SOURCE", "TARGET"])]
+    pub(super) paths: Vec<String>,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  godfs touch /jobs/done
+  godfs touch -c /data.csv")]
+pub(super) struct TouchArgs {
+    /// Don't make files that do not exist
+    #[arg(short = 'c', long)]
+    pub(super) no_create: bool,
+    /// Files and directories
+    #[arg(required = true, value_name = "PATH")]
+    pub(super) paths: Vec<String>,
+}
+
+#[derive(Args, Debug)]
+#[command(disable_help_flag = true)]
+#[command(after_help = "\
+Examples:
+  godfs df -h
+  godfs df --json")]
+pub(super) struct DfArgs {
+    /// Show sizes such as 1.5G
+    #[arg(short, long)]
+    pub(super) human: bool,
+    /// Print help
+    #[arg(long, action = ArgAction::Help)]
+    help: Option<bool>,
+}
+
+#[derive(Args, Debug)]
+#[command(disable_help_flag = true)]
+#[command(after_help = "\
+The columns: bytes of the files, the same times their replicas, files, directories, path.
+
+Examples:
+  godfs du /
+  godfs du -h /models /archive")]
+pub(super) struct DuArgs {
+    /// Show sizes such as 1.5G
+    #[arg(short, long)]
+    pub(super) human: bool,
+    /// Files and directories
+    #[arg(value_name = "PATH", default_value = "/")]
+    pub(super) paths: Vec<String>,
+    /// Print help
+    #[arg(long, action = ArgAction::Help)]
+    help: Option<bool>,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "\
+The checksum is that of the bytes alone: files of equal content have equal ones, whatever their chunk size.
+
+Examples:
+  godfs checksum /a.csv /b.csv")]
+pub(super) struct ChecksumArgs {
+    /// Files
+    #[arg(required = true, value_name = "PATH")]
+    pub(super) paths: Vec<String>,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Returns at once; replicas are made or removed in the background. `godfs locate` shows how far that is.
+
+Examples:
+  godfs setrep 2 /scratch/big.bin
+  godfs setrep -r 3 /models
+  godfs setrep 1 /scratch/a /scratch/b")]
+pub(super) struct SetrepArgs {
+    /// All files below directories too
+    #[arg(short, long, visible_short_alias = 'R')]
+    pub(super) recursive: bool,
+    /// Replicas, 1 to 512
+    #[arg(value_name = "N", value_parser = clap::value_parser!(u32).range(1..=MAX_REPLICATION))]
+    pub(super) replication: u32,
+    /// Files and directories
+    #[arg(required = true, value_name = "PATH")]
+    pub(super) paths: Vec<String>,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "\
+With --json, prints an object a path, each on a line:
+  {\"path\",\"length\",\"replication\",\"chunks\":[{\"id\",\"offset\",\"generation\",\"length\",
+   \"replicas\":[{\"node\",\"address\",\"state\",\"live\"}]}]}
+where state is one of rbw rwr finalized temporary corrupt.
+
+Examples:
+  godfs locate /models/model.bin
+  godfs locate --json /models/model.bin | jq '.chunks | length'")]
+pub(super) struct LocateArgs {
+    /// Files, also those being written
+    #[arg(required = true, value_name = "PATH")]
+    pub(super) paths: Vec<String>,
+}
+
+#[derive(Args, Debug)]
+#[command(disable_help_flag = true)]
+#[command(after_help = "\
+While `complete` is false the namenode is still counting, and the counts are lower bounds.
+
+Examples:
+  godfs report
+  godfs report --json | jq .under_replicated")]
+pub(super) struct ReportArgs {
+    /// Show sizes such as 1.5G
+    #[arg(short, long)]
+    pub(super) human: bool,
+    /// Print help
+    #[arg(long, action = ArgAction::Help)]
+    help: Option<bool>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum BenchVerb {
+    /// Write files
+    Write(BenchWriteArgs),
+    /// Read files
+    Read(BenchReadArgs),
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Works in a fresh directory under --path and removes only what it wrote.
+
+Examples:
+  godfs bench write --size 1G --count 3 --concurrency 3
+  godfs bench write --size 64M --count 100 --no-sync --keep --json")]
+pub(super) struct BenchWriteArgs {
+    /// The directory to work under
+    #[arg(long, value_name = "PATH", default_value = "/")]
+    pub(super) path: String,
+    /// Bytes a file
+    #[arg(long, value_name = "SIZE", default_value = "64M")]
+    pub(super) size: ByteSize,
+    /// Files
+    #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(super) count: u64,
+    /// Files at once
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    pub(super) concurrency: u32,
+    /// Don't wait for the disks of the datanodes before a file is closed
+    #[arg(long)]
+    pub(super) no_sync: bool,
+    /// Leave the files, and say where
+    #[arg(long)]
+    pub(super) keep: bool,
+    #[command(flatten)]
+    pub(super) layout: LayoutArgs,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  godfs bench read --path /bench-1a2b3c4d --concurrency 4
+  godfs bench read --path /models/model.bin --count 10 --json")]
+pub(super) struct BenchReadArgs {
+    /// The file, or the directory whose files, to read
+    #[arg(long, value_name = "PATH")]
+    pub(super) path: String,
+    /// Bytes of each file to read, from its start [default: all]
+    #[arg(long, value_name = "SIZE")]
+    pub(super) size: Option<ByteSize>,
+    /// Files to read; they are taken in turn, again and again when there are fewer [default: each once]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(super) count: Option<u64>,
+    /// Files at once
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    pub(super) concurrency: u32,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum AdminVerb {
+    /// Have replicas read and checked against their checksums; wait for the outcome
+    Scrub(ScrubArgs),
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Exits with 1 when a replica was corrupt or could not be checked. What is corrupt is repaired from the good replicas.
+
+Examples:
+  godfs admin scrub
+  godfs admin scrub --now /models --json")]
+pub(super) struct ScrubArgs {
+    /// Start at once, ahead of the datanodes' own slow rounds; what it always does
+    #[arg(long)]
+    now: bool,
+    /// A file, or a directory with all below it
+    #[arg(value_name = "PATH", default_value = "/")]
+    pub(super) path: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_definitions_agree_with_one_another() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_verb_has_examples_and_its_own_name() {
+        fn check(command: &clap::Command) {
+            if command.has_subcommands() {
+                command.get_subcommands().for_each(check);
+            } else {
+                let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+                assert!(help.contains("Examples:\n  godfs "), "{}", command.get_name());
+            }
+        }
+        check(&Cli::command());
+        for (words, name) in [("ls", "ls"), ("bench read --path /", "bench"), ("setrep 2 /a", "setrep")] {
+            let cli = Cli::try_parse_from(["godfs"].into_iter().chain(words.split(' '))).expect(words);
+            assert_eq!(cli.verb.name(), name);
+        }
+    }
+
+    #[test]
+    fn json_and_fs_stand_anywhere() {
+        for words in
+            ["--json --fs a:1 admin scrub", "admin --json scrub --fs a:1", "admin scrub --now / --json --fs a:1"]
+        {
+            let cli = Cli::try_parse_from(["godfs"].into_iter().chain(words.split(' '))).expect(words);
+            assert!(cli.json && cli.fs.as_deref() == Some("a:1"), "{words}");
+        }
+    }
+
+    #[test]
+    fn refuses_what_can_not_be_meant() {
+        for words in [
+            "put /a",
+            "get /a",
+            "mv /a",
+            "cp /a",
+            "setrep 0 /a",
+            "put --replication 513 a /a",
+            "bench read",
+            "cat",
+            "fly",
+        ] {
+            let error = Cli::try_parse_from(["godfs"].into_iter().chain(words.split(' '))).expect_err(words);
+            assert_eq!(error.exit_code(), 2, "{words}");
+        }
+        for words in ["ls -lhR /a", "rm -rf /a", "put - /a", "df -h", "put -rf -- -odd /a"] {
+            Cli::try_parse_from(["godfs"].into_iter().chain(words.split(' '))).expect(words);
+        }
+    }
+}

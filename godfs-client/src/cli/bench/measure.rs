@@ -1,0 +1,176 @@
+//! Runs a phase and takes its figures.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use godfs_core::{Error, ErrorKind, Result};
+use hdrhistogram::Histogram;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use super::super::platform::cpu_time;
+use super::super::view::Measured;
+
+/// What is to be measured.
+#[derive(Clone, Debug)]
+pub(super) struct Phase {
+    pub(super) name: &'static str,
+    /// Where it works, for the reader of the figures.
+    pub(super) path: String,
+    /// Operations in all.
+    pub(super) ops: u64,
+    /// Operations at once.
+    pub(super) concurrency: u32,
+}
+
+/// The figures of a phase, and the first error if any operation failed.
+#[derive(Debug)]
+pub(super) struct Figures {
+    pub(super) measured: Measured,
+    pub(super) error: Option<Error>,
+}
+
+/// Latencies in microseconds: up to an hour, to three digits.
+const MAX_LATENCY_US: u64 = 3_600_000_000;
+const DIGITS: u8 = 3;
+
+/// Runs `operation` with each number below `phase.ops`, as many at once as asked for, each with what it needs moved in. An operation
+/// gives the bytes that it moved; only those that succeed count, in bytes as in latencies.
+pub(super) async fn measure<F, O>(phase: Phase, operation: O) -> Figures
+where
+    O: Fn(u64) -> F + Clone + Send + Sync + 'static,
+    F: Future<Output = Result<u64>> + Send + 'static,
+{
+    let next = Arc::new(AtomicU64::new(0));
+    let (start, cpu_start) = (Instant::now(), cpu_time());
+    let mut workers = JoinSet::new();
+    for _ in 0..u64::from(phase.concurrency).min(phase.ops) {
+        workers.spawn(work(Arc::clone(&next), phase.ops, operation.clone()));
+    }
+    let mut sum = Tally::default();
+    while let Some(tally) = workers.join_next().await {
+        match tally {
+            Ok(tally) => sum.add(tally),
+            Err(stopped) => {
+                sum.fail(Error::new(ErrorKind::Internal, format!("a worker ended early: {stopped}")));
+            }
+        }
+    }
+    sum.figures(phase, start.elapsed(), cpu_time().saturating_sub(cpu_start))
+}
+
+async fn work<F, O>(next: Arc<AtomicU64>, ops: u64, operation: O) -> Tally
+where
+    O: Fn(u64) -> F,
+    F: Future<Output = Result<u64>>,
+{
+    let mut tally = Tally::default();
+    loop {
+        let number = next.fetch_add(1, Ordering::Relaxed);
+        if number >= ops {
+            return tally;
+        }
+        let start = Instant::now();
+        match operation(number).await {
+            Ok(bytes) => tally.succeed(bytes, start.elapsed()),
+            Err(error) => tally.fail(error),
+        }
+    }
+}
+
+/// What one worker has seen.
+#[derive(Debug)]
+struct Tally {
+    latencies: Histogram<u64>,
+    bytes: u64,
+    errors: u64,
+    first_error: Option<Error>,
+}
+
+impl Default for Tally {
+    fn default() -> Self {
+        let latencies = Histogram::new_with_max(MAX_LATENCY_US, DIGITS).expect("the bounds are valid");
+        Self { latencies, bytes: 0, errors: 0, first_error: None }
+    }
+}
+
+impl Tally {
+    fn succeed(&mut self, bytes: u64, took: Duration) {
+        self.latencies.saturating_record(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
+        self.bytes = self.bytes.saturating_add(bytes);
+    }
+
+    fn fail(&mut self, error: Error) {
+        self.errors += 1;
+        self.first_error.get_or_insert(error);
+    }
+
+    fn add(&mut self, other: Self) {
+        self.latencies.add(&other.latencies).expect("histograms of equal bounds add up");
+        self.bytes = self.bytes.saturating_add(other.bytes);
+        self.errors += other.errors;
+        self.first_error = self.first_error.take().or(other.first_error);
+    }
+
+    fn figures(self, phase: Phase, took: Duration, cpu: Duration) -> Figures {
+        let ops = self.latencies.len();
+        let seconds = took.as_secs_f64();
+        let rate = |amount: f64| if seconds > 0.0 { amount / seconds } else { 0.0 };
+        let measured = Measured {
+            name: phase.name.to_owned(),
+            ops,
+            bytes: self.bytes,
+            seconds,
+            per_second: rate(ops as f64),
+            mb_per_second: rate(self.bytes as f64 / 1e6),
+            p50_us: self.latencies.value_at_quantile(0.5),
+            p99_us: self.latencies.value_at_quantile(0.99),
+            max_us: self.latencies.max(),
+            errors: self.errors,
+            cpu_seconds: cpu.as_secs_f64(),
+            path: phase.path,
+        };
+        Figures { measured, error: self.first_error }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn phase(ops: u64, concurrency: u32) -> Phase {
+        Phase { name: "sleep", path: "/".into(), ops, concurrency }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn each_number_is_taken_once_and_counted() {
+        let figures = measure(phase(100, 7), |number| async move {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            Ok(number)
+        })
+        .await;
+        let measured = figures.measured;
+        assert_eq!((measured.ops, measured.bytes, measured.errors), (100, (0..100).sum::<u64>(), 0));
+        // 15 rounds of seven at 10 ms each; tokio's timer works in milliseconds.
+        assert!((0.150..0.180).contains(&measured.seconds), "{}", measured.seconds);
+        assert!((10_000..12_000).contains(&measured.p50_us) && measured.p99_us <= measured.max_us, "{measured:?}");
+        assert!((measured.per_second - 100.0 / measured.seconds).abs() < 1e-6);
+        assert!((measured.mb_per_second - 4_950.0 / 1e6 / measured.seconds).abs() < 1e-6);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn failures_are_counted_apart() {
+        let figures = measure(phase(10, 3), |number| async move {
+            match number % 2 {
+                0 => Ok(5),
+                _ => Err(Error::new(ErrorKind::Unavailable, "gone")),
+            }
+        })
+        .await;
+        assert_eq!((figures.measured.ops, figures.measured.bytes, figures.measured.errors), (5, 25, 5));
+        assert_eq!(figures.error.expect("the first").kind(), ErrorKind::Unavailable);
+        let figures = measure(phase(0, 3), |_| async { Ok(0) }).await;
+        assert_eq!((figures.measured.ops, figures.measured.max_us), (0, 0));
+    }
+}

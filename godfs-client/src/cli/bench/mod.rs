@@ -1,0 +1,32 @@
+//! `bench`: a load generator against any running cluster.
+//!
+//! A phase is a name, a number of operations and what one operation does; [`measure`] runs it and gives its figures. Each kind
+//! of load is a file of its own that sets the stage, measures one or more phases, and clears away what it made.
+
+mod data;
+mod measure;
+mod read;
+mod table;
+mod write;
+
+use super::args::BenchVerb;
+use super::context::Context;
+use super::failure::Outcome;
+use super::output::Output;
+use super::view::Measured;
+
+/// Runs `bench`.
+pub(super) async fn bench(context: &Context, verb: &BenchVerb, output: &mut Output) -> Outcome {
+    let phases = match verb {
+        BenchVerb::Write(args) => write::write(context, args).await?,
+        BenchVerb::Read(args) => read::read(context, args).await?,
+    };
+    show(&phases, output)
+}
+
+fn show(phases: &[Measured], output: &mut Output) -> Outcome {
+    if output.json() {
+        return output.object(&phases);
+    }
+    table::table(phases).lines().try_for_each(|line| output.line(line))
+}

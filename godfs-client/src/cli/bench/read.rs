@@ -1,0 +1,67 @@
+//! `bench read`: the files under a path, several at once.
+
+use std::pin::pin;
+use std::sync::Arc;
+
+use futures::stream::TryStreamExt;
+use godfs_core::{DfsPath, Error, ErrorKind, Result};
+
+use super::super::args::BenchReadArgs;
+use super::super::context::Context;
+use super::super::failure::{Failure, Outcome};
+use super::super::view::Measured;
+use super::measure::{Phase, measure};
+use crate::Client;
+
+/// The most files that are looked for; those beyond are not read.
+const MAX_FILES: usize = 1_000_000;
+
+/// Runs `bench read`.
+pub(super) async fn read(context: &Context, args: &BenchReadArgs) -> Outcome<Vec<Measured>> {
+    let path = DfsPath::parse(&args.path)?;
+    let files: Arc<[DfsPath]> = files(&context.client, &path).await?.into();
+    if files.is_empty() {
+        let message = format!("no files under {path}; `godfs bench write --keep` makes some");
+        return Err(Error::new(ErrorKind::NotFound, message).into());
+    }
+    let ops = args.count.unwrap_or(files.len() as u64);
+    let phase = Phase { name: "read", path: path.to_string(), ops, concurrency: args.concurrency };
+    let (client, limit) = (context.client.clone(), args.size.map_or(u64::MAX, |size| size.0));
+    let figures = measure(phase, move |number| {
+        let at = usize::try_from(number % files.len() as u64).unwrap_or(0);
+        read_file(client.clone(), files[at].clone(), limit)
+    })
+    .await;
+    if let Some(error) = figures.error {
+        context.say(&Failure::from(error.context("the first of the errors")));
+    }
+    Ok(vec![figures.measured])
+}
+
+/// The file `path`, or all files below the directory `path`.
+async fn files(client: &Client, path: &DfsPath) -> Result<Vec<DfsPath>> {
+    if client.stat(path).await?.is_file() {
+        return Ok(vec![path.clone()]);
+    }
+    let mut files = Vec::new();
+    let mut below = client.walk(path)?;
+    while let Some((path, status)) = below.try_next().await? {
+        if status.is_file() {
+            files.push(path);
+        }
+        if files.len() == MAX_FILES {
+            break;
+        }
+    }
+    Ok(files)
+}
+
+async fn read_file(client: Client, path: DfsPath, limit: u64) -> Result<u64> {
+    let reader = client.reader(&path).await?;
+    let mut blocks = pin!(reader.stream(0..limit));
+    let mut bytes = 0;
+    while let Some(block) = blocks.try_next().await? {
+        bytes += block.len() as u64;
+    }
+    Ok(bytes)
+}

@@ -1,0 +1,122 @@
+//! `ls`: directories, entry by entry, never whole in memory.
+
+use std::io::Write;
+
+use futures::stream::{self, LocalBoxStream, StreamExt, TryStreamExt};
+use godfs_core::{DfsPath, Result};
+
+use super::args::LsArgs;
+use super::context::{Context, found};
+use super::failure::Outcome;
+use super::format;
+use super::output::{JsonList, Output};
+use super::stat::entry;
+use super::transfer::Child;
+use super::view::Entry;
+use crate::Client;
+
+/// Runs `ls`.
+pub(super) async fn ls(context: &Context, args: &LsArgs, output: &mut Output) -> Outcome {
+    let mut listing =
+        Listing { args, json: output.json().then(JsonList::default), titled: args.paths.len() > 1, first: true };
+    context.each(&args.paths, async |path| listing.path(context, path, output).await).await?;
+    match listing.json {
+        Some(list) => list.end(output),
+        None => Ok(()),
+    }
+}
+
+/// The entries of a directory.
+pub(super) fn children<'a>(client: &Client, path: &'a DfsPath) -> LocalBoxStream<'a, Result<Child<DfsPath>>> {
+    let entries = match client.list(path) {
+        Ok(entries) => entries,
+        Err(error) => return stream::iter([Err(error)]).boxed_local(),
+    };
+    entries
+        .map(move |entry| {
+            let entry = entry?;
+            let path = path.join(&entry.name)?;
+            Ok(Child { name: entry.name, path, found: found(&entry.status) })
+        })
+        .boxed_local()
+}
+
+struct Listing<'a> {
+    args: &'a LsArgs,
+    json: Option<JsonList>,
+    /// Whether directories are introduced by their paths, as several are.
+    titled: bool,
+    first: bool,
+}
+
+impl Listing<'_> {
+    async fn path(&mut self, context: &Context, text: &str, output: &mut Output) -> Outcome {
+        let path = DfsPath::parse(text)?;
+        let client = &context.client;
+        let status = client.stat(&path).await?;
+        if status.is_file() {
+            return self.print(output, &entry(&path, &status), true);
+        }
+        if self.titled && !self.args.recursive && self.json.is_none() {
+            output.line(&format!("{}{path}:", if self.first { "" } else { "\n" }))?;
+        }
+        self.first = false;
+        if self.args.recursive {
+            let mut below = client.walk(&path)?;
+            while let Some((path, status)) = below.try_next().await? {
+                self.print(output, &entry(&path, &status), true)?;
+            }
+        } else {
+            let mut entries = client.list(&path)?;
+            while let Some(found) = entries.try_next().await? {
+                self.print(output, &entry(&path.join(&found.name)?, &found.status), false)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn print<W: Write>(&mut self, output: &mut Output<W>, entry: &Entry, whole_path: bool) -> Outcome {
+        match &mut self.json {
+            Some(list) => list.push(output, entry),
+            None => output.line(&line(entry, self.args, whole_path)),
+        }
+    }
+}
+
+fn line(entry: &Entry, args: &LsArgs, whole_path: bool) -> String {
+    let name = if whole_path { &entry.path } else { &entry.name };
+    if !args.long {
+        return name.clone();
+    }
+    let directory = entry.kind == "directory";
+    let kind = if directory { 'd' } else { '-' };
+    let replication = if directory { "-".to_owned() } else { entry.replication.to_string() };
+    let size = if directory { "-".to_owned() } else { format::size(entry.length, args.human) };
+    let width = if args.human { 6 } else { 15 };
+    format!("{kind} {replication:>3} {size:>width$} {} {name}", format::time(entry.modified_ms))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::super::args::{Cli, Verb};
+    use super::*;
+
+    #[test]
+    fn lines_have_columns() {
+        let file = Entry { path: "/d/a b".into(), name: "a b".into(), length: 1 << 20, ..super::super::view::sample() };
+        let directory = Entry { kind: "directory", ..file.clone() };
+        for (words, entry, whole_path, expected) in [
+            ("ls", &file, false, "a b"),
+            ("ls -R", &file, true, "/d/a b"),
+            ("ls -l", &file, false, "-   3         1048576 2026-01-01T00:00:00Z a b"),
+            ("ls -lh", &file, false, "-   3   1.0M 2026-01-01T00:00:00Z a b"),
+            ("ls -lh", &directory, false, "d   -      - 2026-01-01T00:00:00Z a b"),
+        ] {
+            let cli = Cli::try_parse_from(["godfs"].into_iter().chain(words.split(' '))).expect(words);
+            let Verb::Ls(args) = cli.verb else { panic!("not ls") };
+            assert_eq!(line(entry, &args, whole_path), expected, "{words}");
+        }
+    }
+}

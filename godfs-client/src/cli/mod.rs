@@ -1,0 +1,168 @@
+//! The command line `godfs`, as library code: [`main_from`] is a whole `main`.
+//!
+//! ```text
+//! godfs --fs godfs://HOST:PORT[,HOST:PORT] VERB …
+//! ```
+//!
+//! | module | what |
+//! |---|---|
+//! | `args` | what can be said, and the help |
+//! | `failure`, `output`, `view` | exit codes and errors; results as text or JSON; the shapes of the JSON |
+//! | `target`, `transfer` | the rules of cp(1), once for `put`, `get` and `cp` |
+//! | `local` | local files, published only when whole |
+//! | `put`, `get`, `cp`, `ls`, `stat`, `names`, `content`, `usage`, `locate`, `report`, `admin` | the verbs |
+//! | `bench` | the load generator |
+//! | [`size`] | sizes and durations as people write them |
+//!
+//! It uses the public interface of the client and nothing else of it.
+
+mod admin;
+mod args;
+mod bench;
+mod content;
+mod context;
+mod cp;
+mod failure;
+mod format;
+mod get;
+mod local;
+mod locate;
+mod ls;
+mod names;
+mod output;
+#[cfg_attr(unix, path = "platform_unix.rs")]
+#[cfg_attr(not(unix), path = "platform_other.rs")]
+mod platform;
+mod progress;
+mod put;
+mod report;
+pub mod size;
+mod stat;
+mod target;
+mod transfer;
+mod usage;
+mod view;
+
+use std::ffi::OsString;
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::Parser;
+use clap::error::ErrorKind as ClapErrorKind;
+use godfs_core::Error;
+use tokio::runtime::Builder;
+
+use self::args::{Cli, Verb};
+use self::context::Context;
+use self::failure::{Failure, Outcome, USAGE, json_line, say_line};
+use self::output::Output;
+use self::platform::Interrupts;
+use crate::Client;
+
+/// Runs the command line `args`, the first of which is the name of the program, to its end.
+///
+/// Blocks, in a runtime of its own; must not be called inside another. Results go to stdout and errors to stderr. The exit code: 0
+/// done, 1 failed, 2 usage, 3 not found, 4 exists, 5 refused, 6 unreachable, 128 and a signal's number when that signal ended it.
+#[must_use]
+pub fn main_from<I>(args: I) -> ExitCode
+where
+    I: IntoIterator,
+    I::Item: Into<OsString>,
+{
+    let args: Vec<OsString> = args.into_iter().map(Into::into).collect();
+    let cli = match Cli::try_parse_from(&args) {
+        Ok(cli) => cli,
+        Err(error) => return not_understood(&error, args.iter().any(|arg| arg == "--json")),
+    };
+    let Err(failure) = run(&cli) else { return ExitCode::SUCCESS };
+    if let Some(line) = failure.line(cli.verb.name(), cli.json) {
+        say_line(&line);
+    }
+    ExitCode::from(failure.exit_code())
+}
+
+/// Says what is wrong with the command line, or gives the help that it asks for.
+fn not_understood(error: &clap::Error, json: bool) -> ExitCode {
+    let asked = matches!(error.kind(), ClapErrorKind::DisplayHelp | ClapErrorKind::DisplayVersion);
+    if json && !asked {
+        say_line(&json_line("usage", error.to_string().trim()));
+    } else {
+        // Whoever closed the stream does not want to read it.
+        let _ = error.print();
+    }
+    if asked { ExitCode::SUCCESS } else { ExitCode::from(USAGE) }
+}
+
+fn run(cli: &Cli) -> Outcome {
+    let Some(url) = cli.fs.as_deref().filter(|url| !url.is_empty()) else {
+        return Err(Failure::Usage(
+            "no cluster is named; give --fs godfs://HOST:PORT[,HOST:PORT] or set GODFS_FS".to_owned(),
+        ));
+    };
+    // A load needs all cores; the rest starts and ends faster with one.
+    let mut builder = match cli.verb {
+        Verb::Bench(_) => Builder::new_multi_thread(),
+        _ => Builder::new_current_thread(),
+    };
+    let runtime = builder.enable_all().build().map_err(|error| Error::io("start the async runtime", error))?;
+    let outcome = runtime.block_on(with_client(cli, url));
+    // A thread that still waits for stdin must not hold up the end.
+    runtime.shutdown_background();
+    outcome
+}
+
+async fn with_client(cli: &Cli, url: &str) -> Outcome {
+    let context = Context::new(Client::connect(url).await?, cli.verb.name(), cli.json);
+    let mut output = Output::stdout(cli.json);
+    if !leaves_traces(&cli.verb) {
+        let outcome = finish(&context, Box::pin(verb(cli, &context, &mut output)).await, &mut output);
+        context.end().await;
+        return outcome;
+    }
+    let mut interrupts = Interrupts::listen()?;
+    // An interrupted verb is dropped where it stands; `end` clears away what it leaves.
+    let outcome = tokio::select! {
+        outcome = Box::pin(verb(cli, &context, &mut output)) => outcome,
+        signal = interrupts.next() => Err(Failure::Interrupted(signal)),
+    };
+    let outcome = finish(&context, outcome, &mut output);
+    // A second signal ends at once; `end` may be dropped where it stands too.
+    tokio::select! {
+        () = context.end() => outcome,
+        signal = interrupts.next() => Err(Failure::Interrupted(signal)),
+    }
+}
+
+/// Whether something is to be cleared away when the verb is interrupted. The others just end, as any program.
+fn leaves_traces(verb: &Verb) -> bool {
+    matches!(verb, Verb::Put(_) | Verb::Get(_) | Verb::Cp(_) | Verb::Bench(_))
+}
+
+async fn verb(cli: &Cli, context: &Context, output: &mut Output) -> Outcome {
+    match &cli.verb {
+        Verb::Put(args) => put::put(context, args).await,
+        Verb::Get(args) => get::get(context, args).await,
+        Verb::Cat(args) => content::cat(context, args).await,
+        Verb::Ls(args) => ls::ls(context, args, output).await,
+        Verb::Stat(args) => stat::stat(context, args, output).await,
+        Verb::Mkdir(args) => names::mkdir(context, args).await,
+        Verb::Rm(args) => names::rm(context, args).await,
+        Verb::Mv(args) => names::mv(context, args).await,
+        Verb::Cp(args) => cp::cp(context, args).await,
+        Verb::Touch(args) => names::touch(context, args).await,
+        Verb::Df(args) => usage::df(context, args, output).await,
+        Verb::Du(args) => usage::du(context, args, output).await,
+        Verb::Checksum(args) => content::checksum(context, args, output).await,
+        Verb::Setrep(args) => names::setrep(context, args).await,
+        Verb::Locate(args) => locate::locate(context, args, output).await,
+        Verb::Report(args) => report::report(context, args, output).await,
+        Verb::Bench(verb) => bench::bench(context, verb, output).await,
+        Verb::Admin(verb) => admin::admin(context, verb, output).await,
+    }
+}
+
+/// Writes out what is left, and gives the outcome with all that was said on the way.
+fn finish<W: Write>(context: &Context, outcome: Outcome, output: &mut Output<W>) -> Outcome {
+    let flushed = output.flush();
+    outcome.and(flushed).and_then(|()| context.outcome())
+}

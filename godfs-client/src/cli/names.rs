@@ -1,0 +1,115 @@
+//! `mkdir`, `rm`, `mv`, `touch`, `setrep`: what changes names and their attributes.
+
+use futures::stream::TryStreamExt;
+use godfs_core::env::{Clock, SystemClock};
+use godfs_core::{DfsPath, Error, ErrorKind, Result};
+
+use super::args::{MkdirArgs, MvArgs, RmArgs, SetrepArgs, TouchArgs};
+use super::context::{Context, found};
+use super::failure::Outcome;
+use super::target::{Found, Last, may_replace};
+use crate::{CreateOptions, MkdirOptions, RemoveOptions, RenameOptions};
+
+/// Runs `mkdir`.
+pub(super) async fn mkdir(context: &Context, args: &MkdirArgs) -> Outcome {
+    let options = MkdirOptions::new().parents(args.parents);
+    context
+        .each(&args.paths, async |path| Ok(context.client.mkdir(&DfsPath::parse(path)?, options.clone()).await?))
+        .await
+}
+
+/// Runs `rm`.
+pub(super) async fn rm(context: &Context, args: &RmArgs) -> Outcome {
+    context
+        .each(&args.paths, async |path| match remove(context, &DfsPath::parse(path)?, args.recursive).await {
+            Err(error) if args.force && error.kind() == ErrorKind::NotFound => Ok(()),
+            other => Ok(other?),
+        })
+        .await
+}
+
+async fn remove(context: &Context, path: &DfsPath, recursive: bool) -> Result<()> {
+    if path.is_root() {
+        return Err(Error::new(ErrorKind::InvalidArgument, "/ can not be removed"));
+    }
+    // The call itself would take an empty directory without being asked for directories.
+    if !recursive && found(&context.client.stat(path).await?) == Found::Directory {
+        return Err(Error::new(ErrorKind::IsADirectory, format!("{path}; -r removes it with all below it")));
+    }
+    context.client.remove(path, RemoveOptions::new().recursive(recursive)).await
+}
+
+/// Runs `mv`.
+pub(super) async fn mv(context: &Context, args: &MvArgs) -> Outcome {
+    let Some((text, sources)) = args.paths.split_last() else { return Ok(()) };
+    let target = DfsPath::parse(text)?;
+    let last = Last { text, found: context.look(&target).await?, several: sources.len() > 1 };
+    context
+        .each(sources, async |from| {
+            let from = DfsPath::parse(from)?;
+            let source = found(&context.client.stat(&from).await?);
+            let (to, there) = match from.name() {
+                Some(name) if last.takes_name(source)? => {
+                    let to = target.join(name)?;
+                    let there = context.look(&to).await?;
+                    (to, there)
+                }
+                _ => (target.clone(), last.found),
+            };
+            if from == to {
+                return Err(Error::new(ErrorKind::InvalidArgument, format!("{from} and {to} are the same")).into());
+            }
+            may_replace(source, there, args.force, to.as_str())?;
+            // An empty directory gives way to one that takes its place, as with mv(1).
+            let replace = args.force || (source, there) == (Found::Directory, Found::Directory);
+            Ok(context.client.rename(&from, &to, RenameOptions::new().replace(replace)).await?)
+        })
+        .await
+}
+
+/// Runs `touch`.
+pub(super) async fn touch(context: &Context, args: &TouchArgs) -> Outcome {
+    context
+        .each(&args.paths, async |path| {
+            let path = DfsPath::parse(path)?;
+            // Twice when another makes the file between our look and our attempt to make it.
+            for _ in 0..2 {
+                let now = SystemClock.wall_ms();
+                match context.client.set_times(&path, Some(now), Some(now)).await {
+                    Err(error) if error.kind() == ErrorKind::NotFound && args.no_create => return Ok(()),
+                    Err(error) if error.kind() == ErrorKind::NotFound => {}
+                    other => return Ok(other?),
+                }
+                match context.client.put(&path, bytes::Bytes::new(), CreateOptions::new()).await {
+                    Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+                    other => return Ok(other?),
+                }
+            }
+            Ok(())
+        })
+        .await
+}
+
+/// Runs `setrep`.
+pub(super) async fn setrep(context: &Context, args: &SetrepArgs) -> Outcome {
+    context
+        .each(&args.paths, async |path| {
+            let path = DfsPath::parse(path)?;
+            let client = &context.client;
+            if client.stat(&path).await?.is_file() {
+                return Ok(client.set_replication(&path, args.replication).await?);
+            }
+            if !args.recursive {
+                let message = format!("{path}; -r sets all files below it");
+                return Err(Error::new(ErrorKind::IsADirectory, message).into());
+            }
+            let mut below = client.walk(&path)?;
+            while let Some((path, status)) = below.try_next().await? {
+                if status.is_file() {
+                    client.set_replication(&path, args.replication).await?;
+                }
+            }
+            Ok(())
+        })
+        .await
+}

@@ -1,0 +1,213 @@
+//! `put`: local files into the cluster.
+
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use futures::stream::{self, LocalBoxStream, StreamExt};
+use godfs_core::{DfsPath, Error, ErrorKind, Result};
+
+use super::args::PutArgs;
+use super::context::Context;
+use super::failure::{Failure, Outcome};
+use super::local::{self, failed, read_blocks};
+use super::progress::Progress;
+use super::target::Found;
+use super::transfer::{Child, CopyOptions, Way, copy_all};
+use crate::{CreateOptions, MkdirOptions, RenameOptions};
+
+/// Runs `put`.
+pub(super) async fn put(context: &Context, args: &PutArgs) -> Outcome {
+    let Some((target, sources)) = args.paths.split_last() else { return Ok(()) };
+    let Some(text) = target.to_str() else {
+        return Err(Failure::Usage(format!("the path {} is not UTF-8", target.display())));
+    };
+    let to = DfsPath::parse(text)?;
+    if sources.iter().any(|source| source == "-") && sources.len() > 1 {
+        return Err(Failure::Usage("stdin can't be put together with files".to_owned()));
+    }
+    let sources: Vec<PathBuf> = sources.iter().map(PathBuf::from).collect();
+    // How much stdin has is not known.
+    let total = (!sources.iter().any(|source| is_stdin(source))).then_some(0);
+    let way = Put {
+        context,
+        create: args
+            .layout
+            .apply(CreateOptions::new())
+            .overwrite(args.force)
+            .publish_on_close(true)
+            .sync_on_close(!args.no_sync),
+        progress: Progress::bytes(total, context.quiet()),
+    };
+    let options = CopyOptions { recursive: args.recursive, force: args.force };
+    let done = copy_all(&way, &sources, &to, text, options, |error| {
+        way.progress.suspended(|| context.say(&error.into()));
+    })
+    .await;
+    way.progress.clear();
+    Ok(done?)
+}
+
+struct Put<'a> {
+    context: &'a Context,
+    create: CreateOptions,
+    progress: Progress,
+}
+
+impl Way for Put<'_> {
+    type From = PathBuf;
+    type To = DfsPath;
+    type Staged = DfsPath;
+
+    fn show(&self, from: &PathBuf) -> String {
+        from.display().to_string()
+    }
+
+    fn show_target(&self, to: &DfsPath) -> String {
+        to.to_string()
+    }
+
+    fn name(&self, from: &PathBuf) -> Result<String> {
+        if is_stdin(from) {
+            return Err(Error::new(ErrorKind::InvalidArgument, "stdin has no name; name a file as the target"));
+        }
+        let name = match from.file_name() {
+            Some(name) => name.to_owned(),
+            // `.` and `..` and what ends in them have the name of the directory that they stand for.
+            None => fs::canonicalize(from)
+                .map_err(|error| failed("look at", from, error))?
+                .file_name()
+                .map(OsStr::to_owned)
+                .ok_or_else(|| Error::new(ErrorKind::InvalidArgument, format!("{} has no name", from.display())))?,
+        };
+        utf8(&name, from)
+    }
+
+    fn join(&self, to: &DfsPath, name: &str) -> Result<DfsPath> {
+        to.join(name)
+    }
+
+    async fn look(&self, from: &PathBuf) -> Result<Found> {
+        if is_stdin(from) {
+            return Ok(Found::File);
+        }
+        match local::look(from)? {
+            Found::Nothing => Err(Error::new(ErrorKind::NotFound, from.display().to_string())),
+            found => Ok(found),
+        }
+    }
+
+    async fn look_target(&self, to: &DfsPath) -> Result<Found> {
+        self.context.look(to).await
+    }
+
+    fn check_apart(&self, _: &PathBuf, _: &DfsPath) -> Result<()> {
+        Ok(())
+    }
+
+    fn children<'a>(&'a self, from: &'a PathBuf) -> LocalBoxStream<'a, Result<Child<PathBuf>>> {
+        match fs::read_dir(from) {
+            Ok(entries) => stream::iter(entries.map(|entry| child(from, entry))).boxed_local(),
+            Err(error) => stream::iter([Err(failed("list", from, error))]).boxed_local(),
+        }
+    }
+
+    async fn make_directory(&self, to: &DfsPath) -> Result<()> {
+        self.context.client.mkdir(to, MkdirOptions::new().parents(true)).await
+    }
+
+    async fn file(&self, from: &PathBuf, to: &DfsPath) -> Result<()> {
+        self.progress.say(&from.display().to_string());
+        let mut blocks = if is_stdin(from) {
+            read_blocks(io::stdin())
+        } else {
+            let file = File::open(from).map_err(|error| failed("open", from, error))?;
+            let length = file.metadata().map_err(|error| failed("look at", from, error))?.len();
+            self.progress.add_total(length);
+            read_blocks(file)
+        };
+        let mut writer = self.context.client.writer(to, self.create.clone()).await?;
+        while let Some(block) = blocks.recv().await {
+            let block = match block {
+                Ok(block) => block,
+                Err(error) => {
+                    // If the namenode can't be told now, it hears of it when the session ends.
+                    let _ = writer.abandon().await;
+                    return Err(failed("read", from, error));
+                }
+            };
+            let length = block.len() as u64;
+            writer.write_bytes(block).await?;
+            self.progress.add(length);
+        }
+        writer.close().await
+    }
+
+    async fn stage(&self, to: &DfsPath) -> Result<DfsPath> {
+        self.context.stage(to)
+    }
+
+    fn staged(&self, staged: &DfsPath) -> DfsPath {
+        staged.clone()
+    }
+
+    async fn publish(&self, staged: DfsPath, to: &DfsPath) -> Result<()> {
+        self.context.client.rename(&staged, to, RenameOptions::new()).await?;
+        self.context.published(&staged);
+        Ok(())
+    }
+}
+
+fn is_stdin(path: &Path) -> bool {
+    path == Path::new("-")
+}
+
+fn utf8(name: &OsStr, path: &Path) -> Result<String> {
+    name.to_str().map(str::to_owned).ok_or_else(|| {
+        Error::new(ErrorKind::InvalidArgument, format!("the name of {} is not UTF-8; rename it first", path.display()))
+    })
+}
+
+/// An entry of a directory. Links are followed; what would never end, or has no bytes, is refused.
+fn child(directory: &Path, entry: io::Result<fs::DirEntry>) -> Result<Child<PathBuf>> {
+    let entry = entry.map_err(|error| failed("list", directory, error))?;
+    let path = entry.path();
+    let name = utf8(&entry.file_name(), &path)?;
+    let metadata = fs::metadata(&path).map_err(|error| failed("look at", &path, error))?;
+    let found = if metadata.is_dir() {
+        Found::Directory
+    } else if metadata.is_file() {
+        Found::File
+    } else {
+        let message = format!("{} is neither a file nor a directory; put it by its own name", path.display());
+        return Err(Error::new(ErrorKind::Unsupported, message));
+    };
+    Ok(Child { name, path, found })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn entries_are_what_they_lead_to() {
+        let folder = tempfile::tempdir().expect("folder");
+        fs::write(folder.path().join("file"), "x").expect("written");
+        fs::create_dir(folder.path().join("directory")).expect("made");
+        let mut found: Vec<(String, Found)> = fs::read_dir(folder.path())
+            .expect("listed")
+            .map(|entry| child(folder.path(), entry).map(|child| (child.name, child.found)).expect("fine"))
+            .collect();
+        found.sort_by(|a, b| a.0.cmp(&b.0));
+        assert_eq!(found, [("directory".to_owned(), Found::Directory), ("file".to_owned(), Found::File)]);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn names_must_be_text() {
+        use std::os::unix::ffi::OsStrExt;
+        let name = OsStr::from_bytes(b"a\xff");
+        assert_eq!(utf8(name, Path::new(name)).expect_err("not UTF-8").kind(), ErrorKind::InvalidArgument);
+    }
+}

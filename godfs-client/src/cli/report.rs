@@ -1,0 +1,193 @@
+//! `report`: the state of the cluster.
+
+use comfy_table::{CellAlignment, Table, presets};
+use godfs_core::ClusterId;
+use godfs_proto::v1;
+
+use super::args::ReportArgs;
+use super::context::Context;
+use super::failure::Outcome;
+use super::format::size;
+use super::output::Output;
+use super::view::{Node, NodeScrub, Report};
+
+/// Runs `report`.
+pub(super) async fn report(context: &Context, args: &ReportArgs, output: &mut Output) -> Outcome {
+    let report = Report::from(&context.client.report().await?);
+    if output.json() {
+        return output.object(&report);
+    }
+    text(&report, args.human).lines().try_for_each(|line| output.line(line))
+}
+
+impl From<&v1::ReportResponse> for Report {
+    fn from(report: &v1::ReportResponse) -> Self {
+        Self {
+            cluster_id: id(&report.cluster_id),
+            incarnation: id(&report.incarnation),
+            version: report.version,
+            software: report.software.clone(),
+            uptime_ms: report.uptime_ms,
+            complete: report.complete,
+            live_datanodes: report.live_datanodes,
+            dead_datanodes: report.dead_datanodes,
+            files: report.files,
+            directories: report.directories,
+            open_files: report.open_files,
+            chunks: report.chunks,
+            bytes: report.bytes,
+            replicated_bytes: report.replicated_bytes,
+            under_replicated: report.under_replicated,
+            missing: report.missing,
+            corrupt: report.corrupt,
+            over_replicated: report.over_replicated,
+            repairing: report.repairing,
+            pending_deletes: report.pending_deletes,
+            capacity_bytes: report.capacity_bytes,
+            used_bytes: report.used_bytes,
+            available_bytes: report.available_bytes,
+            nodes: report.nodes.iter().map(Node::from).collect(),
+        }
+    }
+}
+
+impl From<&v1::NodeReport> for Node {
+    fn from(report: &v1::NodeReport) -> Self {
+        let node = report.node.clone().unwrap_or_default();
+        let space = report.space.unwrap_or_default();
+        Self {
+            id: node.id,
+            address: node.address,
+            domain: node.domain,
+            state: match report.state() {
+                v1::NodeState::Live => "live",
+                v1::NodeState::Suspected => "suspected",
+                v1::NodeState::Dead => "dead",
+                v1::NodeState::Expected => "expected",
+                v1::NodeState::Unspecified => "unknown",
+            },
+            draining: report.draining,
+            capacity_bytes: space.capacity,
+            used_bytes: space.used,
+            available_bytes: space.available,
+            load: report.load,
+            silent_ms: report.silent_ms,
+            replicas: report.replicas,
+            quarantined: report.quarantined,
+            unknown_files: report.unknown_files,
+            scrub: report.scrub.map_or_else(NodeScrub::default, |scrub| NodeScrub {
+                rounds: scrub.rounds,
+                checked: scrub.checked,
+                total: scrub.total,
+                corrupt: scrub.corrupt,
+            }),
+        }
+    }
+}
+
+/// An id of 16 bytes as text; empty when there is none.
+fn id(bytes: &[u8]) -> String {
+    ClusterId::from_bytes(bytes).map_or_else(String::new, |id| id.to_string())
+}
+
+fn text(report: &Report, human: bool) -> String {
+    let bytes = |bytes| size(bytes, human);
+    let mut text = format!(
+        "cluster           {}\n\
+         namenode          {}, up {}, version {}\n\
+         datanodes         {} live, {} dead\n\
+         files             {} in {} directories, {} open, {} bytes\n\
+         chunks            {}\n\
+         under-replicated  {}\n\
+         over-replicated   {}\n\
+         missing           {}\n\
+         corrupt           {}\n\
+         repairing         {}\n\
+         pending deletes   {}\n\
+         room              {} of {} used, {} available\n",
+        report.cluster_id,
+        report.software,
+        humantime::format_duration(std::time::Duration::from_secs(report.uptime_ms / 1_000)),
+        report.version,
+        report.live_datanodes,
+        report.dead_datanodes,
+        report.files,
+        report.directories,
+        report.open_files,
+        bytes(report.bytes),
+        report.chunks,
+        report.under_replicated,
+        report.over_replicated,
+        report.missing,
+        report.corrupt,
+        report.repairing,
+        report.pending_deletes,
+        bytes(report.used_bytes),
+        bytes(report.capacity_bytes),
+        bytes(report.available_bytes),
+    );
+    if !report.complete {
+        text += "the namenode is still counting: the counts of chunks are not complete\n";
+    }
+    if !report.nodes.is_empty() {
+        text += &format!("\n{}\n", node_table(&report.nodes, human));
+    }
+    text
+}
+
+fn node_table(nodes: &[Node], human: bool) -> Table {
+    /// Where the columns of numbers begin.
+    const FIRST_NUMBER: usize = 4;
+    let mut table = Table::new();
+    table.load_preset(presets::NOTHING);
+    table.set_header([
+        "node",
+        "address",
+        "domain",
+        "state",
+        "replicas",
+        "used",
+        "available",
+        "silent",
+        "corrupt found",
+    ]);
+    for node in nodes {
+        let state = if node.draining { format!("{}, draining", node.state) } else { node.state.to_owned() };
+        table.add_row([
+            node.id.to_string(),
+            node.address.clone(),
+            node.domain.clone(),
+            state,
+            node.replicas.to_string(),
+            size(node.used_bytes, human),
+            size(node.available_bytes, human),
+            format!("{}.{}s", node.silent_ms / 1_000, node.silent_ms % 1_000 / 100),
+            node.scrub.corrupt.to_string(),
+        ]);
+    }
+    for column in table.column_iter_mut().skip(FIRST_NUMBER) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::view::sample_report;
+    use super::*;
+
+    #[test]
+    fn says_what_counts() {
+        let mut report = sample_report();
+        let said = text(&report, false);
+        assert!(said.contains("\nunder-replicated  2\n") && said.contains("1 live, 1 dead"), "{said}");
+        assert!(
+            said.contains("/dc1/rack7") && said.contains("suspected") && !said.contains("still counting"),
+            "{said}"
+        );
+        report.complete = false;
+        report.nodes.clear();
+        let said = text(&report, true);
+        assert!(said.ends_with("not complete\n"), "{said}");
+    }
+}

@@ -1,0 +1,65 @@
+//! `stat`: what is known of a file or directory.
+
+use godfs_core::DfsPath;
+
+use super::args::StatArgs;
+use super::context::Context;
+use super::failure::Outcome;
+use super::format;
+use super::output::Output;
+use super::view::Entry;
+use crate::FileStatus;
+
+/// Runs `stat`.
+pub(super) async fn stat(context: &Context, args: &StatArgs, output: &mut Output) -> Outcome {
+    context
+        .each(&args.paths, async |path| {
+            let path = DfsPath::parse(path)?;
+            let entry = entry(&path, &context.client.stat(&path).await?);
+            if output.json() { output.object(&entry) } else { output.line(&text(&entry)) }
+        })
+        .await
+}
+
+/// What is shown of a path.
+pub(super) fn entry(path: &DfsPath, status: &FileStatus) -> Entry {
+    Entry {
+        path: path.to_string(),
+        name: path.name().unwrap_or("/").to_owned(),
+        kind: if status.is_dir() { "directory" } else { "file" },
+        length: status.length,
+        replication: status.replication,
+        chunk_size: status.chunk_size,
+        modified_ms: status.modified_ms,
+        accessed_ms: status.accessed_ms,
+        inode: status.inode.get(),
+        version: status.version.get(),
+        open: status.open,
+    }
+}
+
+fn text(entry: &Entry) -> String {
+    let Entry { path, kind, length, replication, chunk_size, inode, version, .. } = entry;
+    let (modified, accessed) = (format::time(entry.modified_ms), format::time(entry.accessed_ms));
+    let open = if entry.open { ", being written" } else { "" };
+    let mut text = format!("path         {path}\nkind         {kind}{open}\n");
+    if *kind == "file" {
+        let short = format::short_size(*length);
+        text += &format!("length       {length} ({short})\nreplication  {replication}\nchunk size   {chunk_size}\n");
+    }
+    text + &format!("modified     {modified}\naccessed     {accessed}\ninode        {inode}\nversion      {version}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::view::sample;
+    use super::*;
+
+    #[test]
+    fn shows_what_the_kind_has() {
+        let file = text(&Entry { open: true, ..sample() });
+        assert!(file.contains("kind         file, being written\nlength       5 (5)\nreplication  3\n"), "{file}");
+        let directory = text(&Entry { kind: "directory", ..sample() });
+        assert!(!directory.contains("replication") && directory.contains("2026-01-01T00:00:00Z"), "{directory}");
+    }
+}

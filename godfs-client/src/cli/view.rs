@@ -1,0 +1,289 @@
+//! The shapes of `--json`: what scripts rely on. Fields may be added, never renamed or removed.
+
+use serde::Serialize;
+
+/// A file or directory: `stat`, `ls`.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Entry {
+    pub(super) path: String,
+    pub(super) name: String,
+    /// `file` or `directory`.
+    pub(super) kind: &'static str,
+    pub(super) length: u64,
+    pub(super) replication: u32,
+    pub(super) chunk_size: u64,
+    pub(super) modified_ms: u64,
+    pub(super) accessed_ms: u64,
+    pub(super) inode: u64,
+    pub(super) version: u64,
+    /// Whether a writer has it open.
+    pub(super) open: bool,
+}
+
+/// Where a file lies: `locate`.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Located {
+    pub(super) path: String,
+    pub(super) length: u64,
+    pub(super) replication: u32,
+    pub(super) chunks: Vec<Chunk>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Chunk {
+    pub(super) id: u64,
+    pub(super) offset: u64,
+    pub(super) generation: u64,
+    pub(super) length: u64,
+    pub(super) replicas: Vec<Replica>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Replica {
+    pub(super) node: u32,
+    pub(super) address: String,
+    /// `rbw`, `rwr`, `finalized`, `temporary` or `corrupt`.
+    pub(super) state: &'static str,
+    pub(super) live: bool,
+}
+
+/// The state of the cluster: `report`.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Report {
+    pub(super) cluster_id: String,
+    pub(super) incarnation: String,
+    pub(super) version: u64,
+    pub(super) software: String,
+    pub(super) uptime_ms: u64,
+    pub(super) complete: bool,
+    pub(super) live_datanodes: u32,
+    pub(super) dead_datanodes: u32,
+    pub(super) files: u64,
+    pub(super) directories: u64,
+    pub(super) open_files: u64,
+    pub(super) chunks: u64,
+    pub(super) bytes: u64,
+    pub(super) replicated_bytes: u64,
+    pub(super) under_replicated: u64,
+    pub(super) missing: u64,
+    pub(super) corrupt: u64,
+    pub(super) over_replicated: u64,
+    pub(super) repairing: u64,
+    pub(super) pending_deletes: u64,
+    pub(super) capacity_bytes: u64,
+    pub(super) used_bytes: u64,
+    pub(super) available_bytes: u64,
+    pub(super) nodes: Vec<Node>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Node {
+    pub(super) id: u32,
+    pub(super) address: String,
+    pub(super) domain: String,
+    /// `live`, `suspected`, `dead` or `expected`.
+    pub(super) state: &'static str,
+    pub(super) draining: bool,
+    pub(super) capacity_bytes: u64,
+    pub(super) used_bytes: u64,
+    pub(super) available_bytes: u64,
+    pub(super) load: u32,
+    pub(super) silent_ms: u64,
+    pub(super) replicas: u64,
+    pub(super) quarantined: u64,
+    pub(super) unknown_files: u64,
+    pub(super) scrub: NodeScrub,
+}
+
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub(super) struct NodeScrub {
+    pub(super) rounds: u64,
+    pub(super) checked: u64,
+    pub(super) total: u64,
+    pub(super) corrupt: u64,
+}
+
+/// The room of the cluster: `df`.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(super) struct Room {
+    pub(super) capacity_bytes: u64,
+    pub(super) used_bytes: u64,
+    pub(super) available_bytes: u64,
+}
+
+/// The room that a file or directory takes: `du`.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Usage {
+    pub(super) path: String,
+    pub(super) bytes: u64,
+    /// The same, times the replicas of each file.
+    pub(super) replicated_bytes: u64,
+    pub(super) files: u64,
+    pub(super) directories: u64,
+}
+
+/// The checksum of a file: `checksum`.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Checksum {
+    pub(super) path: String,
+    pub(super) length: u64,
+    /// `crc32c`.
+    pub(super) algorithm: &'static str,
+    /// Eight hexadecimal digits.
+    pub(super) checksum: String,
+}
+
+/// What a scrub found: `admin scrub`.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Scrubbed {
+    pub(super) path: String,
+    pub(super) checked: u64,
+    pub(super) total: u64,
+    pub(super) bytes: u64,
+    pub(super) corrupt: u64,
+    pub(super) failed: u64,
+    pub(super) findings: Vec<String>,
+}
+
+/// One measured phase: `bench`.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Measured {
+    pub(super) name: String,
+    pub(super) ops: u64,
+    pub(super) bytes: u64,
+    pub(super) seconds: f64,
+    pub(super) per_second: f64,
+    /// Millions of bytes a second.
+    pub(super) mb_per_second: f64,
+    pub(super) p50_us: u64,
+    pub(super) p99_us: u64,
+    pub(super) max_us: u64,
+    pub(super) errors: u64,
+    /// User and system time of this process.
+    pub(super) cpu_seconds: f64,
+    /// Where it worked.
+    pub(super) path: String,
+}
+
+/// An entry for tests.
+#[cfg(test)]
+pub(super) fn sample() -> Entry {
+    Entry {
+        path: "/a".into(),
+        name: "a".into(),
+        kind: "file",
+        length: 5,
+        replication: 3,
+        chunk_size: 128 << 20,
+        modified_ms: 1_767_225_600_000,
+        accessed_ms: 1_767_225_600_000,
+        inode: 7,
+        version: 9,
+        open: false,
+    }
+}
+
+/// A report for tests.
+#[cfg(test)]
+pub(super) fn sample_report() -> Report {
+    Report {
+        cluster_id: "c".into(),
+        incarnation: "i".into(),
+        version: 1,
+        software: "godfs 0.1.0".into(),
+        uptime_ms: 61_000,
+        complete: true,
+        live_datanodes: 1,
+        dead_datanodes: 1,
+        files: 4,
+        directories: 5,
+        open_files: 0,
+        chunks: 6,
+        bytes: 7,
+        replicated_bytes: 21,
+        under_replicated: 2,
+        missing: 0,
+        corrupt: 0,
+        over_replicated: 0,
+        repairing: 2,
+        pending_deletes: 0,
+        capacity_bytes: 100,
+        used_bytes: 21,
+        available_bytes: 79,
+        nodes: vec![Node {
+            id: 3,
+            address: "127.0.0.1:4801".into(),
+            domain: "/dc1/rack7".into(),
+            state: "suspected",
+            draining: false,
+            capacity_bytes: 100,
+            used_bytes: 21,
+            available_bytes: 79,
+            load: 0,
+            silent_ms: 1_250,
+            replicas: 6,
+            quarantined: 0,
+            unknown_files: 0,
+            scrub: NodeScrub::default(),
+        }],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The names of the fields of an object, in their order.
+    fn keys(value: &impl Serialize) -> String {
+        let text = serde_json::to_string(value).expect("JSON");
+        let value: serde_json::Map<String, serde_json::Value> = serde_json::from_str(&text).expect("an object");
+        value.keys().map(String::as_str).collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn located_is_as_documented() {
+        let replica = Replica { node: 2, address: "127.0.0.1:4801".into(), state: "finalized", live: true };
+        let chunk = Chunk { id: 5, offset: 0, generation: 1, length: 3, replicas: vec![replica] };
+        let located = Located { path: "/a".into(), length: 3, replication: 1, chunks: vec![chunk] };
+        assert_eq!(
+            serde_json::to_string(&located).expect("JSON"),
+            r#"{"path":"/a","length":3,"replication":1,"chunks":[{"id":5,"offset":0,"generation":1,"length":3,"#
+                .to_owned()
+                + r#""replicas":[{"node":2,"address":"127.0.0.1:4801","state":"finalized","live":true}]}]}"#
+        );
+    }
+
+    #[test]
+    fn entries_keep_their_fields() {
+        assert_eq!(
+            keys(&sample()),
+            "accessed_ms chunk_size inode kind length modified_ms name open path replication version"
+        );
+    }
+
+    #[test]
+    fn reports_keep_their_fields() {
+        assert_eq!(
+            keys(&sample_report()),
+            "available_bytes bytes capacity_bytes chunks cluster_id complete corrupt dead_datanodes directories files \
+             incarnation live_datanodes missing nodes open_files over_replicated pending_deletes repairing \
+             replicated_bytes software under_replicated uptime_ms used_bytes version"
+        );
+        assert_eq!(
+            keys(&sample_report().nodes[0]),
+            "address available_bytes capacity_bytes domain draining id load quarantined replicas scrub silent_ms state \
+             unknown_files used_bytes"
+        );
+        assert_eq!(keys(&NodeScrub::default()), "checked corrupt rounds total");
+    }
+
+    #[test]
+    fn the_other_objects_keep_their_fields() {
+        let room = Room { capacity_bytes: 1, used_bytes: 1, available_bytes: 0 };
+        assert_eq!(keys(&room), "available_bytes capacity_bytes used_bytes");
+        let usage = Usage { path: "/".into(), bytes: 0, replicated_bytes: 0, files: 0, directories: 1 };
+        assert_eq!(keys(&usage), "bytes directories files path replicated_bytes");
+        let checksum = Checksum { path: "/".into(), length: 0, algorithm: "crc32c", checksum: "00000000".into() };
+        assert_eq!(keys(&checksum), "algorithm checksum length path");
+    }
+}
