@@ -1,0 +1,117 @@
+//! Chooses where a new chunk goes.
+
+use godfs_core::namespace::{AddChunk, AddedChunk, ChunkCommit, FileRef, Writing};
+use godfs_core::placement::{ClusterView, PlaceRequest};
+use godfs_core::{Error, ErrorKind, NodeId, Result};
+
+use super::state::State;
+
+/// What a node must have room for to be given a new chunk when none has room for a whole one: a chunk may end up far smaller than it may grow, and a
+/// pipeline goes on without a node that fills up.
+const LEAST_ROOM: u64 = 4 << 20;
+
+/// One chunk to come is counted as no more than this share of the room that is left, until the next heartbeat tells.
+const RESERVED_SHARE: u64 = 16;
+
+/// What a writer asks for.
+#[derive(Debug)]
+pub(super) struct Wanted {
+    /// Where the chunk begins in the file.
+    pub(super) start: u64,
+    /// Chunks that are finished and were not reported yet.
+    pub(super) commits: Vec<ChunkCommit>,
+    /// Nodes that failed the writer lately.
+    pub(super) excluded: Vec<NodeId>,
+    /// Where the writer runs; empty when unknown.
+    pub(super) host: String,
+}
+
+/// Gives an open file its next chunk.
+///
+/// # Errors
+/// [`ErrorKind::StorageFull`] when no node has room, [`ErrorKind::Unavailable`] when none is live; those of the namespace.
+pub(super) async fn add_chunk(state: &State, writing: Writing, wanted: Wanted) -> Result<AddedChunk> {
+    let status = state.namespace.stat(FileRef::Inode(writing.inode)).await;
+    // A file that is gone, and a lease with it, is for the transaction to tell.
+    let (count, bytes) = status.map_or((1, LEAST_ROOM), |status| (status.replication.max(1).into(), status.chunk_size));
+    let view = state.view();
+    let nodes = place(state, &view, &wanted, count, bytes);
+    let chunks: Vec<_> = wanted.commits.iter().map(|commit| commit.chunk).collect();
+    let request = AddChunk { start: wanted.start, commits: wanted.commits, nodes: nodes.clone() };
+    // Also without a node: a repeated call gets its first answer.
+    let added = state.namespace.add_chunk(writing, request).await.map_err(|error| {
+        if nodes.is_empty() && error.kind() == ErrorKind::Unavailable {
+            nobody(&view, &wanted.excluded, bytes)
+        } else {
+            error
+        }
+    })?;
+    let room = added.nodes.iter().filter_map(|&id| view.node(id)).map(|node| node.available).min().unwrap_or(0);
+    state.nodes.lock().reserve(&added.nodes, bytes.min(room / RESERVED_SHARE));
+    state.repair.touched(chunks);
+    Ok(added)
+}
+
+fn place(state: &State, view: &ClusterView, wanted: &Wanted, count: usize, bytes: u64) -> Vec<NodeId> {
+    let mut request = PlaceRequest {
+        writer: state.node_on(&wanted.host),
+        existing: Vec::new(),
+        excluded: wanted.excluded.clone(),
+        count,
+        bytes,
+    };
+    let mut nodes = state.policy.place(view, &request, &*state.env.random);
+    if nodes.len() < count && bytes > LEAST_ROOM {
+        request.existing.clone_from(&nodes);
+        request.count = count - nodes.len();
+        request.bytes = LEAST_ROOM;
+        nodes.extend(state.policy.place(view, &request, &*state.env.random));
+    }
+    nodes
+}
+
+/// Why no node can take a chunk, for a person.
+fn nobody(view: &ClusterView, excluded: &[NodeId], bytes: u64) -> Error {
+    let live: Vec<_> = view.nodes.iter().filter(|node| node.live && node.eligible).collect();
+    let roomy = live.iter().filter(|node| node.available >= LEAST_ROOM.min(bytes)).count();
+    let seen = format!(
+        "of {} registered datanodes {} are live and take new chunks, {roomy} of those have room, {} are excluded because they failed this writer",
+        view.nodes.len(),
+        live.len(),
+        excluded.len()
+    );
+    if live.is_empty() || roomy > 0 {
+        Error::new(ErrorKind::Unavailable, format!("no datanode can take a chunk now: {seen}"))
+    } else {
+        Error::new(ErrorKind::StorageFull, format!("no datanode has room for a chunk: {seen}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use godfs_core::placement::{Domain, NodeView};
+
+    fn node(id: u32, available: u64, live: bool) -> NodeView {
+        NodeView {
+            id: NodeId(id),
+            domain: Domain::default(),
+            host: "h".into(),
+            available,
+            capacity: 1 << 40,
+            load: 0,
+            live,
+            eligible: true,
+        }
+    }
+
+    #[test]
+    fn says_whether_the_disks_are_full_or_nobody_is_there() {
+        let kind = |nodes: Vec<NodeView>, excluded: &[NodeId]| nobody(&ClusterView { nodes }, excluded, 1 << 27).kind();
+        assert_eq!(kind(vec![], &[]), ErrorKind::Unavailable);
+        assert_eq!(kind(vec![node(1, 1 << 40, false)], &[]), ErrorKind::Unavailable);
+        assert_eq!(kind(vec![node(1, 100, true), node(2, 1 << 40, false)], &[]), ErrorKind::StorageFull);
+        // The only one with room has failed the writer: it may be back in a moment.
+        assert_eq!(kind(vec![node(1, 1 << 40, true)], &[NodeId(1)]), ErrorKind::Unavailable);
+    }
+}

@@ -1,0 +1,245 @@
+//! Sessions that are over, and the files that they leave open.
+//!
+//! Rows say which sessions there are and which files await recovery, so nothing is lost with this process: a driver reads them again and again,
+//! and whoever knows of something new wakes it. Decisions are those of [`LeaseClock`] and [`LeaseRecovery`].
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt;
+use futures::future::BoxFuture;
+use futures::stream::FuturesUnordered;
+use godfs_client::transport::convert;
+use godfs_core::chunk::Replica;
+use godfs_core::cluster::{Expired, LeaseClock, LeaseRecovery, LeaseSettings, OpenChunk, RecoveryEffect};
+use godfs_core::namespace::RECOVERY_SESSION;
+use godfs_core::{ChunkId, ErrorKind, Generation, InodeId, LeaseId, NodeId, Result, SessionId, Version};
+use godfs_proto::v1;
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+use v1::command::Order;
+
+use super::state::State;
+
+/// Rows read at once.
+const PAGE: usize = 1_000;
+/// Files that are recovered at once; the others wait their turn in the rows.
+const RECOVERIES: usize = 64;
+/// Sessions that are ended at once.
+const ENDINGS: usize = 16;
+/// How often a recovery looks at what has become of its nodes.
+const RECOVERY_TICK: Duration = Duration::from_millis(100);
+
+/// What is known of sessions and recoveries beside the rows.
+#[derive(Debug, Default)]
+pub(super) struct Leases {
+    /// Files whose recovery is under way here.
+    recovering: Mutex<HashSet<InodeId>>,
+    wake: Notify,
+}
+
+impl Leases {
+    /// A file may await recovery.
+    pub(super) fn look(&self) {
+        self.wake.notify_one();
+    }
+}
+
+/// Ends sessions and recovers files until the namenode ends.
+pub(super) async fn drive(state: Arc<State>) {
+    let expire_after = state.settings.namespace.session_timeout;
+    let every = (expire_after / 16).clamp(Duration::from_millis(20), Duration::from_secs(1));
+    let settings = LeaseSettings { expire_after, retry_after: every.max(Duration::from_millis(500)) };
+    let mut clock = LeaseClock::new(settings, state.now());
+    loop {
+        if let Err(error) = round(&state, &mut clock).await {
+            tracing::warn!(error = error.report(), "cannot look after sessions");
+        }
+        // All arms are cancel-safe.
+        tokio::select! {
+            () = tokio::time::sleep(every) => {}
+            () = state.leases.wake.notified() => {}
+            () = state.tasks.ending().cancelled() => return,
+        }
+    }
+}
+
+async fn round(state: &Arc<State>, clock: &mut LeaseClock) -> Result<()> {
+    let mut over = Vec::new();
+    let mut after = SessionId(0);
+    loop {
+        let page = state.namespace.sessions(after, PAGE).await?;
+        let now = state.now();
+        for info in &page {
+            if info.ended {
+                over.push((info.session, None));
+            } else {
+                clock.seen(now, info.session, info.version.get());
+            }
+        }
+        match page.last() {
+            Some(last) if page.len() == PAGE => after = last.session,
+            _ => break,
+        }
+    }
+    let expired = clock.tick(state.now());
+    over.extend(expired.iter().map(|Expired { session, renewal }| (*session, Some(Version(*renewal)))));
+    let endings = over.into_iter().map(|(session, unchanged)| async move {
+        let ended = match unchanged {
+            Some(unchanged) => state.namespace.expire_session(session, unchanged).await,
+            // Cut off while it was being ended: its leases are still to be handed over.
+            None => state.namespace.end_session(session).await.map(|()| true),
+        };
+        (session, ended)
+    });
+    let ended: Vec<_> = futures::stream::iter(endings).buffer_unordered(ENDINGS).collect().await;
+    for (session, ended) in ended {
+        match ended {
+            Ok(true) => {
+                tracing::info!(%session, "session is over");
+                clock.gone(session);
+            }
+            Ok(false) => {}
+            Err(error) => tracing::warn!(%session, error = error.report(), "cannot end a session"),
+        }
+    }
+    start_recoveries(state).await
+}
+
+/// Starts the recovery of files that await it, as many as may run at once.
+async fn start_recoveries(state: &Arc<State>) -> Result<()> {
+    let mut after = LeaseId(0);
+    loop {
+        let page = state.namespace.leases(RECOVERY_SESSION, after, PAGE).await?;
+        for lease in &page {
+            {
+                let mut recovering = state.leases.recovering.lock();
+                if recovering.len() >= RECOVERIES {
+                    return Ok(());
+                }
+                if !recovering.insert(lease.inode) {
+                    continue;
+                }
+            }
+            let (state, inode) = (Arc::clone(state), lease.inode);
+            state.tasks.clone().spawn(async move {
+                if let Err(error) = recover(&state, inode).await {
+                    tracing::warn!(%inode, error = error.report(), "recovery of a file failed; it begins anew");
+                }
+                state.leases.recovering.lock().remove(&inode);
+            });
+        }
+        match page.last() {
+            Some(last) if page.len() == PAGE => after = last.lease,
+            _ => return Ok(()),
+        }
+    }
+}
+
+/// What comes back to a recovery.
+#[derive(Debug)]
+enum Input {
+    Issued(ChunkId, Result<Generation>),
+    Replied { node: NodeId, chunk: ChunkId, generation: Generation, answer: Result<Replica, ErrorKind> },
+    Settled { node: NodeId, chunk: ChunkId, generation: Generation, answer: Result<Replica, ErrorKind> },
+    Committed(ChunkId, Result<bool>),
+}
+
+/// Recovers one file.
+async fn recover(state: &Arc<State>, inode: InodeId) -> Result<()> {
+    let Some(plan) = state.namespace.recovery_plan(inode).await? else { return Ok(()) };
+    let path = plan.path.map_or_else(|| format!("inode {inode}"), |path| path.to_string());
+    tracing::info!(path, chunks = plan.chunks.len(), "recover an open file");
+    let open = plan.chunks.iter().map(|info| OpenChunk {
+        chunk: info.chunk,
+        generation: info.generation,
+        length: info.length,
+        nodes: info.replicas.iter().map(|place| place.node).collect(),
+    });
+    let mut recovery = LeaseRecovery::new(state.settings.recovery, state.now(), open.collect());
+    let mut work: FuturesUnordered<BoxFuture<'static, Input>> = FuturesUnordered::new();
+    let mut failures = 0;
+    loop {
+        let now = state.now();
+        let effects = {
+            let nodes = state.nodes.lock();
+            recovery.poll(now, |node| nodes.state(node))
+        };
+        for effect in effects {
+            work.extend(carry_out(state, effect));
+        }
+        let status = recovery.status();
+        if status.failures > failures {
+            tracing::warn!(path, reason = status.reason, attempts = status.failures, "recovery goes on");
+        }
+        failures = status.failures;
+        if recovery.is_over() {
+            state.repair.touched(plan.chunks.iter().map(|info| info.chunk));
+            state.links.look_for_garbage();
+            return Ok(());
+        }
+        // All arms are cancel-safe: work that was not taken stays in the set.
+        tokio::select! {
+            Some(input) = work.next() => take_in(&mut recovery, state.now(), input),
+            () = tokio::time::sleep(RECOVERY_TICK) => {}
+            () = state.tasks.ending().cancelled() => return Ok(()),
+        }
+    }
+}
+
+fn take_in(recovery: &mut LeaseRecovery, now: Duration, input: Input) {
+    match input {
+        Input::Issued(chunk, Ok(generation)) => recovery.generation_issued(now, chunk, generation),
+        Input::Committed(chunk, Ok(_closed)) => recovery.committed(now, chunk),
+        Input::Issued(chunk, Err(error)) | Input::Committed(chunk, Err(error)) => {
+            // The rows have nothing to recover there (any more).
+            if error.kind() == ErrorKind::FailedPrecondition {
+                recovery.gone(now, chunk);
+            } else {
+                recovery.failed(now, chunk, &error.report());
+            }
+        }
+        Input::Replied { node, chunk, generation, answer } => recovery.replied(node, chunk, generation, answer),
+        Input::Settled { node, chunk, generation, answer } => recovery.settled(node, chunk, generation, answer),
+    }
+}
+
+fn carry_out(state: &Arc<State>, effect: RecoveryEffect) -> Option<BoxFuture<'static, Input>> {
+    let state = Arc::clone(state);
+    Some(match effect {
+        RecoveryEffect::IssueGeneration(chunk) => {
+            Box::pin(async move { Input::Issued(chunk, state.namespace.begin_recovery(chunk).await) })
+        }
+        RecoveryEffect::Recover { node, chunk, generation } => Box::pin(async move {
+            let order = v1::RecoverReplica { chunk: chunk.get(), generation: generation.get() };
+            let answer = replica_after(&state, node, Order::Recover(order)).await;
+            Input::Replied { node, chunk, generation, answer }
+        }),
+        RecoveryEffect::Settle { node, chunk, generation, length } => Box::pin(async move {
+            let order = v1::SettleReplica { chunk: chunk.get(), generation: generation.get(), length };
+            let answer = replica_after(&state, node, Order::Settle(order)).await;
+            Input::Settled { node, chunk, generation, answer }
+        }),
+        RecoveryEffect::Commit { chunk, generation, length, nodes } => Box::pin(async move {
+            tracing::info!(%chunk, %generation, length, ?nodes, "chunk recovered");
+            Input::Committed(chunk, state.namespace.commit_recovery(chunk, generation, length, nodes).await)
+        }),
+        // The commit of the last chunk has closed the file.
+        RecoveryEffect::Close => return None,
+        other => {
+            tracing::error!(?other, "unknown effect of a recovery");
+            return None;
+        }
+    })
+}
+
+/// Gives a command whose answer is the replica after it.
+async fn replica_after(state: &State, node: NodeId, order: Order) -> Result<Replica, ErrorKind> {
+    let answer = state.links.command(node, order, state.settings.command_timeout).await;
+    let replica = answer.and_then(|replica| convert::required_replica(replica.as_ref()));
+    replica.map_err(|error| {
+        tracing::debug!(%node, error = error.report(), "recovery command");
+        error.kind()
+    })
+}

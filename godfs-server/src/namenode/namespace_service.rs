@@ -1,0 +1,518 @@
+//! The service to clients: what comes in is checked and handed to the namespace, what it answers goes out.
+
+use std::sync::Arc;
+
+use godfs_client::transport::hello::software;
+use godfs_client::transport::{convert, status};
+use godfs_core::namespace::{
+    Call, ChunkCommit, Complete, Completion, CreateOptions, FileRef, LocateRange, Located, MAX_PAGE, MkdirOptions,
+    Owner, Rename, Times, Writing,
+};
+use godfs_core::placement::Reader;
+use godfs_core::{DfsPath, Error, ErrorKind, Result, SessionId};
+use godfs_proto::v1;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status};
+use v1::namespace_service_server::NamespaceService;
+
+use super::convert::{location, millis, node, status as status_to_wire};
+use super::state::State;
+use super::{allocate, verify};
+
+/// What files and directories get that nobody claims.
+const FILE_MODE: u16 = 0o644;
+const DIRECTORY_MODE: u16 = 0o755;
+
+/// Entries of a page of a listing when the caller does not say.
+const LIST_PAGE: usize = 1_000;
+/// Pages of a listing that are read before the caller has taken them: the next one is ready, and a caller that stops reading pins no more.
+const LIST_READ_AHEAD: usize = 1;
+/// Chunks in one answer to `Open` and `Locate`, whatever the caller asks for: some 100 bytes each and replica.
+const MAX_LOCATED: usize = 1_000;
+/// The longest evidence of a corrupt replica that is looked at, bytes.
+const MAX_EVIDENCE: usize = 1 << 10;
+/// The longest host name that a caller may give, bytes.
+const MAX_HOST: usize = 255;
+
+/// The service to clients.
+#[derive(Debug)]
+pub(super) struct Names(pub(super) Arc<State>);
+
+fn answer<T>(result: Result<T>) -> Result<Response<T>, Status> {
+    result.map(Response::new).map_err(|error| {
+        if error.kind() == ErrorKind::Internal || error.kind() == ErrorKind::Corrupt {
+            tracing::error!(error = error.report(), "a call failed");
+        }
+        status::to_status(&error)
+    })
+}
+
+fn invalid(what: impl Into<String>) -> Error {
+    Error::new(ErrorKind::InvalidArgument, what)
+}
+
+fn call(wire: Option<&v1::Call>) -> Result<Call> {
+    let call = convert::call(wire)?;
+    Ok(Call { session: call.session, slot: call.slot, sequence: call.sequence })
+}
+
+fn writing(wire: Option<&v1::Call>, inode: u64, lease: u64) -> Result<Writing> {
+    Ok(Writing { call: call(wire)?, inode: convert::inode(inode)?, lease: convert::lease(lease)? })
+}
+
+fn options(wire: Option<v1::CreateOptions>) -> Result<CreateOptions> {
+    let wire = wire.unwrap_or_default();
+    let replication = convert::replication(wire.replication)?;
+    Ok(CreateOptions {
+        overwrite: wire.overwrite,
+        parents: wire.parents,
+        replication: replication.map(replication_number).transpose()?,
+        chunk_size: convert::chunk_size(wire.chunk_size)?,
+        publish_on_close: wire.publish_on_close,
+        owner: Owner { mode: FILE_MODE, ..Owner::default() },
+    })
+}
+
+fn replication_number(count: u32) -> Result<u16> {
+    u16::try_from(count).map_err(|_| invalid(format!("replication: {count} is too many")))
+}
+
+/// The chunks that a writer has finished, each no more than once.
+pub(super) fn commits(wire: &[v1::ChunkCommit]) -> Result<Vec<ChunkCommit>> {
+    if wire.len() > MAX_PAGE {
+        return Err(invalid(format!("{} commits in one call, the limit is {MAX_PAGE}", wire.len())));
+    }
+    let commit = |commit: convert::ChunkCommit| ChunkCommit {
+        chunk: commit.chunk,
+        generation: commit.generation,
+        length: commit.length,
+        nodes: commit.nodes,
+    };
+    wire.iter().map(|wire| convert::commit(wire).map(commit)).collect()
+}
+
+fn host(text: &str) -> Result<&str> {
+    if text.len() > MAX_HOST { Err(invalid("host: is longer than 255 bytes")) } else { Ok(text) }
+}
+
+/// Shows the repair queue the chunks of a file whose replication has changed.
+async fn retarget(state: Arc<State>, path: DfsPath) {
+    let mut range = LocateRange { offset: 0, length: u64::MAX, chunks: MAX_LOCATED };
+    // What can't be read now is found by the next scan of the nodes that hold it.
+    while let Ok(located) = state.namespace.locate(FileRef::Path(path.clone()), range).await {
+        state.repair.touched(located.chunks.iter().map(|chunk| chunk.info.chunk));
+        match located.chunks.last() {
+            Some(last) if located.more && last.info.length > 0 => range.offset = last.offset + last.info.length,
+            _ => break,
+        }
+    }
+    // Corrupt and surplus replicas may have become garbage.
+    state.links.look_for_garbage();
+}
+
+impl Names {
+    fn open_answer(
+        &self,
+        located: Located,
+        host: &str,
+    ) -> (v1::FileStatus, bytes::Bytes, Vec<v1::ChunkLocation>, bool) {
+        let reader = Reader { host: host.to_owned(), domain: None };
+        let nodes = self.0.nodes.lock();
+        let chunks = located.chunks.iter().map(|chunk| location(&nodes, &reader, &*self.0.env.random, chunk)).collect();
+        (status_to_wire(&located.status), located.data, chunks, located.more)
+    }
+
+    async fn open_session(&self, request: v1::OpenSessionRequest) -> Result<v1::OpenSessionResponse> {
+        let state = &self.0;
+        let peer =
+            state.identity.check_speaker(request.hello.as_ref(), &[v1::Speaker::Client, v1::Speaker::Datanode])?;
+        let session = state.namespace.open_session(peer.name).await?;
+        Ok(v1::OpenSessionResponse {
+            session: session.get(),
+            slots: state.settings.namespace.slots,
+            timeout_ms: millis(state.settings.namespace.session_timeout),
+        })
+    }
+
+    async fn complete(&self, request: v1::CompleteRequest) -> Result<v1::CompleteResponse> {
+        let writing = writing(request.call.as_ref(), request.inode, request.lease)?;
+        let commits = commits(&request.commits)?;
+        let chunks: Vec<_> = commits.iter().map(|commit| commit.chunk).collect();
+        let complete = Complete { length: request.length, commits, data: request.data, relaxed: request.relaxed };
+        let done = self.0.namespace.complete(writing, complete).await?;
+        self.0.repair.touched(chunks);
+        let (complete, missing) = match done.value {
+            Completion::Closed => (true, String::new()),
+            Completion::Waiting(missing) => (false, missing),
+        };
+        Ok(v1::CompleteResponse { complete, version: done.version.get(), missing })
+    }
+
+    async fn open(&self, request: v1::OpenRequest) -> Result<v1::OpenResponse> {
+        let host = host(&request.host)?;
+        let chunks = usize::try_from(request.chunks).unwrap_or(usize::MAX).min(MAX_LOCATED);
+        let range = LocateRange { offset: 0, length: u64::MAX, chunks };
+        let located = self.0.namespace.locate(FileRef::Path(DfsPath::parse(&request.path)?), range).await?;
+        let (status, data, chunks, _) = self.open_answer(located, host);
+        Ok(v1::OpenResponse { status: Some(status), data, chunks })
+    }
+
+    async fn locate(&self, request: v1::LocateRequest) -> Result<v1::LocateResponse> {
+        let host = host(&request.host)?;
+        let file = match (request.path.as_str(), request.inode) {
+            ("", inode) => FileRef::Inode(convert::inode(inode)?),
+            (path, 0) => FileRef::Path(DfsPath::parse(path)?),
+            _ => return Err(invalid("locate: takes a path or an inode, not both")),
+        };
+        let chunks = match usize::try_from(request.chunks).unwrap_or(usize::MAX) {
+            0 => MAX_LOCATED,
+            chunks => chunks.min(MAX_LOCATED),
+        };
+        let length = if request.length == 0 { u64::MAX } else { request.length };
+        let located = self.0.namespace.locate(file, LocateRange { offset: request.offset, length, chunks }).await?;
+        let (status, _, chunks, more) = self.open_answer(located, host);
+        Ok(v1::LocateResponse { status: Some(status), chunks, more })
+    }
+
+    /// Reads pages until the directory ends or the caller goes away.
+    async fn list_pages(
+        state: Arc<State>,
+        path: DfsPath,
+        mut after: String,
+        size: usize,
+        pages: mpsc::Sender<Result<v1::ListPage, Status>>,
+    ) {
+        loop {
+            let read = tokio::select! {
+                read = state.namespace.list(path.clone(), after.clone(), size) => read,
+                // The caller has gone, or the namenode ends: a read may be given up anywhere.
+                () = pages.closed() => return,
+                () = state.tasks.ending().cancelled() => return,
+            };
+            let (page, more) = match read {
+                Ok(entries) => {
+                    let more = entries.len() == size;
+                    if let Some(last) = entries.last() {
+                        after.clone_from(&last.name);
+                    }
+                    let entry = |entry: godfs_core::namespace::ListEntry| v1::ListEntry {
+                        name: entry.name,
+                        status: Some(status_to_wire(&entry.status)),
+                    };
+                    (Ok(v1::ListPage { entries: entries.into_iter().map(entry).collect() }), more)
+                }
+                Err(error) => (Err(status::to_status(&error)), false),
+            };
+            // An empty page says nothing.
+            if page.as_ref().is_ok_and(|page| page.entries.is_empty()) {
+                return;
+            }
+            let sent = tokio::select! {
+                sent = pages.send(page) => sent.is_ok(),
+                () = state.tasks.ending().cancelled() => false,
+            };
+            if !sent || !more {
+                return;
+            }
+        }
+    }
+}
+
+#[tonic::async_trait]
+impl NamespaceService for Names {
+    async fn hello(&self, request: Request<v1::HelloRequest>) -> Result<Response<v1::HelloResponse>, Status> {
+        let state = &self.0;
+        let settings = &state.settings.namespace;
+        answer(state.identity.check(request.into_inner().hello.as_ref()).map(|peer| v1::HelloResponse {
+            version: peer.version,
+            cluster_id: state.cluster_id.as_bytes().to_vec().into(),
+            incarnation: state.incarnation.as_bytes().to_vec().into(),
+            chunk_size: settings.chunk_size,
+            replication: settings.replication.into(),
+            small_file_limit: settings.small_file_limit as u64,
+            software: software(),
+        }))
+    }
+
+    async fn open_session(
+        &self,
+        request: Request<v1::OpenSessionRequest>,
+    ) -> Result<Response<v1::OpenSessionResponse>, Status> {
+        answer(Names::open_session(self, request.into_inner()).await)
+    }
+
+    async fn renew_session(
+        &self,
+        request: Request<v1::RenewSessionRequest>,
+    ) -> Result<Response<v1::RenewSessionResponse>, Status> {
+        let session = SessionId(request.into_inner().session);
+        let renew = async {
+            self.0.namespace.renew_session(session).await?;
+            Ok(v1::RenewSessionResponse {})
+        };
+        answer(renew.await)
+    }
+
+    async fn close_session(
+        &self,
+        request: Request<v1::CloseSessionRequest>,
+    ) -> Result<Response<v1::CloseSessionResponse>, Status> {
+        let session = SessionId(request.into_inner().session);
+        let close = async {
+            self.0.namespace.end_session(session).await?;
+            self.0.leases.look();
+            Ok(v1::CloseSessionResponse {})
+        };
+        answer(close.await)
+    }
+
+    async fn mkdir(&self, request: Request<v1::MkdirRequest>) -> Result<Response<v1::MkdirResponse>, Status> {
+        let request = request.into_inner();
+        let mkdir = async {
+            let options =
+                MkdirOptions { parents: request.parents, owner: Owner { mode: DIRECTORY_MODE, ..Owner::default() } };
+            let (call, path) = (call(request.call.as_ref())?, DfsPath::parse(&request.path)?);
+            let made = self.0.namespace.mkdir(call, path, options).await?;
+            Ok(v1::MkdirResponse { inode: made.get() })
+        };
+        answer(mkdir.await)
+    }
+
+    async fn create(&self, request: Request<v1::CreateRequest>) -> Result<Response<v1::CreateResponse>, Status> {
+        let request = request.into_inner();
+        let create = async {
+            let (call, path) = (call(request.call.as_ref())?, DfsPath::parse(&request.path)?);
+            let created = self.0.namespace.create(call, path, options(request.options)?).await?;
+            Ok(v1::CreateResponse {
+                inode: created.inode.get(),
+                lease: created.lease.get(),
+                replication: created.replication.into(),
+                chunk_size: created.chunk_size,
+            })
+        };
+        answer(create.await)
+    }
+
+    async fn put(&self, request: Request<v1::PutRequest>) -> Result<Response<v1::PutResponse>, Status> {
+        let request = request.into_inner();
+        let put = async {
+            let (call, path) = (call(request.call.as_ref())?, DfsPath::parse(&request.path)?);
+            let put = self.0.namespace.put(call, path, options(request.options)?, request.data).await?;
+            Ok(v1::PutResponse { inode: put.value.get(), version: put.version.get() })
+        };
+        answer(put.await)
+    }
+
+    async fn add_chunk(&self, request: Request<v1::AddChunkRequest>) -> Result<Response<v1::AddChunkResponse>, Status> {
+        let request = request.into_inner();
+        let add = async {
+            let writing = writing(request.call.as_ref(), request.inode, request.lease)?;
+            let wanted = allocate::Wanted {
+                start: request.start,
+                commits: commits(&request.commits)?,
+                excluded: convert::node_ids(&request.excluded)?,
+                host: host(&request.host)?.to_owned(),
+            };
+            let added = allocate::add_chunk(&self.0, writing, wanted).await?;
+            let nodes = self.0.nodes.lock();
+            Ok(v1::AddChunkResponse {
+                chunk: added.chunk.get(),
+                generation: added.generation.get(),
+                nodes: added.nodes.iter().map(|&id| node(&nodes, id)).collect(),
+            })
+        };
+        answer(add.await)
+    }
+
+    async fn abandon_chunk(
+        &self,
+        request: Request<v1::AbandonChunkRequest>,
+    ) -> Result<Response<v1::AbandonChunkResponse>, Status> {
+        let request = request.into_inner();
+        let abandon = async {
+            let writing = writing(request.call.as_ref(), request.inode, request.lease)?;
+            self.0.namespace.abandon_chunk(writing, convert::chunk(request.chunk)?).await?;
+            self.0.links.look_for_garbage();
+            Ok(v1::AbandonChunkResponse {})
+        };
+        answer(abandon.await)
+    }
+
+    async fn issue_generation(
+        &self,
+        request: Request<v1::IssueGenerationRequest>,
+    ) -> Result<Response<v1::IssueGenerationResponse>, Status> {
+        let request = request.into_inner();
+        let issue = async {
+            let writing = writing(request.call.as_ref(), request.inode, request.lease)?;
+            let issued = self.0.namespace.issue_generation(writing, convert::chunk(request.chunk)?).await?;
+            Ok(v1::IssueGenerationResponse { generation: issued.get() })
+        };
+        answer(issue.await)
+    }
+
+    async fn update_pipeline(
+        &self,
+        request: Request<v1::UpdatePipelineRequest>,
+    ) -> Result<Response<v1::UpdatePipelineResponse>, Status> {
+        let request = request.into_inner();
+        let update = async {
+            let writing = writing(request.call.as_ref(), request.inode, request.lease)?;
+            let (chunk, generation) = (convert::chunk(request.chunk)?, convert::generation(request.generation)?);
+            let nodes = convert::node_ids(&request.nodes)?;
+            self.0.namespace.update_pipeline(writing, chunk, generation, nodes).await?;
+            self.0.links.look_for_garbage();
+            Ok(v1::UpdatePipelineResponse {})
+        };
+        answer(update.await)
+    }
+
+    async fn store_small(
+        &self,
+        request: Request<v1::StoreSmallRequest>,
+    ) -> Result<Response<v1::StoreSmallResponse>, Status> {
+        let request = request.into_inner();
+        let store = async {
+            let writing = writing(request.call.as_ref(), request.inode, request.lease)?;
+            self.0.namespace.store_small(writing, request.data).await?;
+            Ok(v1::StoreSmallResponse {})
+        };
+        answer(store.await)
+    }
+
+    async fn complete(&self, request: Request<v1::CompleteRequest>) -> Result<Response<v1::CompleteResponse>, Status> {
+        answer(Names::complete(self, request.into_inner()).await)
+    }
+
+    async fn abandon(&self, request: Request<v1::AbandonRequest>) -> Result<Response<v1::AbandonResponse>, Status> {
+        let request = request.into_inner();
+        let abandon = async {
+            let writing = writing(request.call.as_ref(), request.inode, request.lease)?;
+            self.0.namespace.abandon(writing).await?;
+            self.0.leases.look();
+            Ok(v1::AbandonResponse {})
+        };
+        answer(abandon.await)
+    }
+
+    async fn recover_lease(
+        &self,
+        request: Request<v1::RecoverLeaseRequest>,
+    ) -> Result<Response<v1::RecoverLeaseResponse>, Status> {
+        let request = request.into_inner();
+        let recover = async {
+            let (call, path) = (call(request.call.as_ref())?, DfsPath::parse(&request.path)?);
+            let closed = self.0.namespace.recover_lease(call, path).await?;
+            if !closed {
+                self.0.leases.look();
+            }
+            Ok(v1::RecoverLeaseResponse { closed })
+        };
+        answer(recover.await)
+    }
+
+    async fn open(&self, request: Request<v1::OpenRequest>) -> Result<Response<v1::OpenResponse>, Status> {
+        answer(Names::open(self, request.into_inner()).await)
+    }
+
+    async fn locate(&self, request: Request<v1::LocateRequest>) -> Result<Response<v1::LocateResponse>, Status> {
+        answer(Names::locate(self, request.into_inner()).await)
+    }
+
+    async fn stat(&self, request: Request<v1::StatRequest>) -> Result<Response<v1::StatResponse>, Status> {
+        let stat = async {
+            let path = DfsPath::parse(&request.into_inner().path)?;
+            let status = self.0.namespace.stat(FileRef::Path(path)).await?;
+            Ok(v1::StatResponse { status: Some(status_to_wire(&status)) })
+        };
+        answer(stat.await)
+    }
+
+    type ListStream = ReceiverStream<Result<v1::ListPage, Status>>;
+
+    async fn list(&self, request: Request<v1::ListRequest>) -> Result<Response<Self::ListStream>, Status> {
+        let request = request.into_inner();
+        let path = DfsPath::parse(&request.path).map_err(|error| status::to_status(&error))?;
+        let size = match usize::try_from(request.page_size).unwrap_or(usize::MAX) {
+            0 => LIST_PAGE,
+            size => size.min(MAX_PAGE),
+        };
+        let (pages, receive) = mpsc::channel(LIST_READ_AHEAD);
+        self.0.tasks.spawn(Self::list_pages(Arc::clone(&self.0), path, request.start_after, size, pages));
+        Ok(Response::new(ReceiverStream::new(receive)))
+    }
+
+    async fn rename(&self, request: Request<v1::RenameRequest>) -> Result<Response<v1::RenameResponse>, Status> {
+        let request = request.into_inner();
+        let rename = async {
+            let rename = Rename {
+                from: DfsPath::parse(&request.from)?,
+                to: DfsPath::parse(&request.to)?,
+                replace: request.replace,
+            };
+            self.0.namespace.rename(call(request.call.as_ref())?, rename).await?;
+            Ok(v1::RenameResponse {})
+        };
+        answer(rename.await)
+    }
+
+    async fn delete(&self, request: Request<v1::DeleteRequest>) -> Result<Response<v1::DeleteResponse>, Status> {
+        let request = request.into_inner();
+        let delete = async {
+            let (call, path) = (call(request.call.as_ref())?, DfsPath::parse(&request.path)?);
+            self.0.namespace.delete(call, path, request.recursive).await?;
+            Ok(v1::DeleteResponse {})
+        };
+        answer(delete.await)
+    }
+
+    async fn set_replication(
+        &self,
+        request: Request<v1::SetReplicationRequest>,
+    ) -> Result<Response<v1::SetReplicationResponse>, Status> {
+        let request = request.into_inner();
+        let set = async {
+            let replication = convert::replication(request.replication)?;
+            let replication = replication.ok_or_else(|| invalid("replication: 0 replicas hold no file"))?;
+            let (call, path) = (call(request.call.as_ref())?, DfsPath::parse(&request.path)?);
+            let replication = replication_number(replication)?;
+            self.0.namespace.set_replication(call, path.clone(), replication).await?;
+            self.0.tasks.spawn(retarget(Arc::clone(&self.0), path));
+            Ok(v1::SetReplicationResponse {})
+        };
+        answer(set.await)
+    }
+
+    async fn set_times(&self, request: Request<v1::SetTimesRequest>) -> Result<Response<v1::SetTimesResponse>, Status> {
+        let request = request.into_inner();
+        let set = async {
+            let times = Times { modified_ms: request.modified_ms, accessed_ms: request.accessed_ms };
+            let (call, path) = (call(request.call.as_ref())?, DfsPath::parse(&request.path)?);
+            self.0.namespace.set_times(call, path, times).await?;
+            Ok(v1::SetTimesResponse {})
+        };
+        answer(set.await)
+    }
+
+    async fn report_corrupt(
+        &self,
+        request: Request<v1::ReportCorruptRequest>,
+    ) -> Result<Response<v1::ReportCorruptResponse>, Status> {
+        let request = request.into_inner();
+        let report = async {
+            if request.evidence.len() > MAX_EVIDENCE {
+                return Err(invalid(format!("evidence: is longer than {MAX_EVIDENCE} bytes")));
+            }
+            let hint = verify::Hint {
+                chunk: convert::chunk(request.chunk)?,
+                generation: convert::generation(request.generation)?,
+                node: convert::node_id(request.node)?,
+            };
+            tracing::warn!(?hint, request.evidence, "a client found a replica corrupt");
+            verify::look_again(&self.0, hint);
+            Ok(v1::ReportCorruptResponse {})
+        };
+        answer(report.await)
+    }
+}

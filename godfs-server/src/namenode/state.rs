@@ -1,0 +1,85 @@
+//! What the services and tasks of one namenode share.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use godfs_client::transport::hello::Identity;
+use godfs_core::cluster::{NodeChange, NodeState, Nodes};
+use godfs_core::env::Env;
+use godfs_core::namespace::Namespace;
+use godfs_core::placement::{ClusterView, ReplicationPolicy};
+use godfs_core::{ClusterId, Incarnation, NodeId};
+use parking_lot::Mutex;
+
+use super::leases::Leases;
+use super::links::Links;
+use super::repair::Repair;
+use super::reports::Quarantine;
+use super::settings::NamenodeSettings;
+use super::tasks::Tasks;
+use super::verify::Hints;
+
+/// One namenode. What it knows beside the namespace is a cache: rows say what is so.
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) settings: NamenodeSettings,
+    pub(super) env: Env,
+    pub(super) policy: Arc<dyn ReplicationPolicy>,
+    pub(super) cluster_id: ClusterId,
+    pub(super) incarnation: Incarnation,
+    /// How it introduces itself.
+    pub(super) identity: Identity,
+    pub(super) namespace: Namespace,
+    pub(super) nodes: Mutex<Nodes>,
+    pub(super) links: Links,
+    pub(super) repair: Repair,
+    pub(super) leases: Leases,
+    pub(super) quarantine: Quarantine,
+    pub(super) hints: Hints,
+    pub(super) tasks: Tasks,
+    /// On the environment's monotonic clock.
+    pub(super) started: Duration,
+}
+
+impl State {
+    /// Now, on the monotonic clock.
+    pub(super) fn now(&self) -> Duration {
+        self.env.clock.monotonic()
+    }
+
+    /// The datanodes as policies see them.
+    pub(super) fn view(&self) -> Arc<ClusterView> {
+        self.nodes.lock().view()
+    }
+
+    /// A live node whose streams end at `host`: the writer's own. Where several share a host, any of them.
+    pub(super) fn node_on(&self, host: &str) -> Option<NodeId> {
+        if host.is_empty() {
+            return None;
+        }
+        let view = self.view();
+        let here: Vec<NodeId> = view
+            .nodes
+            .iter()
+            .filter(|node| node.live && node.eligible && node.host == host)
+            .map(|node| node.id)
+            .collect();
+        let pick = usize::try_from(self.env.random.below(here.len() as u64)).unwrap_or(0);
+        here.get(pick).copied()
+    }
+
+    /// Passes on what is thought of nodes now.
+    pub(super) fn nodes_changed(&self, changes: impl IntoIterator<Item = NodeChange>) {
+        let now = self.now();
+        for change in changes {
+            tracing::info!(node = %change.node, state = ?change.state, standing = ?change.standing, "datanode");
+            if change.state == NodeState::Dead
+                && let Some(link) = self.links.get(change.node)
+            {
+                // It has a stream and says nothing: a new stream is its way back.
+                link.close();
+            }
+            self.repair.node_changed(now, change);
+        }
+    }
+}
