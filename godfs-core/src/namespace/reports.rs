@@ -64,7 +64,11 @@ pub(super) fn differing(
     last: bool,
 ) -> Step<Vec<u64>> {
     check_order(after, sums)?;
-    let upto = if last { u64::MAX } else { sums.last().map_or(0, |sum| sum.range) };
+    let upto = match sums.last() {
+        _ if last => u64::MAX,
+        Some(sum) => sum.range,
+        None => return Ok(Vec::new()),
+    };
     let mut ours = stretch(snapshot, node, after, upto)?.into_iter().peekable();
     let mut differing = Vec::new();
     for theirs in sums {

@@ -184,6 +184,7 @@ async fn a_full_report_is_compared_by_sums() {
     assert_eq!(report(&chunks).await.unwrap(), [0]);
     assert_eq!(fixture.namespace.differing_ranges(node, None, vec![], true).await.unwrap(), [0]);
     assert_eq!(fixture.namespace.differing_ranges(node, Some(0), vec![], true).await.unwrap(), [] as [u64; 0]);
+    assert_eq!(fixture.namespace.differing_ranges(node, None, vec![], false).await.unwrap(), [] as [u64; 0]);
     let beyond = vec![RangeSum { range: 3, sum: Counters([1; 4]) }];
     assert_eq!(fixture.namespace.differing_ranges(node, None, beyond, false).await.unwrap(), [0, 3]);
 
