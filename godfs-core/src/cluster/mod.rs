@@ -16,6 +16,8 @@ mod leases;
 mod liveness;
 mod recovery;
 mod repair;
+#[cfg(test)]
+mod simulation;
 
 pub use leases::{Expired, LeaseClock, LeaseSettings};
 pub use liveness::{

@@ -77,7 +77,7 @@ impl RepairQueue {
             assert!(record.receives <= self.settings.receives_per_node, "node {node} receives too much");
         }
         assert!(self.dropping.len() <= self.settings.drops, "too many drops at once");
-        for (node, chunk) in &self.dropping {
+        for (node, chunk) in self.dropping.keys() {
             let known = self.entries.get(chunk).is_some_and(|entry| entry.dropping == Some(*node));
             assert!(known, "chunk {chunk} does not know of its drop on {node}");
         }

@@ -41,6 +41,8 @@ pub struct RepairSettings {
     pub copy_base: Duration,
     /// The rate, in bytes a second, below which a copy is given up, on top of `copy_base`.
     pub copy_slowest: u64,
+    /// How long a deletion is waited for before its place is given to another; it stays owed by the rows.
+    pub drop_timeout: Duration,
     /// Chunks in one page of a scan.
     pub page: usize,
 }
@@ -57,6 +59,7 @@ impl Default for RepairSettings {
             leisure_interval: Duration::from_millis(100),
             copy_base: Duration::from_secs(20),
             copy_slowest: 2 << 20,
+            drop_timeout: Duration::from_secs(30),
             page: 1_000,
         }
     }
@@ -181,7 +184,8 @@ pub struct RepairQueue {
     starved_at: Duration,
     /// Something may be dropped.
     droppable: BTreeSet<ChunkId>,
-    dropping: BTreeSet<(NodeId, ChunkId)>,
+    /// The drops under way, and when each is given up.
+    dropping: BTreeMap<(NodeId, ChunkId), Duration>,
     copies: BTreeMap<(ChunkId, NodeId), CopyUnderWay>,
     /// To be read again before anything is done for them.
     loads: BTreeSet<ChunkId>,
@@ -266,7 +270,7 @@ impl RepairQueue {
             starved: BTreeSet::new(),
             starved_at: Duration::ZERO,
             droppable: BTreeSet::new(),
-            dropping: BTreeSet::new(),
+            dropping: BTreeMap::new(),
             copies: BTreeMap::new(),
             loads: BTreeSet::new(),
             loads_at: Duration::ZERO,
@@ -435,7 +439,7 @@ impl RepairQueue {
 
     /// A datanode has deleted a replica, and its rows are gone.
     pub fn dropped(&mut self, chunk: ChunkId, node: NodeId) {
-        if self.dropping.remove(&(node, chunk)) {
+        if self.dropping.remove(&(node, chunk)).is_some() {
             self.end_drop(chunk);
             // Whatever was wrong with this node for the chunk is over: it may take a copy again.
             if let Some(entry) = self.entries.get_mut(&chunk) {
@@ -449,7 +453,7 @@ impl RepairQueue {
 
     /// A replica was not dropped: the rows did not allow it, or the datanode did not do it. They are read again.
     pub fn drop_failed(&mut self, now: Duration, chunk: ChunkId, node: NodeId) {
-        if self.dropping.remove(&(node, chunk)) {
+        if self.dropping.remove(&(node, chunk)).is_some() {
             self.end_drop(chunk);
             self.rest(now, chunk);
         }
@@ -465,7 +469,7 @@ impl RepairQueue {
     pub fn poll(&mut self, now: Duration, view: &ClusterView) -> Vec<RepairEffect> {
         self.now = self.now.max(now);
         self.recheck_some();
-        self.give_up_slow_copies();
+        self.give_up_slow_orders();
         self.wake_rested();
         let mut effects = Vec::new();
         self.read_rows(&mut effects);
@@ -495,11 +499,15 @@ impl RepairQueue {
         }
     }
 
-    fn give_up_slow_copies(&mut self) {
+    fn give_up_slow_orders(&mut self) {
         let now = self.now;
         let slow = self.copies.iter().filter(|(_, copy)| copy.deadline <= now).map(|(&key, _)| key);
         for (chunk, target) in slow.collect::<Vec<_>>() {
             self.copy_failed(now, chunk, target);
+        }
+        let slow = self.dropping.iter().filter(|(_, deadline)| **deadline <= now).map(|(&key, _)| key);
+        for (node, chunk) in slow.collect::<Vec<_>>() {
+            self.drop_failed(now, chunk, node);
         }
     }
 
@@ -667,7 +675,7 @@ impl RepairQueue {
                     if let Some(entry) = self.entries.get_mut(&chunk) {
                         entry.dropping = Some(node);
                     }
-                    self.dropping.insert((node, chunk));
+                    self.dropping.insert((node, chunk), self.now.saturating_add(self.settings.drop_timeout));
                     effects.push(effect);
                 }
                 // A node changed since it was judged, or the policy names nothing that may go.
@@ -853,7 +861,7 @@ impl RepairQueue {
     /// The rows decide what becomes of drops on a node that went away: they are read again.
     fn forget_drops_on(&mut self, node: NodeId) {
         let concerned = self.dropping.range((node, ChunkId(0))..=(node, ChunkId(u64::MAX)));
-        for (node, chunk) in concerned.copied().collect::<Vec<_>>() {
+        for (node, chunk) in concerned.map(|(&key, _)| key).collect::<Vec<_>>() {
             self.dropping.remove(&(node, chunk));
             self.end_drop(chunk);
             self.touched(chunk);

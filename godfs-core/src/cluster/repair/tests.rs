@@ -203,3 +203,238 @@ fn a_return_cancels_what_has_not_begun() {
     bench.back(3);
     assert_eq!(copies(&bench.after(500)), []);
 }
+
+#[test]
+fn the_last_replica_is_copied_before_others() {
+    let mut bench = Bench::new(6);
+    for chunk in 1..=20 {
+        bench.feed(chunk, 3, &[1, 2]);
+    }
+    bench.feed(99, 3, &[1]);
+    let started = copies(&bench.poll());
+    assert_eq!((started[0].0, started[1].0), (99, 99), "{started:?}");
+}
+
+#[test]
+fn each_node_sends_and_receives_two_at_once() {
+    let mut bench = Bench::new(4);
+    for chunk in 1..=50 {
+        bench.feed(chunk, 2, &[1]);
+    }
+    let first = copies(&bench.poll());
+    assert_eq!(first.len(), 2, "node 1 alone sends: {first:?}");
+    assert_eq!(copies(&bench.after(1_000)), []);
+    let (chunk, _, target) = first[0];
+    bench.queue.copy_finished(ChunkId(chunk), NodeId(target));
+    assert_eq!(copies(&bench.poll()).len(), 1);
+
+    let mut bench = Bench::new(4);
+    for chunk in 1..=50 {
+        bench.feed(chunk, 4, &[1, 2, 3]);
+    }
+    assert_eq!(copies(&bench.poll()).len(), 2, "node 4 alone receives");
+}
+
+/// Everything on a busy source must not hide what others could send.
+#[test]
+fn a_long_run_of_waiting_chunks_hides_nothing_behind_it() {
+    let mut bench = Bench::new(4);
+    for chunk in 1..=10_000 {
+        bench.feed(chunk, 2, &[1]);
+    }
+    bench.feed(20_000, 2, &[2]);
+    let mut found = false;
+    for _ in 0..20 {
+        found |= copies(&bench.after(100)).iter().any(|(chunk, ..)| *chunk == 20_000);
+    }
+    assert!(found);
+    bench.queue.check();
+}
+
+#[test]
+fn a_failed_copy_is_tried_elsewhere_soon_and_never_counts() {
+    let mut bench = Bench::new(4);
+    bench.feed(1, 3, &[1, 2]);
+    let (_, source, target) = copies(&bench.poll())[0];
+    bench.queue.copy_failed(bench.now, ChunkId(1), NodeId(target));
+    assert_eq!(bench.counts().under_replicated, 1);
+    assert_eq!(copies(&bench.after(200)), []);
+    let (_, other_source, other_target) = copies(&bench.after(50))[0];
+    assert_ne!(source, other_source);
+    assert_ne!(target, other_target);
+
+    // However often it fails, the next attempt comes within the longest rest.
+    let mut target = other_target;
+    for _ in 0..20 {
+        bench.queue.copy_failed(bench.now, ChunkId(1), NodeId(target));
+        target = copies(&bench.after(5_000))[0].2;
+    }
+}
+
+/// The datanode said that it was done, but no row names the copy.
+#[test]
+fn a_copy_that_rows_do_not_name_was_none() {
+    let mut bench = Bench::new(4);
+    bench.feed(1, 3, &[1, 2]);
+    let target = copies(&bench.poll())[0].2;
+    bench.queue.copy_finished(ChunkId(1), NodeId(target));
+    assert_eq!(bench.after(0), [RepairEffect::LoadChunk(ChunkId(1))]);
+    bench.feed(1, 3, &[1, 2]);
+    assert_eq!(copies(&bench.after(0)), []);
+    assert_ne!(copies(&bench.after(250))[0].2, target);
+}
+
+#[test]
+fn a_node_that_goes_takes_its_copies_with_it() {
+    let mut bench = Bench::new(4);
+    bench.feed(1, 3, &[1, 2]);
+    let (_, source, target) = copies(&bench.poll())[0];
+    bench.suspect(target);
+    assert_eq!(bench.queue.counts().repairing, 0);
+    let other = copies(&bench.after(250))[0];
+    assert_ne!(other.2, target);
+    bench.suspect(other.1);
+    assert_eq!(bench.queue.counts().repairing, 0);
+    assert_eq!(other.1 + source, 3, "the other holder was asked");
+}
+
+#[test]
+fn a_copy_that_takes_for_ever_is_given_up() {
+    let mut bench = Bench::new(4);
+    bench.feed(1, 3, &[1, 2]);
+    let target = copies(&bench.poll())[0].2;
+    assert_eq!(copies(&bench.after(21_000)), []);
+    assert_eq!(bench.queue.counts().repairing, 1);
+    assert_eq!(copies(&bench.after(1_000)), []);
+    assert_ne!(copies(&bench.after(250))[0].2, target);
+}
+
+/// Three replicas on two nodes: it is said, nothing spins, and the third node gets its copy at once.
+#[test]
+fn more_replicas_than_nodes_wait_for_a_node_to_join() {
+    let mut bench = Bench::new(2);
+    bench.feed(1, 3, &[1, 2]);
+    for _ in 0..100 {
+        assert_eq!(bench.after(100), []);
+    }
+    assert_eq!(bench.counts().under_replicated, 1);
+    bench.join(3);
+    assert_eq!(copies(&bench.after(0))[0].2, 3);
+}
+
+#[test]
+fn a_chunk_without_a_live_replica_is_missing_until_a_node_returns() {
+    let mut bench = Bench::new(4);
+    bench.lose(1);
+    bench.read_everything_empty();
+    bench.feed(1, 2, &[1]);
+    let counts = bench.counts();
+    assert_eq!((counts.missing, counts.under_replicated), (1, 1));
+    assert_eq!(copies(&bench.after(60_000)), []);
+    bench.back(1);
+    assert_eq!(copies(&bench.after(0)).len(), 1);
+    assert_eq!(bench.counts().missing, 0);
+}
+
+fn corrupt(mut health: ChunkHealth, node: u32) -> ChunkHealth {
+    for replica in health.replicas.iter_mut().filter(|replica| replica.node == NodeId(node)) {
+        replica.corrupt = true;
+    }
+    health
+}
+
+#[test]
+fn a_corrupt_replica_goes_only_after_a_new_copy_is_in_the_rows() {
+    let mut bench = Bench::new(4);
+    let health = corrupt(bench.chunk(1, 3, &[1, 2, 3]), 3);
+    bench.queue.health(bench.now, health);
+    let effects = bench.poll();
+    assert_eq!((effects.len(), copies(&effects)[0].2), (1, 4));
+    assert_ne!(copies(&effects)[0].1, 3, "the source is a good one");
+    assert_eq!(bench.counts().corrupt, 1);
+    bench.queue.copy_finished(ChunkId(1), NodeId(4));
+    let health = corrupt(bench.chunk(1, 3, &[1, 2, 3, 4]), 3);
+    assert_eq!(bench.after(0), [RepairEffect::LoadChunk(ChunkId(1))]);
+    bench.queue.health(bench.now, health);
+    let effects = bench.after(0);
+    let keep = vec![NodeId(1), NodeId(2), NodeId(4)];
+    let (chunk, generation) = (ChunkId(1), Generation(3));
+    assert_eq!(effects, [RepairEffect::DropCorrupt { chunk, generation, node: NodeId(3), keep }]);
+}
+
+/// Three nodes, three replicas, one corrupt: only the node that holds it can hold the new copy.
+#[test]
+fn a_corrupt_replica_makes_room_where_no_other_node_is() {
+    let mut bench = Bench::new(3);
+    let health = corrupt(bench.chunk(1, 3, &[1, 2, 3]), 3);
+    bench.queue.health(bench.now, health);
+    let effects = bench.poll();
+    let keep = vec![NodeId(1), NodeId(2)];
+    let (chunk, generation) = (ChunkId(1), Generation(3));
+    assert_eq!(effects, [RepairEffect::DropCorrupt { chunk, generation, node: NodeId(3), keep }]);
+    let health = ChunkHealth { excluded: vec![NodeId(3)], ..bench.chunk(1, 3, &[1, 2]) };
+    bench.queue.health(bench.now, health);
+    assert_eq!(copies(&bench.after(0)), [], "it has not deleted it yet");
+    bench.queue.dropped(chunk, NodeId(3));
+    assert_eq!(bench.after(0), [RepairEffect::LoadChunk(chunk)]);
+    bench.feed(1, 3, &[1, 2]);
+    assert_eq!(copies(&bench.after(0))[0].2, 3);
+}
+
+#[test]
+fn when_all_are_corrupt_nothing_goes() {
+    let mut bench = Bench::new(4);
+    let health = corrupt(corrupt(bench.chunk(1, 2, &[1, 2]), 1), 2);
+    bench.queue.health(bench.now, health);
+    assert_eq!(bench.after(0), []);
+    assert_eq!(bench.after(60_000), []);
+    let counts = bench.counts();
+    assert_eq!((counts.corrupt, counts.missing), (1, 1));
+}
+
+/// A restarted namenode: it says that it has not counted yet, reads what it owes, waits for its nodes, and then counts those that stay away.
+#[test]
+fn a_new_namenode_is_complete_when_all_is_counted() {
+    let random = Arc::new(SeededRandom::new(1));
+    let mut queue = RepairQueue::new(RepairSettings::default(), Arc::new(SpreadPolicy), random);
+    let view = ClusterView::default();
+    for id in 1..=2 {
+        let change = NodeChange { node: NodeId(id), state: NodeState::Expected, standing: Standing::Away };
+        queue.node_changed(at(0), change);
+    }
+    let page = |scan| RepairEffect::ReadPage { scan, from: ChunkId(0), limit: 1_000 };
+    let empty = |scan| ScanPage { scan, from: ChunkId(0), chunks: Vec::new(), next: None };
+    assert_eq!(queue.poll(at(0), &view), [page(Scan::Owed)]);
+    queue.page(at(0), empty(Scan::Owed));
+    assert_eq!(queue.poll(at(100), &view), []);
+    let change = NodeChange { node: NodeId(1), state: NodeState::Live, standing: Standing::Certain };
+    queue.node_changed(at(200), change);
+    assert!(!queue.counts().complete, "node 2 was not heard from");
+    let change = NodeChange { node: NodeId(2), state: NodeState::Dead, standing: Standing::Lost };
+    queue.node_changed(at(300), change);
+    let lost = Scan::Node(NodeId(2));
+    assert_eq!(queue.poll(at(300), &view), [page(lost)]);
+    assert!(!queue.counts().complete);
+    // A page that cannot be read is asked for again.
+    queue.page_failed(at(300), lost, ChunkId(0));
+    assert_eq!(queue.poll(at(400), &view), []);
+    assert_eq!(queue.poll(at(550), &view), [page(lost)]);
+    queue.page(at(550), empty(lost));
+    assert!(queue.counts().complete);
+    // At leisure, what came back is looked at for surplus.
+    assert_eq!(queue.poll(at(600), &view), [page(Scan::Node(NodeId(1)))]);
+}
+
+#[test]
+fn an_older_reading_changes_nothing_and_what_is_being_written_is_left_alone() {
+    let mut bench = Bench::new(4);
+    let old = bench.chunk(1, 3, &[1, 2, 3, 4]);
+    bench.feed(1, 3, &[1, 2]);
+    bench.queue.health(bench.now, old);
+    assert_eq!(bench.counts().over_replicated, 0);
+    assert_eq!(bench.counts().under_replicated, 1);
+    let open = ChunkHealth { writing: true, ..bench.chunk(1, 3, &[1, 2]) };
+    bench.queue.health(bench.now, open);
+    assert_eq!(bench.counts(), RepairCounts { complete: true, ..RepairCounts::default() });
+    assert_eq!(bench.after(1_000), []);
+}
