@@ -438,3 +438,64 @@ fn an_older_reading_changes_nothing_and_what_is_being_written_is_left_alone() {
     assert_eq!(bench.counts(), RepairCounts { complete: true, ..RepairCounts::default() });
     assert_eq!(bench.after(1_000), []);
 }
+
+/// Two are too many, but one of the four may or may not be there: nothing is deleted on a guess.
+#[test]
+fn surplus_stays_while_any_replica_is_uncertain() {
+    let mut bench = Bench::new(4);
+    bench.suspect(4);
+    bench.read_everything_empty();
+    bench.feed(1, 2, &[1, 2, 3, 4]);
+    assert_eq!(bench.after(1_000), []);
+    bench.back(4);
+    assert!(matches!(bench.after(0)[..], [RepairEffect::DropSurplus { .. }]));
+}
+
+#[test]
+fn no_copy_goes_to_a_node_that_still_has_something_to_delete() {
+    let mut bench = Bench::new(3);
+    let health = ChunkHealth { excluded: vec![NodeId(3)], ..bench.chunk(1, 3, &[1, 2]) };
+    bench.queue.health(bench.now, health);
+    assert_eq!(bench.after(10_000), []);
+    bench.feed(1, 3, &[1, 2]);
+    assert_eq!(copies(&bench.after(0))[0].2, 3);
+}
+
+/// The order to delete went down with the node's stream; the rows say whether it stands.
+#[test]
+fn a_drop_on_a_node_that_goes_is_left_to_the_rows() {
+    let mut bench = Bench::new(3);
+    bench.feed(1, 1, &[1, 2]);
+    let node = match bench.after(0)[..] {
+        [RepairEffect::DropSurplus { node, .. }] => node.get(),
+        ref other => panic!("{other:?}"),
+    };
+    bench.suspect(node);
+    assert!(bench.after(0).contains(&RepairEffect::LoadChunk(ChunkId(1))));
+}
+
+#[test]
+fn a_deletion_that_nobody_confirms_gives_up_its_place() {
+    let mut bench = Bench::new(3);
+    bench.feed(1, 1, &[1, 2]);
+    assert_eq!(bench.after(0).len(), 1);
+    assert_eq!(bench.after(29_000), []);
+    assert_eq!(bench.after(1_000), [RepairEffect::LoadChunk(ChunkId(1))]);
+}
+
+#[test]
+fn nothing_is_done_on_rows_that_have_changed_since() {
+    let mut bench = Bench::new(3);
+    bench.feed(1, 3, &[1, 2]);
+    bench.queue.touched(ChunkId(1));
+    assert_eq!(bench.after(0), [RepairEffect::LoadChunk(ChunkId(1))]);
+    // It changes once more while it is being read.
+    bench.queue.touched(ChunkId(1));
+    bench.feed(1, 3, &[1, 2]);
+    assert_eq!(bench.after(0), [RepairEffect::LoadChunk(ChunkId(1))]);
+    bench.queue.load_failed(bench.now, ChunkId(1));
+    assert_eq!(bench.after(100), []);
+    assert_eq!(bench.after(150), [RepairEffect::LoadChunk(ChunkId(1))]);
+    bench.feed(1, 3, &[1, 2]);
+    assert_eq!(copies(&bench.after(0)).len(), 1);
+}
