@@ -16,8 +16,8 @@ use crate::metadata::{Range, Space};
 /// The key, in the keyspace `meta`, of the state that the rows are in.
 const APPLIED: &[u8] = b"applied";
 
-/// The most bytes of fjall's journals, all of which are read when it is opened.
-const JOURNAL_BYTES: u64 = 128 << 20;
+/// The most bytes of fjall's journals besides the one it writes: all are read when it is opened. The least it allows.
+const JOURNAL_BYTES: u64 = 64 << 20;
 
 /// The rows.
 pub(super) struct RowStore {
