@@ -63,3 +63,6 @@ pub use settings::ClientSettings;
 
 pub use godfs_core::{DfsPath, Error, ErrorKind, IntoPath, Result};
 pub use godfs_proto::v1::{NodeReport, NodeState, ReportResponse, ScrubProgress};
+
+#[cfg(test)]
+mod testing;

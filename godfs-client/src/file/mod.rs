@@ -6,9 +6,13 @@ mod dfs_file;
 mod locations;
 mod open_file;
 mod range_reader;
+#[cfg(test)]
+mod read_tests;
 mod reader;
 mod replica_stream;
 mod write_task;
+#[cfg(test)]
+mod write_tests;
 mod writer;
 
 pub use checksum::FileChecksum;

@@ -2,6 +2,8 @@
 
 mod backoff;
 mod session;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 use std::future::Future;
@@ -300,7 +302,8 @@ impl Namenode {
             *repeated = true;
             self.go_on(&address, error.redirect());
             let pause = backoff.pause();
-            if first_contact && tried >= known && self.0.state.lock().greeted.is_none() {
+            // At the first contact every namenode is asked once, and whoever they point to.
+            if first_contact && tried >= known && error.redirect().is_none() && self.0.state.lock().greeted.is_none() {
                 return Err(error.context("no namenode can be reached"));
             }
             if Instant::now() + pause >= deadline {

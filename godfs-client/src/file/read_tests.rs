@@ -1,0 +1,256 @@
+//! Reading, and replicas that fail in the middle of it.
+
+use std::io::SeekFrom;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::TryStreamExt;
+use godfs_core::ErrorKind;
+use tokio::io::{AsyncReadExt, AsyncSeekExt, AsyncWriteExt};
+
+use crate::testing::{CHUNK, FakeCluster, Fault, bytes, options, until};
+use crate::{CreateOptions, Reader};
+
+/// A cluster with one file of a bit more than three chunks under `/f`.
+async fn with_file(datanodes: u32) -> (FakeCluster, Vec<u8>) {
+    let cluster = FakeCluster::start(datanodes);
+    let data = bytes(3 * CHUNK as usize + 4_321);
+    cluster.client.put("/f", data.clone(), options()).await.expect("written");
+    (cluster, data)
+}
+
+async fn all(reader: &Reader) -> Result<Vec<u8>, godfs_core::Error> {
+    let parts: Vec<Bytes> = reader.stream(..).try_collect().await?;
+    Ok(parts.concat())
+}
+
+#[tokio::test]
+async fn any_range_reads_as_it_was_written() {
+    let (cluster, data) = with_file(3).await;
+    let reader = cluster.client.reader("/f").await.expect("opened");
+    assert_eq!(reader.len(), data.len() as u64);
+    for (offset, length) in [
+        (0, 1),
+        (0, data.len()),
+        (4_095, 2),
+        (CHUNK as usize - 1, 2),
+        (CHUNK as usize, CHUNK as usize),
+        (100_001, 77_777),
+        (data.len() - 1, 100),
+        (data.len(), 1),
+        (data.len() + 5, 1),
+        (5, 0),
+    ] {
+        let wanted = &data[offset.min(data.len())..(offset + length).min(data.len())];
+        assert_eq!(reader.read_at(offset as u64, length).await.expect("read"), wanted, "{length} bytes at {offset}");
+    }
+    assert_eq!(reader.read_at(u64::MAX, usize::MAX).await.expect("beyond the end"), "");
+    assert_eq!(all(&reader).await.expect("read"), data);
+    let parts: Vec<Bytes> = reader.stream(70_000..=70_009).try_collect().await.expect("read");
+    assert_eq!(parts.concat(), data[70_000..70_010]);
+    assert_eq!(cluster.client.get("/f").await.expect("read"), data);
+}
+
+#[tokio::test]
+async fn whole_small_files_take_one_call() {
+    let cluster = FakeCluster::start(0);
+    cluster.client.put("/small", "hello", CreateOptions::new()).await.expect("put");
+    let error = cluster.client.put("/small", "again", CreateOptions::new()).await.expect_err("exists");
+    assert_eq!(error.kind(), ErrorKind::AlreadyExists);
+    let before = cluster.namenode.state.lock().calls.len();
+    assert_eq!(cluster.client.get("/small").await.expect("got"), "hello");
+    assert_eq!(cluster.namenode.state.lock().calls.len(), before + 1);
+    let reader = cluster.client.reader("/small").await.expect("opened");
+    assert_eq!(reader.read_at(1, 3).await.expect("read"), "ell");
+    assert_eq!(all(&reader).await.expect("read"), b"hello");
+}
+
+#[tokio::test]
+async fn a_handle_reads_and_seeks() {
+    let (cluster, data) = with_file(3).await;
+    let mut file = cluster.client.open("/f").await.expect("opened");
+    let mut found = Vec::new();
+    file.read_to_end(&mut found).await.expect("read");
+    assert_eq!(found, data);
+    for (to, at) in [
+        (SeekFrom::Start(10), 10),
+        (SeekFrom::Current(90_000), 90_110),
+        (SeekFrom::Current(-50), 90_160),
+        (SeekFrom::End(-100), data.len() as u64 - 100),
+    ] {
+        assert_eq!(file.seek(to).await.expect("in range"), at);
+        let mut part = [0; 100];
+        file.read_exact(&mut part).await.expect("read");
+        let at = usize::try_from(at).expect("small");
+        assert_eq!(part, data[at..at + 100]);
+    }
+    assert!(file.seek(SeekFrom::Current(-1_000_000)).await.is_err());
+    file.seek(SeekFrom::End(1_000)).await.expect("beyond the end");
+    assert_eq!(file.read(&mut [0; 10]).await.expect("nothing there"), 0);
+    for error in [file.write(b"x").await.expect_err("reading"), file.flush().await.expect_err("reading")] {
+        assert_eq!(error.kind(), std::io::ErrorKind::Unsupported);
+    }
+    assert_eq!(file.hflush().await.expect_err("reading").kind(), ErrorKind::Unsupported);
+    file.close().await.expect("nothing to do");
+}
+
+#[tokio::test]
+async fn a_handle_writes() {
+    let cluster = FakeCluster::start(3);
+    let data = bytes(CHUNK as usize + 10);
+    let mut file = cluster.client.create("/f", options()).await.expect("created");
+    tokio::io::copy(&mut &data[..], &mut file).await.expect("copied");
+    assert_eq!(file.stream_position().await.expect("told"), data.len() as u64);
+    assert!(file.rewind().await.is_err());
+    assert_eq!(file.read(&mut [0]).await.expect_err("writing").kind(), std::io::ErrorKind::Unsupported);
+    assert_eq!(file.read_at(0, 1).await.expect_err("writing").kind(), ErrorKind::Unsupported);
+    file.hsync().await.expect("synced");
+    file.shutdown().await.expect("closed");
+    assert_eq!(cluster.client.get("/f").await.expect("read"), data);
+    let error = cluster.client.create("/f", options()).await.expect_err("exists");
+    assert_eq!(error.kind(), ErrorKind::AlreadyExists);
+}
+
+#[tokio::test]
+async fn a_replica_that_fails_in_the_middle_is_replaced_unseen() {
+    for fault in [Fault::EndReadAfter(2), Fault::EndReadAfter(0), Fault::Lie] {
+        let (cluster, data) = with_file(3).await;
+        cluster.namenode.state.lock().order = vec![2, 1, 3];
+        cluster.datanode(2).set_fault(fault.clone());
+        let reader = cluster.client.reader("/f").await.expect("opened");
+        assert_eq!(all(&reader).await.expect("read"), data, "{fault:?}");
+        assert_eq!(cluster.datanode(2).reads(), 1, "a node that failed is left alone");
+        if fault == Fault::Lie {
+            until("the lie is reported", || !cluster.namenode.state.lock().corrupt.is_empty()).await;
+            let chunk = cluster.namenode.file("/f").chunks[0].id;
+            assert_eq!(cluster.namenode.state.lock().corrupt, [(chunk, 2)]);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_node_killed_in_the_middle_of_a_read_is_replaced_unseen() {
+    let (cluster, data) = with_file(3).await;
+    let reader = cluster.client.reader("/f").await.expect("opened");
+    let mut parts = reader.stream(..);
+    let mut found = parts.try_next().await.expect("read").expect("bytes").to_vec();
+    cluster.datanode(1).kill();
+    while let Some(part) = parts.try_next().await.expect("read") {
+        found.extend_from_slice(&part);
+    }
+    assert_eq!(found, data);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_stalls_is_replaced() {
+    let (cluster, data) = with_file(3).await;
+    cluster.datanode(1).set_fault(Fault::StallReads);
+    let reader = cluster.client.reader("/f").await.expect("opened");
+    assert_eq!(all(&reader).await.expect("read"), data);
+}
+
+/// Nothing wrong is ever handed out: when all replicas lie, the error names the bytes.
+#[tokio::test]
+async fn bytes_that_no_replica_has_are_named() {
+    let (cluster, _) = with_file(3).await;
+    for node in &cluster.datanodes {
+        node.set_fault(Fault::Lie);
+    }
+    let reader = cluster.client.reader("/f").await.expect("opened");
+    let error = all(&reader).await.map(drop).expect_err("all lie");
+    assert_eq!(error.kind(), ErrorKind::Corrupt);
+    assert!(error.message().contains("bytes 16384..65536 of /f"), "{error}");
+    for node in ["node 1", "node 2", "node 3"] {
+        assert!(error.message().contains(node), "{error}");
+    }
+    for node in &cluster.datanodes {
+        node.kill();
+    }
+    let error = reader.read_at(CHUNK, 10).await.expect_err("all are gone");
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    assert!(error.message().contains("bytes 65536..65546 of /f"), "{error}");
+}
+
+/// Every replica that the reader knows of is gone, but the namenode knows of another.
+#[tokio::test]
+async fn locations_are_asked_for_anew_when_all_fail() {
+    let (cluster, data) = with_file(4).await;
+    let reader = cluster.client.reader("/f").await.expect("opened");
+    let chunks = cluster.namenode.file("/f").chunks;
+    for chunk in &chunks {
+        cluster.datanode(4).adopt(cluster.datanode(1), chunk.id);
+    }
+    for node in 1..=3 {
+        cluster.datanode(node).kill();
+    }
+    for chunk in &mut cluster.namenode.state.lock().files.get_mut("/f").expect("there").chunks {
+        chunk.nodes = vec![4];
+    }
+    assert_eq!(all(&reader).await.expect("read"), data);
+}
+
+#[tokio::test]
+async fn a_file_being_written_shows_what_was_flushed() {
+    let cluster = FakeCluster::start(3);
+    let data = bytes(2 * CHUNK as usize);
+    let mut writer = cluster.client.writer("/f", options()).await.expect("created");
+    writer.write(&data[..5_000]).await.expect("written");
+    writer.hflush().await.expect("flushed");
+    writer.write(&data[5_000..10_000]).await.expect("written");
+    writer.hflush().await.expect("flushed");
+    let reader = cluster.client.reader("/f").await.expect("opened");
+    assert_eq!(all(&reader).await.expect("read"), data[..10_000]);
+    writer.write(&data[10_000..CHUNK as usize + 100]).await.expect("written");
+    writer.hflush().await.expect("flushed");
+    assert_eq!(reader.len(), 10_000, "as it was when opened");
+    assert_eq!(reader.refresh().await.expect("asked"), CHUNK + 100);
+    assert_eq!(all(&reader).await.expect("read"), data[..CHUNK as usize + 100]);
+    let located = cluster.client.locate("/f").await.expect("located");
+    assert!(located.status.open && located.chunks.len() == 2 && located.chunks[1].open);
+}
+
+#[tokio::test]
+async fn checksums_do_not_depend_on_chunks() {
+    let (cluster, data) = with_file(3).await;
+    let sum = cluster.client.checksum("/f").await.expect("composed");
+    assert_eq!((sum.crc32c, sum.length), (godfs_core::checksum::crc32c(&data), data.len() as u64));
+    cluster.client.put("/g", data, options().chunk_size(2 * CHUNK)).await.expect("written");
+    assert_eq!(cluster.client.checksum("/g").await.expect("composed"), sum);
+    cluster.client.put("/small", "abc", CreateOptions::new()).await.expect("written");
+    let small = cluster.client.checksum("/small").await.expect("computed");
+    assert_eq!(small.crc32c, godfs_core::checksum::crc32c(b"abc"));
+}
+
+#[tokio::test]
+async fn copies_are_equal() {
+    let (cluster, data) = with_file(3).await;
+    let length = cluster.client.copy("/f", "/g", options()).await.expect("copied");
+    assert_eq!(length, data.len() as u64);
+    assert_eq!(cluster.client.get("/g").await.expect("read"), data);
+    let located = cluster.client.locate("/g").await.expect("located");
+    assert_eq!(located.chunks.iter().map(|chunk| chunk.offset).collect::<Vec<_>>(), [0, CHUNK, 2 * CHUNK, 3 * CHUNK]);
+    assert!(located.chunks.iter().all(|chunk| chunk.replicas.len() == 3));
+}
+
+#[tokio::test]
+async fn readers_are_shared_between_tasks_and_reuse_connections() {
+    let (cluster, data) = with_file(1).await;
+    let (reader, data) = (cluster.client.reader("/f").await.expect("opened"), Arc::new(data));
+    for _ in 0..5 {
+        let tasks: Vec<_> = (0..4)
+            .map(|number| {
+                let (reader, data) = (reader.clone(), Arc::clone(&data));
+                tokio::spawn(async move {
+                    let offset = number * 50_000;
+                    let found = reader.read_at(offset as u64, 45_000).await.expect("read");
+                    assert_eq!(found, data[offset..offset + 45_000]);
+                })
+            })
+            .collect();
+        for task in tasks {
+            task.await.expect("no panic");
+        }
+    }
+    let made = cluster.network.connections(cluster.datanode(1).address());
+    assert!(made <= 8, "{made} connections for 20 reads, 4 at once");
+}

@@ -1,0 +1,352 @@
+//! A datanode that keeps its replicas in memory.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use futures::StreamExt;
+use futures::stream::BoxStream;
+use godfs_core::chunk::{Packet, Replica, ReplicaState};
+use godfs_core::placement::Domain;
+use godfs_core::{ChunkId, Error, ErrorKind, Generation, NodeId, Result, checksum};
+use godfs_proto::v1;
+use godfs_proto::v1::chunk_service_server::{ChunkService, ChunkServiceServer};
+use parking_lot::Mutex;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status, Streaming};
+
+use super::Network;
+use crate::pipeline::WriteStream;
+use crate::transport::convert::{self, Node, WriteMode, WriteOpen};
+use crate::transport::settings::{FRAME_BYTES, MESSAGE_BYTES, STREAM_WINDOW_BYTES};
+use crate::transport::status::to_status;
+use crate::transport::{Address, Channels, TransportSettings};
+
+/// What goes wrong at a node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// Its disk is full: refuses to begin.
+    RefuseSetup(ErrorKind),
+    /// Is killed when it receives its n-th packet from now on, counted from 1, before it stores it.
+    DieAtPacket(usize),
+    /// Is killed when it receives the last packet of a chunk.
+    DieAtLast,
+    /// Is killed after it has finalized a replica, before it says so.
+    DieFinalized,
+    /// Takes its n-th packet and everything after it, and never answers.
+    StallAtPacket(usize),
+    /// Breaks a stream that it serves after this many packets.
+    EndReadAfter(usize),
+    /// Gives a wrong byte at [`LIE_AT`] of each chunk.
+    Lie,
+    /// Serves nothing, and never answers.
+    StallReads,
+}
+
+/// Where in a chunk a node lies.
+pub(crate) const LIE_AT: usize = 20_000;
+
+/// One replica.
+#[derive(Clone, Debug)]
+pub(crate) struct Stored {
+    pub(crate) generation: Generation,
+    pub(crate) data: Vec<u8>,
+    pub(crate) state: ReplicaState,
+    pub(crate) synced: bool,
+}
+
+/// A datanode.
+pub(crate) struct FakeDatanode {
+    node: Node,
+    network: Network,
+    channels: Channels,
+    replicas: Mutex<HashMap<ChunkId, Stored>>,
+    fault: Mutex<Option<Fault>>,
+    packets: AtomicUsize,
+    reads: AtomicUsize,
+}
+
+impl FakeDatanode {
+    pub(crate) fn start(network: &Network, id: u32) -> Arc<Self> {
+        let address = format!("dn{id}:1");
+        let node =
+            Node { id: NodeId(id), address: Address::parse(&address).expect("valid"), domain: Domain::default() };
+        let datanode = Arc::new(Self {
+            node,
+            network: network.clone(),
+            channels: Channels::new(TransportSettings::default(), Arc::new(network.clone())),
+            replicas: Mutex::default(),
+            fault: Mutex::default(),
+            packets: AtomicUsize::new(0),
+            reads: AtomicUsize::new(0),
+        });
+        datanode.listen();
+        datanode
+    }
+
+    fn listen(self: &Arc<Self>) {
+        let service = ChunkServiceServer::new(Service(Arc::clone(self))).max_decoding_message_size(MESSAGE_BYTES);
+        let incoming = self.network.listen(self.node.address.as_str());
+        tokio::spawn(
+            tonic::transport::Server::builder()
+                .max_frame_size(FRAME_BYTES)
+                .initial_stream_window_size(STREAM_WINDOW_BYTES)
+                .add_service(service)
+                .serve_with_incoming(incoming),
+        );
+    }
+
+    pub(crate) fn node(&self) -> Node {
+        self.node.clone()
+    }
+
+    pub(crate) fn address(&self) -> &Address {
+        &self.node.address
+    }
+
+    pub(crate) fn set_fault(&self, fault: Fault) {
+        self.packets.store(0, Ordering::SeqCst);
+        *self.fault.lock() = Some(fault);
+    }
+
+    pub(crate) fn kill(&self) {
+        self.network.kill(&self.node.address);
+    }
+
+    pub(crate) fn replica(&self, chunk: ChunkId) -> Option<Stored> {
+        self.replicas.lock().get(&chunk).cloned()
+    }
+
+    /// Takes over the replica of another node.
+    pub(crate) fn adopt(&self, other: &Self, chunk: u64) {
+        let stored = other.replica(ChunkId(chunk)).expect("there");
+        self.replicas.lock().insert(ChunkId(chunk), stored);
+    }
+
+    /// How many reads were asked for.
+    pub(crate) fn reads(&self) -> usize {
+        self.reads.load(Ordering::SeqCst)
+    }
+
+    fn fault(&self) -> Option<Fault> {
+        self.fault.lock().clone()
+    }
+
+    fn describe(&self, chunk: ChunkId) -> Result<Replica> {
+        let replicas = self.replicas.lock();
+        let stored =
+            replicas.get(&chunk).ok_or_else(|| Error::new(ErrorKind::NotFound, format!("no replica of {chunk}")))?;
+        let length = stored.data.len() as u64;
+        Ok(Replica { chunk, generation: stored.generation, length, visible: length, state: stored.state })
+    }
+
+    fn begin(&self, open: &WriteOpen) -> Result<()> {
+        if let Some(Fault::RefuseSetup(kind)) = self.fault() {
+            return Err(Error::new(kind, "refused"));
+        }
+        let mut replicas = self.replicas.lock();
+        match open.mode {
+            WriteMode::Create | WriteMode::Copy => {
+                let fresh =
+                    Stored { generation: open.generation, data: Vec::new(), state: ReplicaState::Rbw, synced: false };
+                if replicas.insert(open.chunk, fresh).is_some() {
+                    return Err(Error::new(ErrorKind::AlreadyExists, "has a replica"));
+                }
+            }
+            WriteMode::Resume => {
+                let stored =
+                    replicas.get_mut(&open.chunk).ok_or_else(|| Error::new(ErrorKind::NotFound, "no replica"))?;
+                if open.generation < stored.generation || open.length > stored.data.len() as u64 {
+                    return Err(Error::new(ErrorKind::Fenced, "can't resume"));
+                }
+                stored.data.truncate(usize::try_from(open.length).expect("small"));
+                (stored.generation, stored.state) = (open.generation, ReplicaState::Rbw);
+            }
+        }
+        Ok(())
+    }
+
+    fn store(&self, open: &WriteOpen, packet: &Packet, sync: bool, last: bool) -> Result<()> {
+        checksum::verify(packet.offset, &packet.data, &packet.checksums)?;
+        let mut replicas = self.replicas.lock();
+        let stored = replicas.get_mut(&open.chunk).ok_or_else(|| Error::new(ErrorKind::NotFound, "no replica"))?;
+        if stored.generation != open.generation {
+            return Err(Error::new(ErrorKind::Fenced, "another writer came"));
+        }
+        if packet.offset != stored.data.len() as u64 {
+            return Err(Error::new(ErrorKind::InvalidArgument, "a gap between packets"));
+        }
+        stored.data.extend_from_slice(&packet.data);
+        stored.synced = sync;
+        if last {
+            stored.state = ReplicaState::Finalized;
+        }
+        Ok(())
+    }
+
+    /// One write stream, packet by packet.
+    async fn receive(
+        self: Arc<Self>,
+        mut packets: Streaming<v1::WriteRequest>,
+        answers: mpsc::Sender<Result<v1::WriteResponse, Status>>,
+    ) {
+        let Ok(Some(first)) = packets.message().await else { return };
+        let open = convert::write_open(&first).expect("our client sends what is valid");
+        assert_eq!(open.node, self.node.id, "meant for another node");
+        let own = self.begin(&open);
+        let mut results = vec![convert::node_result_to_wire(self.node.id, &own)];
+        let mut downstream = None;
+        if let (Some(next), Ok(())) = (open.downstream.first(), &own) {
+            let forward = WriteOpen { node: next.id, downstream: open.downstream[1..].to_vec(), ..open.clone() };
+            let forward = convert::write_open_to_wire(&forward, v1::Hello::default());
+            match self.open_next(next, forward).await {
+                Ok((stream, answer)) => {
+                    results.extend(answer.results);
+                    downstream = Some(stream);
+                }
+                Err(error) => results.push(convert::node_result_to_wire(next.id, &Err(error))),
+            }
+        }
+        let failed = results.iter().any(|result| result.error.is_some());
+        if answers.send(Ok(v1::WriteResponse { sequence: 0, results })).await.is_err() || failed {
+            return;
+        }
+        while let Ok(Some(message)) = packets.message().await {
+            let Some(answer) = self.packet(&open, message, &mut downstream).await else {
+                return std::future::pending().await;
+            };
+            let failed = answer.results.iter().any(|result| result.error.is_some());
+            if answers.send(Ok(answer)).await.is_err() || failed {
+                return;
+            }
+        }
+    }
+
+    async fn open_next(&self, next: &Node, open: v1::WriteRequest) -> Result<(WriteStream, v1::WriteResponse)> {
+        let mut stream = WriteStream::open(&self.channels, &next.address, open).await?;
+        let answer = stream.acks.next().await?;
+        Ok((stream, answer.ok_or_else(|| Error::new(ErrorKind::Unavailable, "ended"))?))
+    }
+
+    /// One packet; `None` when the node answers no more.
+    async fn packet(
+        &self,
+        open: &WriteOpen,
+        message: v1::WriteRequest,
+        downstream: &mut Option<WriteStream>,
+    ) -> Option<v1::WriteResponse> {
+        let count = self.packets.fetch_add(1, Ordering::SeqCst) + 1;
+        match self.fault() {
+            Some(Fault::DieAtPacket(at)) if count >= at => self.kill(),
+            Some(Fault::DieAtLast) if message.last => self.kill(),
+            Some(Fault::StallAtPacket(at)) if count >= at => return None,
+            _ => {}
+        }
+        if let Some(next) = downstream {
+            // A node that is gone is told by its answers.
+            let _ = next.requests.send(message.clone()).await;
+        }
+        let packet = convert::write_packet(message).expect("our client sends what is valid");
+        let own = self.store(open, &packet.packet, packet.sync, packet.last);
+        let mut results = vec![convert::node_result_to_wire(self.node.id, &own)];
+        if let Some(next) = downstream {
+            // The hop before a node that stalls sees it first: it has less patience than those before itself.
+            let patience = self.channels.settings().pipeline_stall(open.downstream.len() - 1);
+            let answer = tokio::time::timeout(patience, next.acks.next()).await;
+            match answer.unwrap_or_else(|_| Err(Error::new(ErrorKind::Unavailable, "stalled"))) {
+                Ok(Some(answer)) => {
+                    assert_eq!(answer.sequence, packet.sequence);
+                    results.extend(answer.results);
+                }
+                other => {
+                    let error = other.err().unwrap_or_else(|| Error::new(ErrorKind::Unavailable, "ended"));
+                    results.push(convert::node_result_to_wire(open.downstream[0].id, &Err(error)));
+                }
+            }
+        }
+        if packet.last && self.fault() == Some(Fault::DieFinalized) {
+            self.kill();
+        }
+        Some(v1::WriteResponse { sequence: packet.sequence, results })
+    }
+
+    fn serve(&self, request: &v1::ReadRequest) -> Result<Vec<Result<v1::ReadResponse, Status>>> {
+        let chunk = ChunkId(request.chunk);
+        assert_eq!(request.node, self.node.id.get(), "meant for another node");
+        let replica = self.describe(chunk)?;
+        if replica.generation < Generation(request.generation) {
+            return Err(Error::new(ErrorKind::Fenced, "an old replica"));
+        }
+        let stored = self.replica(chunk).expect("it was described");
+        let header = v1::ReadResponse { replica: Some(convert::replica_to_wire(&replica)), ..Default::default() };
+        let mut answers = vec![Ok(header)];
+        let piece = checksum::PIECE;
+        let to = usize::try_from((request.offset + request.length).min(replica.length)).expect("small");
+        let mut at = usize::try_from(request.offset).expect("small") / piece * piece;
+        // Small packets, so that there is a middle to fail in.
+        while at < to {
+            let end = (at + 4 * piece).min(stored.data.len());
+            let mut data = stored.data[at..end].to_vec();
+            let checksums = checksum::checksums(at as u64, &data);
+            if self.fault() == Some(Fault::Lie) && (at..end).contains(&LIE_AT) {
+                data[LIE_AT - at] ^= 1;
+            }
+            answers.push(Ok(v1::ReadResponse { replica: None, offset: at as u64, checksums, data: data.into() }));
+            at = end;
+        }
+        if let Some(Fault::EndReadAfter(packets)) = self.fault() {
+            answers.truncate(1 + packets);
+            answers.push(Err(to_status(&Error::new(ErrorKind::Io, "the disk is gone"))));
+        }
+        Ok(answers)
+    }
+}
+
+struct Service(Arc<FakeDatanode>);
+
+#[async_trait::async_trait]
+impl ChunkService for Service {
+    type WriteStream = ReceiverStream<Result<v1::WriteResponse, Status>>;
+    type ReadStream = BoxStream<'static, Result<v1::ReadResponse, Status>>;
+
+    async fn write(
+        &self,
+        request: Request<Streaming<v1::WriteRequest>>,
+    ) -> Result<Response<Self::WriteStream>, Status> {
+        let (answers, receiver) = mpsc::channel(16);
+        tokio::spawn(Arc::clone(&self.0).receive(request.into_inner(), answers));
+        Ok(Response::new(ReceiverStream::new(receiver)))
+    }
+
+    async fn read(&self, request: Request<v1::ReadRequest>) -> Result<Response<Self::ReadStream>, Status> {
+        self.0.reads.fetch_add(1, Ordering::SeqCst);
+        if self.0.fault() == Some(Fault::StallReads) {
+            return std::future::pending().await;
+        }
+        let answers = self.0.serve(request.get_ref()).map_err(|error| to_status(&error))?;
+        Ok(Response::new(futures::stream::iter(answers).boxed()))
+    }
+
+    async fn inspect(&self, request: Request<v1::InspectRequest>) -> Result<Response<v1::InspectResponse>, Status> {
+        let replica = self.0.describe(ChunkId(request.get_ref().chunk)).map_err(|error| to_status(&error))?;
+        Ok(Response::new(v1::InspectResponse { replica: Some(convert::replica_to_wire(&replica)) }))
+    }
+
+    async fn recover(&self, request: Request<v1::RecoverRequest>) -> Result<Response<v1::RecoverResponse>, Status> {
+        let (chunk, generation) = (ChunkId(request.get_ref().chunk), Generation(request.get_ref().generation));
+        let replica = self.0.describe(chunk).map_err(|error| to_status(&error))?;
+        if replica.generation >= generation {
+            return Err(to_status(&Error::new(ErrorKind::Fenced, "a newer generation")));
+        }
+        // Fences the writer that was there.
+        self.0.replicas.lock().get_mut(&chunk).expect("it was described").generation = generation;
+        Ok(Response::new(v1::RecoverResponse { replica: Some(convert::replica_to_wire(&replica)) }))
+    }
+
+    async fn checksum(&self, request: Request<v1::ChecksumRequest>) -> Result<Response<v1::ChecksumResponse>, Status> {
+        let stored = self.0.replica(ChunkId(request.get_ref().chunk)).ok_or_else(|| Status::not_found("none"))?;
+        let length = usize::try_from(request.get_ref().length).expect("small");
+        Ok(Response::new(v1::ChecksumResponse { crc32c: checksum::crc32c(&stored.data[..length]) }))
+    }
+}
