@@ -94,7 +94,7 @@ impl NamenodeOptions {
             metadata,
             init: false,
             listener,
-            policy: Arc::new(SpreadPolicy::default()),
+            policy: Arc::new(SpreadPolicy),
             env: Env::system(),
             settings: NamenodeSettings::default(),
         }

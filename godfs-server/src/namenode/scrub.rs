@@ -27,6 +27,10 @@ const CHECKS: usize = 256;
 const PAGE: usize = 256;
 /// Findings that wait for the reader; more are only counted.
 const FINDINGS: usize = 1_000;
+/// How often a check is tried that another command for the same chunk, or a stream that is being made anew, stands in the way of.
+const TRIES: usize = 8;
+/// The pause between two tries.
+const PAUSE: Duration = Duration::from_millis(250);
 /// How often progress is told.
 const TELL_EVERY: Duration = Duration::from_millis(200);
 
@@ -101,7 +105,13 @@ impl Tally {
                 self.find(format!("chunk {chunk} on datanode {node}: {what}"));
             }
             // Deleted or replaced since it was named: there is nothing to check any more.
-            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Fenced) => {
+            Err(error)
+                if !error.is_retryable()
+                    && matches!(
+                        error.kind(),
+                        ErrorKind::NotFound | ErrorKind::Fenced | ErrorKind::FailedPrecondition
+                    ) =>
+            {
                 self.progress.checked += 1;
             }
             Err(error) => {
@@ -170,6 +180,12 @@ async fn check_one(state: Arc<State>, target: Target, turn: Arc<Semaphore>) -> (
     }
     // The semaphore is never closed.
     let _turn = turn.acquire().await;
+    for _ in 1..TRIES {
+        match check(&state, target.node, target.chunk, target.generation).await {
+            Err(error) if error.is_retryable() => tokio::time::sleep(PAUSE).await,
+            outcome => return (target, outcome),
+        }
+    }
     let outcome = check(&state, target.node, target.chunk, target.generation).await;
     (target, outcome)
 }

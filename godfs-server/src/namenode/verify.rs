@@ -66,7 +66,7 @@ pub(super) fn look_again(state: &Arc<State>, hint: Hint) {
     state.tasks.clone().spawn(async move {
         match check_named(&state, hint).await {
             Ok(Some(Finding::Corrupt(what))) => {
-                tracing::warn!(?hint, what, "the datanode agrees: the replica is corrupt")
+                tracing::warn!(?hint, what, "the datanode agrees: the replica is corrupt");
             }
             Ok(_) => tracing::info!(?hint, "the datanode finds nothing wrong with the replica, or has it no more"),
             Err(error) => tracing::info!(?hint, error = error.report(), "cannot look at the replica again"),
