@@ -1,0 +1,1 @@
+//! The criterion benches of GoDFS; each is a file in `benches/`.

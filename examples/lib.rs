@@ -1,0 +1,1 @@
+//! The runnable examples of GoDFS: `cargo run --release --example quickstart`.

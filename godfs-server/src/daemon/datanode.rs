@@ -1,0 +1,130 @@
+//! `godfs-datanode`: its options, and how they become a running datanode.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use clap::Parser;
+use godfs_client::cli::size::ByteSize;
+use godfs_client::transport::Address;
+use godfs_core::placement::Domain;
+use godfs_core::{NodeId, Result};
+use serde::Deserialize;
+
+use super::config::{self, Span, layers, required};
+use super::run::{LogOptions, Running, fail, run};
+use crate::datanode::{Datanode, DatanodeOptions};
+use crate::net::Listener;
+
+/// Left free on a disk unless told otherwise: the system and its logs need room, and ext4 slows down when it is full.
+const RESERVE: u64 = 1 << 30;
+
+const EXAMPLES: &str = "\
+Examples:
+  Store chunks in /srv/godfs/disk1 for the namenode at nn:4700:
+    godfs-datanode --dir /srv/godfs/disk1 --namenode nn:4700 --listen 0.0.0.0:4701 --advertise $(hostname):4701
+  In a rack, with at most 2 TiB of replicas and 10 GiB of the disk left to others:
+    godfs-datanode --dir /srv/d1 --namenode nn:4700 --domain /dc1/rack7 --capacity 2TiB --reserve 10GiB
+  On a disk that may be unmounted: refuse to start as anything but node 3:
+    godfs-datanode --dir /mnt/disk3 --namenode nn:4700 --expect-node 3";
+
+/// A datanode of a GoDFS cluster: stores the chunks, and forwards them to other datanodes.
+#[derive(Parser, Debug, Default, Deserialize)]
+#[command(name = "godfs-datanode", version, after_help = EXAMPLES)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
+pub struct DatanodeArgs {
+    /// A TOML file with any of these settings, named as the flags are
+    #[arg(long, env = "GODFS_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// The folder of the chunks; an empty one becomes a new node
+    #[arg(long, env = "GODFS_DIR", value_name = "FOLDER")]
+    pub dir: Option<PathBuf>,
+    /// The namenode, or several with commas between them
+    #[arg(long, env = "GODFS_NAMENODE", value_name = "HOST:PORT")]
+    pub namenode: Option<String>,
+    /// Where to listen; port 0 takes a free one [default: 127.0.0.1:0]
+    #[arg(long, env = "GODFS_LISTEN", value_name = "HOST:PORT")]
+    pub listen: Option<String>,
+    /// Where clients and other datanodes reach this one, if not where it listens
+    #[arg(long, env = "GODFS_ADVERTISE", value_name = "HOST:PORT")]
+    pub advertise: Option<String>,
+    /// The failure domain: nodes of one domain tend to fail together [default: /default]
+    #[arg(long, env = "GODFS_DOMAIN", value_name = "PATH")]
+    pub domain: Option<String>,
+    /// The most that replicas may take [default: what the disk has]
+    #[arg(long, env = "GODFS_CAPACITY", value_name = "SIZE")]
+    pub capacity: Option<ByteSize>,
+    /// What to leave free on the disk [default: 1GiB]
+    #[arg(long, env = "GODFS_RESERVE", value_name = "SIZE")]
+    pub reserve: Option<ByteSize>,
+    /// Refuse to start unless the folder is this node's
+    #[arg(long, env = "GODFS_EXPECT_NODE", value_name = "ID")]
+    pub expect_node: Option<u32>,
+    /// Every replica is read and checked once in this time [default: 3weeks]
+    #[arg(long, env = "GODFS_SCRUB_PERIOD", value_name = "TIME")]
+    pub scrub_period: Option<Span>,
+    /// The most that checking may read in a second [default: 8MiB]
+    #[arg(long, env = "GODFS_SCRUB_RATE", value_name = "SIZE")]
+    pub scrub_rate: Option<ByteSize>,
+    #[command(flatten)]
+    #[serde(default)]
+    /// Logs.
+    pub logs: LogOptions,
+}
+
+layers!(DatanodeArgs {
+    dir, namenode, listen, advertise, domain, capacity, reserve, expect_node, scrub_period, scrub_rate
+} nested { logs });
+
+/// The `main` of `godfs-datanode`.
+#[must_use]
+pub fn main() -> ExitCode {
+    const NAME: &str = "godfs-datanode";
+    match config::layered(DatanodeArgs::parse()) {
+        Ok(args) => run(NAME, &args.logs.clone(), start(args)),
+        Err(error) => fail(NAME, &error),
+    }
+}
+
+async fn start(args: DatanodeArgs) -> Result<Box<dyn Running>> {
+    let dir = required(args.dir, "--dir FOLDER", "where the chunks are kept")?;
+    let namenodes = required(args.namenode, "--namenode HOST:PORT", "the namenode of the cluster")?;
+    let namenodes = namenodes.split(',').map(|address| Address::parse(address.trim())).collect::<Result<_>>()?;
+    let advertise = args.advertise.as_deref().map(Address::parse).transpose()?;
+    let domain = args.domain.as_deref().map(Domain::parse).transpose()?;
+    let listener = Listener::tcp(args.listen.as_deref().unwrap_or("127.0.0.1:0")).await?;
+    let mut options = DatanodeOptions::new(dir, listener, namenodes);
+    options.advertise = advertise;
+    options.domain = domain.unwrap_or_default();
+    options.capacity = args.capacity.map(|ByteSize(bytes)| bytes);
+    options.reserve = args.reserve.map_or(RESERVE, |ByteSize(bytes)| bytes);
+    options.expect_node = args.expect_node.map(NodeId);
+    if let Some(Span(period)) = args.scrub_period {
+        options.settings.scrub_period_ms = millis(period);
+    }
+    if let Some(ByteSize(rate)) = args.scrub_rate {
+        options.settings.scrub_bytes_per_second = rate;
+    }
+    Ok(Box::new(Datanode::start(options).await?))
+}
+
+fn millis(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[async_trait]
+impl Running for Datanode {
+    async fn ready(&mut self) -> Result<()> {
+        Datanode::ready(self).await
+    }
+
+    fn address(&self) -> String {
+        Datanode::address(self).to_string()
+    }
+
+    async fn stop(self: Box<Self>) -> Result<()> {
+        Datanode::stop(*self).await;
+        Ok(())
+    }
+}

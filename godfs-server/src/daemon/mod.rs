@@ -1,0 +1,11 @@
+//! What the daemons have in common: settings, logs, the line that says ready, signals, and the way out.
+//!
+//! The binaries in `src/bin` are `main` functions of a few lines over this.
+
+pub mod config;
+pub mod datanode;
+pub mod dev;
+pub mod namenode;
+mod run;
+
+pub use run::{LogOptions, Running, run};

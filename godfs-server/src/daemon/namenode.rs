@@ -1,0 +1,162 @@
+//! `godfs-namenode`: its options, and how they become a running namenode.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use async_trait::async_trait;
+use clap::{Args, Parser};
+use godfs_client::cli::size::ByteSize;
+use godfs_core::Result;
+use serde::Deserialize;
+
+use super::config::{self, Span, layers, required};
+use super::run::{LogOptions, Running, fail, run};
+use crate::namenode::{MetadataSource, Namenode, NamenodeOptions, NamenodeSettings};
+use crate::net::Listener;
+
+/// Where a namenode listens unless told otherwise.
+pub(super) const LISTEN: &str = "127.0.0.1:4700";
+
+const EXAMPLES: &str = "\
+Examples:
+  Make a new cluster in /srv/godfs/namenode, or start the one that is there:
+    godfs-namenode --init --dir /srv/godfs/namenode --listen 0.0.0.0:4700
+  Start an existing one, and refuse an empty folder (a disk that is not mounted):
+    godfs-namenode --dir /srv/godfs/namenode --listen 0.0.0.0:4700
+  On any free port of this machine; the line `ready godfs-namenode HOST:PORT` says which:
+    godfs-namenode --init --dir ./nn --listen 127.0.0.1:0";
+
+/// The namenode of a GoDFS cluster: keeps all names, and knows where every chunk is.
+#[derive(Parser, Debug, Default, Deserialize)]
+#[command(name = "godfs-namenode", version, after_help = EXAMPLES)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
+pub struct NamenodeArgs {
+    /// A TOML file with any of these settings, named as the flags are
+    #[arg(long, env = "GODFS_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// The folder of the metadata
+    #[arg(long, env = "GODFS_DIR", value_name = "FOLDER")]
+    pub dir: Option<PathBuf>,
+    /// Where to listen; port 0 takes a free one [default: 127.0.0.1:4700]
+    #[arg(long, env = "GODFS_LISTEN", value_name = "HOST:PORT")]
+    pub listen: Option<String>,
+    /// Let an empty folder become a new cluster
+    #[arg(long)]
+    pub init: bool,
+    #[command(flatten)]
+    #[serde(default)]
+    /// How the cluster behaves.
+    pub cluster: ClusterArgs,
+    #[command(flatten)]
+    #[serde(default)]
+    /// Logs.
+    pub logs: LogOptions,
+}
+
+layers!(NamenodeArgs { dir, listen } flags { init } nested { cluster, logs });
+
+/// How a cluster behaves, for the namenode and for `godfs-dev`.
+#[derive(Args, Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
+pub struct ClusterArgs {
+    /// Replicas of a file that asks for none [default: 3]
+    #[arg(long, env = "GODFS_REPLICATION", value_name = "N")]
+    pub replication: Option<u16>,
+    /// Bytes a chunk of a file that asks for none [default: 128MiB]
+    #[arg(long, env = "GODFS_CHUNK_SIZE", value_name = "SIZE")]
+    pub chunk_size: Option<ByteSize>,
+    /// Files up to this size live in the namenode; 0 for none [default: 16KiB]
+    #[arg(long, env = "GODFS_SMALL_FILE_LIMIT", value_name = "SIZE")]
+    pub small_file_limit: Option<ByteSize>,
+    /// A client silent for this long loses its leases; its open files are recovered [default: 30s]
+    #[arg(long, env = "GODFS_SESSION_TIMEOUT", value_name = "TIME")]
+    pub session_timeout: Option<Span>,
+    /// How often datanodes speak [default: 1s]
+    #[arg(long, env = "GODFS_HEARTBEAT", value_name = "TIME")]
+    pub heartbeat: Option<Span>,
+    /// A datanode silent for this long is dead. Lower notices sooner, and takes a pause for a death more often [default: 5s]
+    #[arg(long, env = "GODFS_DEAD_AFTER", value_name = "TIME")]
+    pub dead_after: Option<Span>,
+    /// Repair of a dead datanode's chunks waits this long for it to come back. Lower restores replicas sooner, and copies
+    /// more for nothing when nodes restart [default: 5s]
+    #[arg(long, env = "GODFS_REPAIR_GRACE", value_name = "TIME")]
+    pub repair_grace: Option<Span>,
+}
+
+impl ClusterArgs {
+    /// Takes from `file` what is not set here.
+    #[must_use]
+    pub fn or(self, file: Self) -> Self {
+        Self {
+            replication: self.replication.or(file.replication),
+            chunk_size: self.chunk_size.or(file.chunk_size),
+            small_file_limit: self.small_file_limit.or(file.small_file_limit),
+            session_timeout: self.session_timeout.or(file.session_timeout),
+            heartbeat: self.heartbeat.or(file.heartbeat),
+            dead_after: self.dead_after.or(file.dead_after),
+            repair_grace: self.repair_grace.or(file.repair_grace),
+        }
+    }
+
+    /// The settings of a namenode: what is set here, defaults for the rest.
+    #[must_use]
+    pub fn settings(&self) -> NamenodeSettings {
+        let mut settings = NamenodeSettings::default();
+        let set = |target: &mut std::time::Duration, given: Option<Span>| {
+            if let Some(Span(given)) = given {
+                *target = given;
+            }
+        };
+        set(&mut settings.namespace.session_timeout, self.session_timeout);
+        set(&mut settings.liveness.heartbeat, self.heartbeat);
+        set(&mut settings.liveness.dead_after, self.dead_after);
+        set(&mut settings.liveness.repair_grace, self.repair_grace);
+        // Suspicion lies between one missed heartbeat and death, whatever these are.
+        settings.liveness.suspect_after = (settings.liveness.heartbeat * 2).min(settings.liveness.dead_after);
+        if let Some(replication) = self.replication {
+            settings.namespace.replication = replication;
+        }
+        if let Some(ByteSize(bytes)) = self.chunk_size {
+            settings.namespace.chunk_size = bytes;
+        }
+        if let Some(ByteSize(bytes)) = self.small_file_limit {
+            settings.namespace.small_file_limit = usize::try_from(bytes).unwrap_or(usize::MAX);
+        }
+        settings
+    }
+}
+
+/// The `main` of `godfs-namenode`.
+#[must_use]
+pub fn main() -> ExitCode {
+    const NAME: &str = "godfs-namenode";
+    match config::layered(NamenodeArgs::parse()) {
+        Ok(args) => run(NAME, &args.logs.clone(), start(args)),
+        Err(error) => fail(NAME, &error),
+    }
+}
+
+async fn start(args: NamenodeArgs) -> Result<Box<dyn Running>> {
+    let dir = required(args.dir, "--dir FOLDER", "where the metadata is kept")?;
+    let listener = Listener::tcp(args.listen.as_deref().unwrap_or(LISTEN)).await?;
+    let mut options = NamenodeOptions::new(MetadataSource::Folder(dir), listener);
+    options.init = args.init;
+    options.settings = args.cluster.settings();
+    Ok(Box::new(Namenode::start(options).await?))
+}
+
+#[async_trait]
+impl Running for Namenode {
+    async fn ready(&mut self) -> Result<()> {
+        // It serves from its first moment: what it knows are rows.
+        Ok(())
+    }
+
+    fn address(&self) -> String {
+        Namenode::address(self).to_owned()
+    }
+
+    async fn stop(self: Box<Self>) -> Result<()> {
+        Namenode::stop(*self).await
+    }
+}

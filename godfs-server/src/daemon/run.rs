@@ -1,0 +1,154 @@
+//! The life of a daemon process: start, say ready, wait for a signal, drain, leave.
+
+use std::future::Future;
+use std::io::Write;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use clap::{Args, ValueEnum};
+use godfs_core::{Error, Result};
+use serde::Deserialize;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+/// How long a daemon drains after the first signal before it leaves anyway.
+const DRAIN: Duration = Duration::from_secs(30);
+
+/// How a daemon logs; always to stderr.
+#[derive(Args, Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
+pub struct LogOptions {
+    /// What to log: error, warn, info, debug, trace, or directives such as godfs_server=debug [default: info]
+    #[arg(long, env = "GODFS_LOG", value_name = "FILTER")]
+    pub log: Option<String>,
+    /// How to log it [default: text]
+    #[arg(long, env = "GODFS_LOG_FORMAT", value_name = "FORMAT", value_enum)]
+    pub log_format: Option<LogFormat>,
+}
+
+/// The form of log lines.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+impl LogOptions {
+    /// Takes from `file` what is not set here.
+    #[must_use]
+    pub fn or(self, file: Self) -> Self {
+        Self { log: self.log.or(file.log), log_format: self.log_format.or(file.log_format) }
+    }
+
+    fn start(&self) {
+        let filter = EnvFilter::try_new(self.log.as_deref().unwrap_or("info"));
+        let (filter, refused) = match filter {
+            Ok(filter) => (filter, None),
+            Err(error) => (EnvFilter::new("info"), Some(error)),
+        };
+        let builder = tracing_subscriber::fmt().with_writer(std::io::stderr).with_env_filter(filter);
+        let installed = match self.log_format.unwrap_or_default() {
+            LogFormat::Text => {
+                let ansi = std::io::IsTerminal::is_terminal(&std::io::stderr());
+                builder.with_ansi(ansi).try_init()
+            }
+            LogFormat::Json => builder.json().try_init(),
+        };
+        // Another subscriber in this process keeps its place.
+        drop(installed);
+        if let Some(error) = refused {
+            tracing::warn!(%error, "the log filter is not valid; logging at info");
+        }
+    }
+}
+
+/// A node, or several, running in this process.
+#[async_trait]
+pub trait Running: Send {
+    /// Waits until it serves, in the sense of the `ready` line.
+    async fn ready(&mut self) -> Result<()>;
+
+    /// The `HOST:PORT` where it is reached.
+    fn address(&self) -> String;
+
+    /// Drains and stops.
+    async fn stop(self: Box<Self>) -> Result<()>;
+}
+
+/// Runs a daemon to its end: logs to stderr, prints `ready NAME HOST:PORT` on stdout once it serves, drains and leaves with 0 on
+/// SIGTERM or SIGINT. A second signal ends it at once.
+pub fn run<F>(name: &str, logs: &LogOptions, start: F) -> ExitCode
+where
+    F: Future<Output = Result<Box<dyn Running>>>,
+{
+    logs.start();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            tracing::error!(%error, "the async runtime can't be started");
+            return ExitCode::FAILURE;
+        }
+    };
+    let code = match runtime.block_on(live(name, start)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{}", error.report());
+            // Also in one plain line for whoever started it by hand.
+            eprintln!("{name}: {}", error.report());
+            ExitCode::FAILURE
+        }
+    };
+    // Blocking work that hangs on a dead disk must not hold up the way out.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    code
+}
+
+/// Says why a daemon can't even be started; the exit code of wrong usage.
+pub(super) fn fail(name: &str, error: &Error) -> ExitCode {
+    eprintln!("{name}: {}", error.report());
+    ExitCode::from(2)
+}
+
+async fn live<F>(name: &str, start: F) -> Result<()>
+where
+    F: Future<Output = Result<Box<dyn Running>>>,
+{
+    let handler = |error| Error::io("install a signal handler", error);
+    let mut terminate = signal(SignalKind::terminate()).map_err(handler)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(handler)?;
+    let mut node = start.await?;
+    // Each arm is cancel-safe: a signal that arrives is kept by its stream; `ready` and `failed` only wait.
+    tokio::select! {
+        ready = node.ready() => ready?,
+        _ = terminate.recv() => return node.stop().await,
+        _ = interrupt.recv() => return node.stop().await,
+    }
+    {
+        let mut out = std::io::stdout().lock();
+        // Whoever started the daemon may have closed its stdout; that is no reason to stop.
+        let _ = writeln!(out, "ready {name} {}", node.address()).and_then(|()| out.flush());
+    }
+    // As above.
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    tracing::info!("draining");
+    // As above; a second signal ends the drain.
+    tokio::select! {
+        stopped = tokio::time::timeout(DRAIN, node.stop()) => match stopped {
+            Ok(stopped) => stopped,
+            Err(_) => {
+                tracing::warn!("not drained after {DRAIN:?}; leaving");
+                Ok(())
+            }
+        },
+        _ = terminate.recv() => Ok(()),
+        _ = interrupt.recv() => Ok(()),
+    }
+}

@@ -1,0 +1,322 @@
+//! Real daemons as processes, on free loopback ports, in a temporary folder. Each is ended by the id it was started with.
+
+use std::ffi::OsStr;
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use godfs_client::Client;
+use tempfile::TempDir;
+
+/// How long anything may take before a test gives up: far above what it takes, so that a slow machine fails nothing.
+pub const PATIENCE: Duration = Duration::from_secs(90);
+
+/// Now, for deadlines of tests.
+#[allow(clippy::disallowed_methods, reason = "tests of real processes run in real time")]
+pub fn now() -> Instant {
+    Instant::now()
+}
+
+/// One running daemon.
+pub struct Daemon {
+    child: Child,
+    name: &'static str,
+    /// `HOST:PORT` from its `ready` line.
+    pub address: String,
+}
+
+impl Daemon {
+    /// Starts a binary and waits for its `ready` line; the error is what it said before it ended.
+    pub fn start<S: AsRef<OsStr>>(name: &'static str, log: &Path, args: &[S]) -> Result<Self, String> {
+        let binary = match name {
+            "godfs-namenode" => env!("CARGO_BIN_EXE_godfs-namenode"),
+            "godfs-datanode" => env!("CARGO_BIN_EXE_godfs-datanode"),
+            "godfs-dev" => env!("CARGO_BIN_EXE_godfs-dev"),
+            _ => panic!("no daemon {name}"),
+        };
+        let errors = std::fs::OpenOptions::new().create(true).append(true).open(log).expect("log file");
+        let mut child = Command::new(binary)
+            .args(args)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(errors)
+            .spawn()
+            .expect("the binary starts");
+        let stdout = child.stdout.take().expect("piped");
+        let (line, lines) = mpsc::channel();
+        std::thread::spawn(move || {
+            let mut reader = BufReader::new(stdout);
+            let mut first = String::new();
+            let _ = reader.read_line(&mut first);
+            let _ = line.send(first);
+            // Whatever else it prints must not block it.
+            let _ = reader.read_to_end(&mut Vec::new());
+        });
+        let first = lines.recv_timeout(PATIENCE).unwrap_or_default();
+        match first.trim().strip_prefix(&format!("ready {name} ")) {
+            Some(address) => Ok(Self { address: address.to_owned(), child, name }),
+            None => {
+                let _ = child.kill();
+                let status = child.wait();
+                let log = std::fs::read_to_string(log).unwrap_or_default();
+                let tail: Vec<_> = log.lines().rev().take(12).collect();
+                Err(format!("{name} said {first:?} and ended with {status:?}; its log, last line first: {tail:#?}"))
+            }
+        }
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// SIGKILL, and waits until it is gone.
+    pub fn kill(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// Sends a signal by number.
+    pub fn signal(&self, signal: &str) {
+        let status = Command::new("kill").arg(format!("-{signal}")).arg(self.pid().to_string()).status();
+        assert!(status.expect("kill runs").success(), "{} has gone away", self.name);
+    }
+
+    /// SIGTERM; the exit code.
+    pub fn terminate(&mut self) -> Option<i32> {
+        self.signal("TERM");
+        let deadline = now() + PATIENCE;
+        while now() < deadline {
+            if let Some(status) = self.child.try_wait().expect("own child") {
+                return status.code();
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        panic!("{} did not end after SIGTERM", self.name);
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// A cluster of processes.
+pub struct Daemons {
+    folder: TempDir,
+    /// The namenode; `None` while it is down.
+    pub namenode: Option<Daemon>,
+    /// Each datanode; `None` while it is down.
+    pub datanodes: Vec<Option<Daemon>>,
+    address: String,
+    namenode_flags: Vec<String>,
+    datanode_flags: Vec<String>,
+}
+
+/// How a test's cluster differs from the default one.
+#[derive(Default)]
+pub struct Flags {
+    pub namenode: Vec<&'static str>,
+    pub datanode: Vec<&'static str>,
+}
+
+impl Daemons {
+    /// A namenode that notices deaths fast, and `datanodes` datanodes.
+    pub fn start(datanodes: usize) -> Self {
+        Self::with(datanodes, &Flags::default())
+    }
+
+    /// The same with more flags.
+    pub fn with(datanodes: usize, flags: &Flags) -> Self {
+        let fast = ["--heartbeat", "200ms", "--dead-after", "1500ms", "--repair-grace", "500ms", "--session-timeout", "4s"];
+        let mut cluster = Self {
+            folder: tempfile::Builder::new().prefix("godfs-test-").tempdir().expect("temporary folder"),
+            namenode: None,
+            datanodes: Vec::new(),
+            address: "127.0.0.1:0".into(),
+            namenode_flags: fast.iter().chain(&flags.namenode).map(ToString::to_string).collect(),
+            datanode_flags: flags.datanode.iter().map(ToString::to_string).collect(),
+        };
+        cluster.start_namenode();
+        for index in 0..datanodes {
+            cluster.datanodes.push(None);
+            cluster.start_datanode(index);
+        }
+        cluster
+    }
+
+    /// The folder of everything.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// The folder of one datanode.
+    pub fn datanode_folder(&self, index: usize) -> PathBuf {
+        self.folder().join(format!("datanode-{index}"))
+    }
+
+    /// Starts the namenode, or starts it again, at the address it had.
+    pub fn start_namenode(&mut self) {
+        let dir = self.folder().join("namenode");
+        let mut args = vec!["--init".to_owned(), "--dir".into(), path(&dir), "--listen".into(), self.address.clone()];
+        args.extend(self.namenode_flags.iter().cloned());
+        let deadline = now() + PATIENCE;
+        let daemon = loop {
+            match Daemon::start("godfs-namenode", &self.folder().join("namenode.log"), &args) {
+                Ok(daemon) => break daemon,
+                // The port may be held for a moment by connections of the process before.
+                Err(error) if now() > deadline => panic!("{error}"),
+                Err(_) => std::thread::sleep(Duration::from_millis(50)),
+            }
+        };
+        self.address.clone_from(&daemon.address);
+        self.namenode = Some(daemon);
+    }
+
+    /// Starts a datanode on its folder, on any free port.
+    pub fn start_datanode(&mut self, index: usize) {
+        self.datanodes[index] = Some(self.try_datanode(index).expect("datanode starts"));
+    }
+
+    /// Adds one datanode more; its index.
+    pub fn add_datanode(&mut self) -> usize {
+        self.datanodes.push(None);
+        let index = self.datanodes.len() - 1;
+        self.start_datanode(index);
+        index
+    }
+
+    /// Adds a datanode with room for 64 MiB, whatever the others have.
+    pub fn start_large_datanode(&mut self) {
+        let flags = std::mem::replace(&mut self.datanode_flags, vec!["--capacity".into(), "64MiB".into()]);
+        self.add_datanode();
+        self.datanode_flags = flags;
+    }
+
+    fn try_datanode(&self, index: usize) -> Result<Daemon, String> {
+        let mut args = vec![
+            "--dir".to_owned(),
+            path(&self.datanode_folder(index)),
+            "--namenode".into(),
+            self.address.clone(),
+            "--listen".into(),
+            "127.0.0.1:0".into(),
+            "--reserve".into(),
+            "0".into(),
+        ];
+        args.extend(self.datanode_flags.iter().cloned());
+        Daemon::start("godfs-datanode", &self.folder().join(format!("datanode-{index}.log")), &args)
+    }
+
+    /// SIGKILL of one datanode.
+    pub fn kill_datanode(&mut self, index: usize) {
+        self.datanodes[index].take().expect("running").kill();
+    }
+
+    /// SIGKILL of the namenode.
+    pub fn kill_namenode(&mut self) {
+        self.namenode.take().expect("running").kill();
+    }
+
+    /// SIGKILL of everything.
+    pub fn kill_all(&mut self) {
+        self.namenode = None;
+        self.datanodes.iter_mut().for_each(|datanode| *datanode = None);
+    }
+
+    /// Starts everything again from disk.
+    pub fn restart_all(&mut self) {
+        self.start_namenode();
+        for index in 0..self.datanodes.len() {
+            self.start_datanode(index);
+        }
+    }
+
+    /// `godfs://HOST:PORT`.
+    pub fn url(&self) -> String {
+        format!("godfs://{}", self.address)
+    }
+
+    /// `HOST:PORT` of the namenode.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// A client of its own.
+    pub async fn client(&self) -> Client {
+        Client::connect(&self.url()).await.expect("client connects")
+    }
+
+    /// Runs the command line against the cluster.
+    pub fn godfs<S: AsRef<OsStr>>(&self, args: &[S]) -> Output {
+        Command::new(env!("CARGO_BIN_EXE_godfs"))
+            .env("GODFS_FS", self.url())
+            .args(args)
+            .stdin(Stdio::null())
+            .output()
+            .expect("godfs runs")
+    }
+
+    /// Runs the command line, which must succeed; its stdout.
+    pub fn ok<S: AsRef<OsStr>>(&self, args: &[S]) -> String {
+        let output = self.godfs(args);
+        let shown: Vec<_> = args.iter().map(|arg| arg.as_ref().to_string_lossy()).collect();
+        assert!(output.status.success(), "godfs {shown:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).expect("UTF-8")
+    }
+
+    /// `godfs report --json`.
+    pub fn report(&self) -> serde_json::Value {
+        serde_json::from_str(&self.ok(&["report", "--json"])).expect("JSON")
+    }
+
+    /// Waits until the report shows every chunk with all its replicas, and nothing still to be counted.
+    pub fn wait_until_whole(&self) {
+        wait_for("every chunk has its replicas", || {
+            let report = self.report();
+            let done = report["complete"] == true && report["under_replicated"] == 0 && report["missing"] == 0;
+            if done { Ok(()) } else { Err(report.to_string()) }
+        });
+    }
+
+    /// Waits until this many datanodes are live.
+    pub fn wait_live(&self, datanodes: u64) {
+        wait_for("datanodes are live", || {
+            let report = self.report();
+            if report["live_datanodes"] == datanodes { Ok(()) } else { Err(report.to_string()) }
+        });
+    }
+
+    /// `godfs locate --json`.
+    pub fn locate(&self, file: &str) -> serde_json::Value {
+        serde_json::from_str(&self.ok(&["locate", "--json", file])).expect("JSON")
+    }
+}
+
+/// Waits until `check` is `Ok`; the panic shows what it last said.
+pub fn wait_for(what: &str, mut check: impl FnMut() -> Result<(), String>) {
+    let deadline = now() + PATIENCE;
+    loop {
+        match check() {
+            Ok(()) => return,
+            Err(last) if now() > deadline => panic!("waited in vain until {what}: {last}"),
+            Err(_) => std::thread::sleep(Duration::from_millis(20)),
+        }
+    }
+}
+
+/// A path as an argument.
+pub fn path(path: &Path) -> String {
+    path.to_str().expect("temporary folders are UTF-8").to_owned()
+}
+
+/// Bytes that don't compress and are the same for the same seed.
+pub fn noise(length: usize, seed: u64) -> Vec<u8> {
+    let mut rng = fastrand::Rng::with_seed(seed);
+    let mut bytes = vec![0; length];
+    rng.fill(&mut bytes);
+    bytes
+}

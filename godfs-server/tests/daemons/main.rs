@@ -1,0 +1,8 @@
+//! The real thing: daemons as processes, gRPC on loopback, and SIGKILL at every moment of a file's life.
+
+mod dying;
+mod harness;
+mod healing;
+mod life;
+mod restarting;
+mod soak;
