@@ -3,7 +3,7 @@
 use std::net::TcpListener;
 use std::process::Command;
 
-use godfs_client::{Client, CreateOptions};
+use godfs_client::{Client, CreateOptions, RemoveOptions};
 use godfs_core::ErrorKind;
 
 use crate::harness::{Daemon, Daemons, Flags, noise, path, wait_for};
@@ -99,7 +99,7 @@ async fn a_full_datanode_is_passed_over_and_a_full_cluster_says_so() {
     // And more than all have.
     let error = client.put("/too-large", noise(80 << 20, 2), two.clone()).await.expect_err("nobody has room");
     assert_eq!(error.kind(), ErrorKind::StorageFull, "{error}");
-    client.remove("/large").await.expect("a full cluster still deletes");
+    client.remove("/large", RemoveOptions::default()).await.expect("a full cluster still deletes");
     wait_for("room is free again", || {
         let report = cluster.report();
         if report["used_bytes"].as_u64() < Some(4 << 20) { Ok(()) } else { Err(report.to_string()) }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use godfs_client::{Client, CreateOptions};
+use godfs_client::{Client, CreateOptions, RemoveOptions};
 use tokio::io::AsyncWriteExt;
 
 use crate::harness::{Daemons, noise};
@@ -55,7 +55,7 @@ async fn soak_nothing_acknowledged_is_lost() {
         // So that a long soak does not fill the disk.
         while acknowledged.len() > 40 {
             if let Some((path, _)) = acknowledged.pop_first() {
-                client.remove(&path).await.expect("remove");
+                client.remove(&path, RemoveOptions::default()).await.expect("remove");
             }
         }
     }
