@@ -63,6 +63,38 @@ async fn reported(client: &Client, what: &str, good: impl Fn(&v1::ReportResponse
     panic!("waited in vain until {what}; the last report: {last:#?}");
 }
 
+/// Has all nine replicas checked; gives how many are corrupt and what was found.
+async fn scrub(client: &Client) -> (u64, Vec<String>) {
+    let mut scrub = client.scrub(None).await.expect("scrub");
+    let (mut last, mut findings) = (v1::ScrubProgress::default(), Vec::new());
+    while let Some(progress) = scrub.next().await {
+        last = progress.expect("progress");
+        findings.extend(last.findings.clone());
+    }
+    assert_eq!((last.checked, last.total, last.failed, last.done), (9, 9, 0, true), "{findings:?}");
+    (last.corrupt, findings)
+}
+
+/// Flips a bit in the middle of the largest replica below `folder`, or of any datanode if that has none.
+fn flip_a_bit(folder: &Path, all: &Path) {
+    fn largest(folder: &Path) -> Option<(u64, std::path::PathBuf)> {
+        let entries = std::fs::read_dir(folder).expect("folder").map(|entry| entry.expect("entry").path());
+        let of = |path: std::path::PathBuf| {
+            if path.is_dir() && path.file_name().is_some_and(|name| name != "namenode") {
+                largest(&path)
+            } else {
+                path.metadata().ok().filter(std::fs::Metadata::is_file).map(|found| (found.len(), path))
+            }
+        };
+        entries.filter_map(of).max()
+    }
+    let found = largest(folder).filter(|(length, _)| *length > CHUNK / 2).or_else(|| largest(all)).expect("a replica");
+    let mut bytes = std::fs::read(&found.1).expect("read");
+    let middle = bytes.len() - CHUNK as usize / 4;
+    bytes[middle] ^= 1;
+    std::fs::write(&found.1, bytes).expect("write");
+}
+
 /// Bytes in which no two chunks are alike.
 fn content(length: usize) -> Vec<u8> {
     (0..length as u64).map(|at| (at.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as u8).collect()
@@ -120,13 +152,19 @@ async fn a_file_outlives_its_nodes() {
     assert_eq!(settled.await.live_datanodes, 4);
     assert_eq!(client.get("/f").await.expect("get"), bytes);
 
+    // A bit of one replica flips: its own node finds it, a good copy replaces it.
+    flip_a_bit(&folder.path().join(format!("datanode{at}")), folder.path());
+    let (corrupt, findings) = scrub(&client).await;
+    assert_eq!((corrupt, findings.len()), (1, 1), "{findings:?}");
+    reported(&client, "the corrupt replica is replaced", |report| {
+        let replicas: u64 = report.nodes.iter().map(|node| node.replicas).sum();
+        healthy(report) && report.corrupt == 0 && report.pending_deletes == 0 && replicas == 9
+    })
+    .await;
+    assert_eq!(client.get("/f").await.expect("get"), bytes);
+
     // Every replica is sound, and deleting the file deletes them.
-    let mut scrub = client.scrub(None).await.expect("scrub");
-    let mut last = v1::ScrubProgress::default();
-    while let Some(progress) = scrub.next().await {
-        last = progress.expect("progress");
-    }
-    assert_eq!((last.checked, last.total, last.corrupt, last.failed, last.done), (9, 9, 0, 0, true));
+    assert_eq!(scrub(&client).await, (0, Vec::new()));
     client.remove("/f", RemoveOptions::default()).await.expect("remove");
     let empty =
         |report: &v1::ReportResponse| report.chunks == 0 && report.pending_deletes == 0 && report.used_bytes < CHUNK;

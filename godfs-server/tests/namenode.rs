@@ -367,6 +367,21 @@ async fn a_deleted_file_is_deleted_on_its_nodes() {
     namenode.stop().await.expect("stop");
 }
 
+/// What a file lacks that nobody can give it is not owed any more when the file goes.
+#[tokio::test]
+async fn a_deleted_file_owes_nothing() {
+    let namenode = in_memory().await;
+    let client = FakeClient::connect(namenode.address()).await;
+    let only = node(&namenode, 1).await;
+    reported(&namenode, "it is certain", |report| report.complete).await;
+    file(&client, "/f", &[only.id]).await;
+    reported(&namenode, "two are owed", |report| report.under_replicated == 1).await;
+    let request = v1::DeleteRequest { call: client.call(), path: "/f".into(), recursive: false };
+    client.stub.clone().delete(request).await.expect("delete");
+    reported(&namenode, "nothing is owed", |report| report.under_replicated == 0 && report.chunks == 0).await;
+    namenode.stop().await.expect("stop");
+}
+
 #[tokio::test]
 async fn a_file_whose_writer_is_gone_is_recovered() {
     let mut settings = settings();

@@ -278,8 +278,10 @@ pub enum Verdict {
 pub struct Collected {
     /// Files and directories that are gone for good.
     pub inodes: u64,
-    /// Chunks that are gone; their replicas are garbage now.
+    /// Chunks that were let go of; the replicas of those that no file has any more are garbage now.
     pub chunks: u64,
+    /// Those that no file has any more.
+    pub gone: Vec<ChunkId>,
     /// Where to go on; `None` when nothing that may be collected is left.
     pub next: Option<CollectorPlace>,
 }

@@ -154,6 +154,9 @@ fn empty_file(
             txn.delete(Space::Rows, &last);
             budget.spend(1 + spent);
             budget.done.chunks += 1;
+            if rows::find_chunk(txn, extent.chunk)?.is_none() {
+                budget.done.gone.push(extent.chunk);
+            }
         }
         if !txn.scan(Space::Rows, &Range::prefix(&prefix, 1))?.is_empty() {
             return Ok(Some(if extents.is_empty() { Vec::new() } else { last }));

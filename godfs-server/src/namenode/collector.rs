@@ -65,6 +65,7 @@ async fn collect(state: &State, upto: Version) -> Result<bool> {
     loop {
         let step = state.namespace.collect(upto, place).await?;
         if step.chunks > 0 {
+            state.repair.gone(&step.gone);
             tracing::debug!(inodes = step.inodes, chunks = step.chunks, "removed what was deleted");
             state.links.look_for_garbage();
         }

@@ -23,6 +23,9 @@ const DELETIONS_AT_ONCE: usize = 32;
 /// After a deletion that failed, the rows are gone through again after this time.
 const RETRY: Duration = Duration::from_secs(5);
 
+/// Rows are gone through after this time even if nobody said that there are new ones: another namenode may have written some.
+const SWEEP: Duration = Duration::from_secs(30);
+
 /// Works off a datanode's garbage for as long as its stream lasts.
 pub(super) async fn clear(state: Arc<State>, link: Arc<Link>) {
     loop {
@@ -36,7 +39,7 @@ pub(super) async fn clear(state: Arc<State>, link: Arc<Link>) {
         // All arms are cancel-safe; a notification that came meanwhile is kept.
         tokio::select! {
             () = link.garbage.notified() => {}
-            () = tokio::time::sleep(RETRY), if !all_done => {}
+            () = tokio::time::sleep(if all_done { SWEEP } else { RETRY }) => {}
             () = link.closed.cancelled() => return,
             () = state.tasks.ending().cancelled() => return,
         }

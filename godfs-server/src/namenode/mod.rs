@@ -154,7 +154,7 @@ impl Namenode {
     /// # Errors
     /// What closing the store says; all that was answered is durable all the same.
     pub async fn stop(self) -> Result<()> {
-        self.state.tasks.ending().cancel();
+        // These streams have no end of their own. Tasks go on: calls under way may need them.
         self.state.links.close_all();
         self.serving.stop(self.state.settings.drain).await;
         self.state.tasks.join().await;

@@ -184,11 +184,13 @@ impl Names {
         pages: mpsc::Sender<Result<v1::ListPage, Status>>,
     ) {
         loop {
+            // An end without an error would pass for the end of the directory.
+            let ending = || Err(Error::new(ErrorKind::Unavailable, "the namenode is stopping"));
             let read = tokio::select! {
                 read = state.namespace.list(path.clone(), after.clone(), size) => read,
                 // The caller has gone, or the namenode ends: a read may be given up anywhere.
                 () = pages.closed() => return,
-                () = state.tasks.ending().cancelled() => return,
+                () = state.tasks.ending().cancelled() => ending(),
             };
             let (page, more) = match read {
                 Ok(entries) => {
@@ -208,11 +210,7 @@ impl Names {
             if page.as_ref().is_ok_and(|page| page.entries.is_empty()) {
                 return;
             }
-            let sent = tokio::select! {
-                sent = pages.send(page) => sent.is_ok(),
-                () = state.tasks.ending().cancelled() => false,
-            };
-            if !sent || !more {
+            if pages.send(page).await.is_err() || !more {
                 return;
             }
         }

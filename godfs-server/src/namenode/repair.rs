@@ -62,6 +62,14 @@ impl Repair {
         }
     }
 
+    /// Chunks that no file has any more: what they lack is not owed.
+    pub(super) fn gone(&self, chunks: &[ChunkId]) {
+        let mut queue = self.queue.lock();
+        for &chunk in chunks {
+            queue.gone(chunk);
+        }
+    }
+
     /// A datanode has deleted a replica and its garbage row is gone.
     pub(super) fn deleted(&self, node: NodeId, chunk: ChunkId) {
         if self.dropping.lock().remove(&(node, chunk)) {
@@ -203,6 +211,8 @@ async fn copy(state: &State, copy: Copy) -> Result<()> {
     }
     let made = Replica { chunk, generation, length, visible: length, state: ReplicaState::Finalized };
     state.namespace.replica_events(target, vec![ReplicaEvent::Finalized(made)]).await?;
+    // With enough good ones the corrupt ones have become garbage.
+    state.links.look_for_garbage();
     Ok(())
 }
 

@@ -103,8 +103,6 @@ impl Recorder<'_> {
             Up::Sums(sums) => self.sums(sums).await,
             Up::Range(range) => self.range(range).await,
             Up::Result(result) => {
-                // What the command changed may be missing from a listing that is on its way.
-                self.stir(None);
                 let outcome = match result.error {
                     Some(error) => Err(status::from_detail(&error)),
                     None => Ok(result.replica),
@@ -121,7 +119,7 @@ impl Recorder<'_> {
         let events = message.events.iter().map(event).collect::<Result<Vec<_>>>()?;
         let chunks: Vec<ChunkId> = events.iter().map(chunk_of).collect();
         for &chunk in &chunks {
-            self.stir(Some(range_of(chunk)));
+            self.stir(range_of(chunk));
         }
         let verdicts = self.state.namespace.replica_events(self.link.node, events).await?;
         self.pass_on(&chunks, &verdicts);
@@ -195,10 +193,10 @@ impl Recorder<'_> {
         Ok(())
     }
 
-    /// Notes that something happened in a range, or somewhere.
-    fn stir(&mut self, range: Option<u64>) {
-        for (asked, entry) in &mut self.report.asked {
-            entry.stirred |= range.is_none_or(|range| range == *asked);
+    /// Notes that something happened in a range.
+    fn stir(&mut self, range: u64) {
+        if let Some(asked) = self.report.asked.get_mut(&range) {
+            asked.stirred = true;
         }
     }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 use futures::StreamExt;
 use godfs_client::transport::status;
 use godfs_core::namespace::{ChunkInfo, ChunkLocation, FileKind, FileRef, LocateRange};
-use godfs_core::{ChunkId, DfsPath, ErrorKind, Generation, NodeId, Result};
+use godfs_core::{ChunkId, DfsPath, Error, ErrorKind, Generation, NodeId, Result};
 use godfs_proto::v1;
 use tokio::sync::{Semaphore, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
@@ -69,7 +69,7 @@ async fn run(state: Arc<State>, path: Option<DfsPath>, tell: mpsc::Sender<Result
     let done = tokio::select! {
         done = work => done,
         () = tell.closed() => return,
-        () = state.tasks.ending().cancelled() => return,
+        () = state.tasks.ending().cancelled() => Err(Error::new(ErrorKind::Unavailable, "the namenode is stopping")),
     };
     if let Err(error) = done {
         let _ = tell.send(Err(status::to_status(&error))).await;

@@ -58,6 +58,7 @@ async fn a_large_tree_goes_in_bounded_steps() {
     let upto = fixture.namespace.store().version().await.unwrap();
     let step = fixture.namespace.collect(upto, None).await.unwrap();
     assert!(step.next.is_some() && step.inodes < 1_000, "{step:?}");
+    assert_eq!(step.gone.len() as u64, step.chunks);
     // The place that it gave back is lost.
     let (inodes, chunks) = fixture.collect().await;
     assert_eq!((inodes + step.inodes, chunks + step.chunks), (files + 1 + 1 + 5 + 3, 1_500));
