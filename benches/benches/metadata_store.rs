@@ -24,8 +24,9 @@ fn metadata_store(c: &mut Criterion) {
     let runtime = Runtime::new().expect("runtime");
     let folder = tempfile::tempdir().expect("temporary folder");
     let env = Env::system();
-    let create =
-        async { FjallStore::create(&folder.path().join("store"), FjallOptions::default(), Arc::new(DiskIo), &env).await };
+    let create = async {
+        FjallStore::create(&folder.path().join("store"), FjallOptions::default(), Arc::new(DiskIo), &env).await
+    };
     let store: Arc<dyn MetadataStore> = Arc::new(runtime.block_on(create).expect("store"));
     let next = std::sync::atomic::AtomicU64::new(0);
     let fresh = || next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
@@ -40,8 +41,7 @@ fn metadata_store(c: &mut Criterion) {
     }
     group.throughput(Throughput::Elements(1));
     group.bench_function("get", |b| {
-        b.to_async(&runtime)
-            .iter(|| store.view(|snapshot| snapshot.get(Space::Rows, &0_u64.to_be_bytes())));
+        b.to_async(&runtime).iter(|| store.view(|snapshot| snapshot.get(Space::Rows, &0_u64.to_be_bytes())));
     });
     group.finish();
 }

@@ -169,7 +169,9 @@ async fn wait_until_whole(client: &Client, chunks: usize) -> Outcome<Duration> {
         let whole = located
             .chunks
             .iter()
-            .filter(|chunk| chunk.replicas.iter().filter(|replica| replica.live && replica.state.is_some()).count() >= 3)
+            .filter(|chunk| {
+                chunk.replicas.iter().filter(|replica| replica.live && replica.state.is_some()).count() >= 3
+            })
             .count();
         bar.set_position(whole as u64);
         if whole == chunks {
@@ -251,7 +253,8 @@ async fn read(client: &Client) -> Outcome<String> {
 
 fn progress(length: u64, doing: &'static str) -> ProgressBar {
     let bar = ProgressBar::with_draw_target(Some(length), ProgressDrawTarget::stderr());
-    let style = ProgressStyle::with_template("  {msg} [{bar:40}] {percent}%").unwrap_or_else(|_| ProgressStyle::default_bar());
+    let style =
+        ProgressStyle::with_template("  {msg} [{bar:40}] {percent}%").unwrap_or_else(|_| ProgressStyle::default_bar());
     bar.with_style(style).with_message(doing)
 }
 

@@ -121,8 +121,14 @@ impl ClusterBuilder {
                 (made.path().to_owned(), Some(made))
             }
         };
-        let mut cluster =
-            Cluster { namenode: None, datanodes: Vec::new(), namenode_address: String::new(), folder, how: self, _temporary: temporary };
+        let mut cluster = Cluster {
+            namenode: None,
+            datanodes: Vec::new(),
+            namenode_address: String::new(),
+            folder,
+            how: self,
+            _temporary: temporary,
+        };
         cluster.restart_namenode().await?;
         let starts = (0..cluster.how.datanodes).map(|index| cluster.start_datanode(index));
         let started: Result<Vec<_>> = join_all(starts).await.into_iter().collect();

@@ -56,7 +56,9 @@ impl std::str::FromStr for Span {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        humantime::parse_duration(text).map(Self).map_err(|error| format!("{text:?} is not a duration such as 500ms or 5s: {error}"))
+        humantime::parse_duration(text)
+            .map(Self)
+            .map_err(|error| format!("{text:?} is not a duration such as 500ms or 5s: {error}"))
     }
 }
 

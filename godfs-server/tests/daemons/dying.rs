@@ -158,8 +158,7 @@ async fn the_writer_dies_and_what_it_flushed_is_kept() {
     lost.join().expect("joined");
     let client = cluster.client().await;
     crate::harness::wait_for("the lease is recovered", || {
-        let stat: serde_json::Value =
-            serde_json::from_str(&cluster.ok(&["stat", "--json", "/orphan"])).expect("JSON");
+        let stat: serde_json::Value = serde_json::from_str(&cluster.ok(&["stat", "--json", "/orphan"])).expect("JSON");
         if stat["open"] == false { Ok(()) } else { Err(stat.to_string()) }
     });
     assert_reads_back(&client, "/orphan", &data).await;

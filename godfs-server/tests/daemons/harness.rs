@@ -11,25 +11,25 @@ use godfs_client::Client;
 use tempfile::TempDir;
 
 /// How long anything may take before a test gives up: far above what it takes, so that a slow machine fails nothing.
-pub const PATIENCE: Duration = Duration::from_secs(90);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
 
 /// Now, for deadlines of tests.
 #[allow(clippy::disallowed_methods, reason = "tests of real processes run in real time")]
-pub fn now() -> Instant {
+pub(crate) fn now() -> Instant {
     Instant::now()
 }
 
 /// One running daemon.
-pub struct Daemon {
+pub(crate) struct Daemon {
     child: Child,
     name: &'static str,
     /// `HOST:PORT` from its `ready` line.
-    pub address: String,
+    pub(crate) address: String,
 }
 
 impl Daemon {
     /// Starts a binary and waits for its `ready` line; the error is what it said before it ended.
-    pub fn start<S: AsRef<OsStr>>(name: &'static str, log: &Path, args: &[S]) -> Result<Self, String> {
+    pub(crate) fn start<S: AsRef<OsStr>>(name: &'static str, log: &Path, args: &[S]) -> Result<Self, String> {
         let binary = match name {
             "godfs-namenode" => env!("CARGO_BIN_EXE_godfs-namenode"),
             "godfs-datanode" => env!("CARGO_BIN_EXE_godfs-datanode"),
@@ -68,24 +68,24 @@ impl Daemon {
     }
 
     /// Its process id.
-    pub fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
 
     /// SIGKILL, and waits until it is gone.
-    pub fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 
     /// Sends a signal by number.
-    pub fn signal(&self, signal: &str) {
+    pub(crate) fn signal(&self, signal: &str) {
         let status = Command::new("kill").arg(format!("-{signal}")).arg(self.pid().to_string()).status();
         assert!(status.expect("kill runs").success(), "{} has gone away", self.name);
     }
 
     /// SIGTERM; the exit code.
-    pub fn terminate(&mut self) -> Option<i32> {
+    pub(crate) fn terminate(&mut self) -> Option<i32> {
         self.signal("TERM");
         let deadline = now() + PATIENCE;
         while now() < deadline {
@@ -105,12 +105,12 @@ impl Drop for Daemon {
 }
 
 /// A cluster of processes.
-pub struct Daemons {
+pub(crate) struct Daemons {
     folder: TempDir,
     /// The namenode; `None` while it is down.
-    pub namenode: Option<Daemon>,
+    pub(crate) namenode: Option<Daemon>,
     /// Each datanode; `None` while it is down.
-    pub datanodes: Vec<Option<Daemon>>,
+    pub(crate) datanodes: Vec<Option<Daemon>>,
     address: String,
     namenode_flags: Vec<String>,
     datanode_flags: Vec<String>,
@@ -118,20 +118,21 @@ pub struct Daemons {
 
 /// How a test's cluster differs from the default one.
 #[derive(Default)]
-pub struct Flags {
-    pub namenode: Vec<&'static str>,
-    pub datanode: Vec<&'static str>,
+pub(crate) struct Flags {
+    pub(crate) namenode: Vec<&'static str>,
+    pub(crate) datanode: Vec<&'static str>,
 }
 
 impl Daemons {
     /// A namenode that notices deaths fast, and `datanodes` datanodes.
-    pub fn start(datanodes: usize) -> Self {
+    pub(crate) fn start(datanodes: usize) -> Self {
         Self::with(datanodes, &Flags::default())
     }
 
     /// The same with more flags.
-    pub fn with(datanodes: usize, flags: &Flags) -> Self {
-        let fast = ["--heartbeat", "200ms", "--dead-after", "1500ms", "--repair-grace", "500ms", "--session-timeout", "4s"];
+    pub(crate) fn with(datanodes: usize, flags: &Flags) -> Self {
+        let fast =
+            ["--heartbeat", "200ms", "--dead-after", "1500ms", "--repair-grace", "500ms", "--session-timeout", "4s"];
         let mut cluster = Self {
             folder: tempfile::Builder::new().prefix("godfs-test-").tempdir().expect("temporary folder"),
             namenode: None,
@@ -149,17 +150,17 @@ impl Daemons {
     }
 
     /// The folder of everything.
-    pub fn folder(&self) -> &Path {
+    pub(crate) fn folder(&self) -> &Path {
         self.folder.path()
     }
 
     /// The folder of one datanode.
-    pub fn datanode_folder(&self, index: usize) -> PathBuf {
+    pub(crate) fn datanode_folder(&self, index: usize) -> PathBuf {
         self.folder().join(format!("datanode-{index}"))
     }
 
     /// Starts the namenode, or starts it again, at the address it had.
-    pub fn start_namenode(&mut self) {
+    pub(crate) fn start_namenode(&mut self) {
         let dir = self.folder().join("namenode");
         let mut args = vec!["--init".to_owned(), "--dir".into(), path(&dir), "--listen".into(), self.address.clone()];
         args.extend(self.namenode_flags.iter().cloned());
@@ -177,12 +178,12 @@ impl Daemons {
     }
 
     /// Starts a datanode on its folder, on any free port.
-    pub fn start_datanode(&mut self, index: usize) {
+    pub(crate) fn start_datanode(&mut self, index: usize) {
         self.datanodes[index] = Some(self.try_datanode(index).expect("datanode starts"));
     }
 
     /// Adds one datanode more; its index.
-    pub fn add_datanode(&mut self) -> usize {
+    pub(crate) fn add_datanode(&mut self) -> usize {
         self.datanodes.push(None);
         let index = self.datanodes.len() - 1;
         self.start_datanode(index);
@@ -190,7 +191,7 @@ impl Daemons {
     }
 
     /// Adds a datanode with room for 64 MiB, whatever the others have.
-    pub fn start_large_datanode(&mut self) {
+    pub(crate) fn start_large_datanode(&mut self) {
         let flags = std::mem::replace(&mut self.datanode_flags, vec!["--capacity".into(), "64MiB".into()]);
         self.add_datanode();
         self.datanode_flags = flags;
@@ -212,23 +213,23 @@ impl Daemons {
     }
 
     /// SIGKILL of one datanode.
-    pub fn kill_datanode(&mut self, index: usize) {
+    pub(crate) fn kill_datanode(&mut self, index: usize) {
         self.datanodes[index].take().expect("running").kill();
     }
 
     /// SIGKILL of the namenode.
-    pub fn kill_namenode(&mut self) {
+    pub(crate) fn kill_namenode(&mut self) {
         self.namenode.take().expect("running").kill();
     }
 
     /// SIGKILL of everything.
-    pub fn kill_all(&mut self) {
+    pub(crate) fn kill_all(&mut self) {
         self.namenode = None;
         self.datanodes.iter_mut().for_each(|datanode| *datanode = None);
     }
 
     /// Starts everything again from disk.
-    pub fn restart_all(&mut self) {
+    pub(crate) fn restart_all(&mut self) {
         self.start_namenode();
         for index in 0..self.datanodes.len() {
             self.start_datanode(index);
@@ -236,22 +237,22 @@ impl Daemons {
     }
 
     /// `godfs://HOST:PORT`.
-    pub fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("godfs://{}", self.address)
     }
 
     /// `HOST:PORT` of the namenode.
-    pub fn address(&self) -> &str {
+    pub(crate) fn address(&self) -> &str {
         &self.address
     }
 
     /// A client of its own.
-    pub async fn client(&self) -> Client {
+    pub(crate) async fn client(&self) -> Client {
         Client::connect(&self.url()).await.expect("client connects")
     }
 
     /// Runs the command line against the cluster.
-    pub fn godfs<S: AsRef<OsStr>>(&self, args: &[S]) -> Output {
+    pub(crate) fn godfs<S: AsRef<OsStr>>(&self, args: &[S]) -> Output {
         Command::new(env!("CARGO_BIN_EXE_godfs"))
             .env("GODFS_FS", self.url())
             .args(args)
@@ -261,7 +262,7 @@ impl Daemons {
     }
 
     /// Runs the command line, which must succeed; its stdout.
-    pub fn ok<S: AsRef<OsStr>>(&self, args: &[S]) -> String {
+    pub(crate) fn ok<S: AsRef<OsStr>>(&self, args: &[S]) -> String {
         let output = self.godfs(args);
         let shown: Vec<_> = args.iter().map(|arg| arg.as_ref().to_string_lossy()).collect();
         assert!(output.status.success(), "godfs {shown:?}: {}", String::from_utf8_lossy(&output.stderr));
@@ -269,12 +270,12 @@ impl Daemons {
     }
 
     /// `godfs report --json`.
-    pub fn report(&self) -> serde_json::Value {
+    pub(crate) fn report(&self) -> serde_json::Value {
         serde_json::from_str(&self.ok(&["report", "--json"])).expect("JSON")
     }
 
     /// Waits until the report shows every chunk with all its replicas, and nothing still to be counted.
-    pub fn wait_until_whole(&self) {
+    pub(crate) fn wait_until_whole(&self) {
         wait_for("every chunk has its replicas", || {
             let report = self.report();
             let done = report["complete"] == true && report["under_replicated"] == 0 && report["missing"] == 0;
@@ -283,7 +284,7 @@ impl Daemons {
     }
 
     /// Waits until this many datanodes are live.
-    pub fn wait_live(&self, datanodes: u64) {
+    pub(crate) fn wait_live(&self, datanodes: u64) {
         wait_for("datanodes are live", || {
             let report = self.report();
             if report["live_datanodes"] == datanodes { Ok(()) } else { Err(report.to_string()) }
@@ -291,13 +292,13 @@ impl Daemons {
     }
 
     /// `godfs locate --json`.
-    pub fn locate(&self, file: &str) -> serde_json::Value {
+    pub(crate) fn locate(&self, file: &str) -> serde_json::Value {
         serde_json::from_str(&self.ok(&["locate", "--json", file])).expect("JSON")
     }
 }
 
 /// Waits until `check` is `Ok`; the panic shows what it last said.
-pub fn wait_for(what: &str, mut check: impl FnMut() -> Result<(), String>) {
+pub(crate) fn wait_for(what: &str, mut check: impl FnMut() -> Result<(), String>) {
     let deadline = now() + PATIENCE;
     loop {
         match check() {
@@ -309,12 +310,12 @@ pub fn wait_for(what: &str, mut check: impl FnMut() -> Result<(), String>) {
 }
 
 /// A path as an argument.
-pub fn path(path: &Path) -> String {
+pub(crate) fn path(path: &Path) -> String {
     path.to_str().expect("temporary folders are UTF-8").to_owned()
 }
 
 /// Bytes that don't compress and are the same for the same seed.
-pub fn noise(length: usize, seed: u64) -> Vec<u8> {
+pub(crate) fn noise(length: usize, seed: u64) -> Vec<u8> {
     let mut rng = fastrand::Rng::with_seed(seed);
     let mut bytes = vec![0; length];
     rng.fill(&mut bytes);

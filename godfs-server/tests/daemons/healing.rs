@@ -118,7 +118,7 @@ async fn a_flipped_bit_is_found_and_the_copy_replaced() {
 }
 
 /// The finalized replica files below a datanode's folder.
-pub fn replica_files(folder: &Path) -> Vec<PathBuf> {
+pub(crate) fn replica_files(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut folders = vec![folder.to_owned()];
     while let Some(folder) = folders.pop() {

@@ -64,7 +64,7 @@ fn an_unmounted_disk_is_not_taken_for_a_new_node() {
     let mut args = vec!["--dir", &empty, "--namenode", cluster.address(), "--listen", "127.0.0.1:0"];
     args.extend(["--expect-node", "1"]);
     let Err(error) = Daemon::start("godfs-datanode", &log, &args) else { panic!("an empty folder passed for node 1") };
-    assert!(error.contains("expect"), "{error}");
+    assert!(error.contains("node 1") && error.contains("mounted"), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
