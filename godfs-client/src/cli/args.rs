@@ -128,6 +128,7 @@ impl LayoutArgs {
 }
 
 #[derive(Args, Debug)]
+#[command(override_usage = "godfs put [OPTIONS] <LOCAL>... <PATH>")]
 #[command(after_help = "\
 A file appears under its name only when it is whole; nothing remains of one that failed. A directory that does not exist
 yet appears whole as well; one that exists is filled file by file.
@@ -150,11 +151,12 @@ pub(super) struct PutArgs {
     #[command(flatten)]
     pub(super) layout: LayoutArgs,
     /// Local files, or - for stdin; last, the path in the cluster
-    #[arg(required = true, num_args = 2.., value_names = ["LOCAL", "PATH"])]
+    #[arg(required = true, num_args = 2.., value_name = "LOCAL|PATH")]
     pub(super) paths: Vec<OsString>,
 }
 
 #[derive(Args, Debug)]
+#[command(override_usage = "godfs get [OPTIONS] <PATH>... <LOCAL>")]
 #[command(after_help = "\
 A file appears under its name only when it is whole and on disk; nothing remains of one that failed. A directory that does
 not exist yet appears whole as well; one that exists is filled file by file.
@@ -171,7 +173,7 @@ pub(super) struct GetArgs {
     #[arg(short, long)]
     pub(super) force: bool,
     /// Paths in the cluster; last, the local file or directory, or - for stdout
-    #[arg(required = true, num_args = 2.., value_names = ["PATH", "LOCAL"])]
+    #[arg(required = true, num_args = 2.., value_name = "PATH|LOCAL")]
     pub(super) paths: Vec<OsString>,
 }
 
@@ -260,6 +262,7 @@ pub(super) struct RmArgs {
 }
 
 #[derive(Args, Debug)]
+#[command(override_usage = "godfs mv [OPTIONS] <SOURCE>... <TARGET>")]
 #[command(after_help = "\
 Examples:
   godfs mv /a.csv /b.csv
@@ -270,11 +273,12 @@ pub(super) struct MvArgs {
     #[arg(short, long)]
     pub(super) force: bool,
     /// What to move; last, where to
-    #[arg(required = true, num_args = 2.., value_names = ["SOURCE", "TARGET"])]
+    #[arg(required = true, num_args = 2.., value_name = "PATH")]
     pub(super) paths: Vec<String>,
 }
 
 #[derive(Args, Debug)]
+#[command(override_usage = "godfs cp [OPTIONS] <SOURCE>... <TARGET>")]
 #[command(after_help = "\
 A file appears under its name only when it is whole. A copy has the replication and chunk size of its source unless told
 otherwise.
@@ -293,7 +297,7 @@ pub(super) struct CpArgs {
     #[command(flatten)]
     pub(super) layout: LayoutArgs,
     /// What to copy; last, where to
-    #[arg(required = true, num_args = 2.., value_names = ["SOURCE", "TARGET"])]
+    #[arg(required = true, num_args = 2.., value_name = "PATH")]
     pub(super) paths: Vec<String>,
 }
 

@@ -1,0 +1,318 @@
+//! The command line against a running cluster, as its users and their scripts see it.
+#![cfg(feature = "daemons")]
+
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
+
+use godfs_server::Cluster;
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// A cluster and a local folder.
+struct World {
+    cluster: Cluster,
+    local: TempDir,
+}
+
+/// What a run of `godfs` came to.
+struct Ran {
+    code: i32,
+    stdout: Vec<u8>,
+    stderr: String,
+}
+
+impl World {
+    async fn new() -> Self {
+        let cluster = Cluster::builder().datanodes(3).start().await.expect("a cluster");
+        Self { cluster, local: tempfile::tempdir().expect("a folder") }
+    }
+
+    fn command(&self, words: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_godfs"));
+        command.args(words).env("GODFS_FS", self.cluster.url()).current_dir(self.local.path()).stdin(Stdio::null());
+        command
+    }
+
+    /// Runs `godfs` with the words of `line`.
+    async fn run(&self, line: &str) -> Ran {
+        self.run_with(line, b"").await
+    }
+
+    /// The same with something on stdin.
+    async fn run_with(&self, line: &str, stdin: &[u8]) -> Ran {
+        let words: Vec<&str> = line.split(' ').collect();
+        let mut command = self.command(&words);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let stdin = stdin.to_vec();
+        // The cluster lives in this process: its runtime must not be blocked.
+        tokio::task::spawn_blocking(move || {
+            let mut child = command.spawn().expect("started");
+            let mut pipe = child.stdin.take().expect("piped");
+            // It need not read it all.
+            let writer = std::thread::spawn(move || drop(pipe.write_all(&stdin)));
+            let output = child.wait_with_output().expect("ended");
+            writer.join().expect("written");
+            Ran::from(output)
+        })
+        .await
+        .expect("joined")
+    }
+
+    /// Runs what must succeed, and gives what it printed.
+    async fn ok(&self, line: &str) -> String {
+        let ran = self.run(line).await;
+        assert_eq!((ran.code, ran.stderr.as_str()), (0, ""), "{line}");
+        String::from_utf8(ran.stdout).expect("text")
+    }
+
+    async fn json(&self, line: &str) -> Value {
+        serde_json::from_str(&self.ok(line).await).expect(line)
+    }
+
+    /// Runs what must fail.
+    async fn fails(&self, line: &str, code: i32) -> String {
+        let ran = self.run(line).await;
+        assert_eq!(ran.code, code, "{line}: {}", ran.stderr);
+        assert!(ran.stderr.starts_with("godfs: "), "{line}: {}", ran.stderr);
+        ran.stderr
+    }
+
+    fn write(&self, name: &str, data: impl AsRef<[u8]>) {
+        fs::write(self.local.path().join(name), data).expect(name);
+    }
+
+    fn read(&self, name: &str) -> Vec<u8> {
+        fs::read(self.local.path().join(name)).expect(name)
+    }
+
+    fn names(&self, below: &str) -> Vec<String> {
+        names(&self.local.path().join(below))
+    }
+}
+
+impl From<Output> for Ran {
+    fn from(output: Output) -> Self {
+        Self {
+            // A signal has no code.
+            code: output.status.code().unwrap_or(-1),
+            stdout: output.stdout,
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+}
+
+fn names(folder: &Path) -> Vec<String> {
+    let mut names: Vec<String> = fs::read_dir(folder)
+        .expect("listed")
+        .map(|entry| entry.expect("entry").file_name().into_string().expect("text"))
+        .collect();
+    names.sort();
+    names
+}
+
+fn noise(length: usize) -> Vec<u8> {
+    let mut bytes = vec![0; length];
+    fastrand::Rng::with_seed(length as u64).fill(&mut bytes);
+    bytes
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn files_go_in_and_out_unchanged() {
+    let world = World::new().await;
+    for (name, length) in [("empty", 0), ("small", 1_000), ("large", (3 << 20) + 17)] {
+        let data = noise(length);
+        world.write(name, &data);
+        world.ok(&format!("put --chunk-size 1M {name} /{name}")).await;
+        world.ok(&format!("get /{name} back-{name}")).await;
+        assert!(world.read(&format!("back-{name}")) == data, "{name} came back changed");
+        for line in [format!("cat /{name}"), format!("get /{name} -")] {
+            assert!(world.run(&line).await.stdout == data, "{line}");
+        }
+        let stat = world.json(&format!("stat --json /{name}")).await;
+        assert_eq!(stat["length"], length);
+    }
+    let piped = world.run_with("put - /piped", &noise(200_000)).await;
+    assert_eq!((piped.code, piped.stderr.as_str()), (0, ""));
+    assert!(world.run("cat /piped").await.stdout == noise(200_000));
+    // Nothing but what was asked for.
+    assert_eq!(world.ok("ls /").await, "empty\nlarge\npiped\nsmall\n");
+    assert_eq!(world.names("."), ["back-empty", "back-large", "back-small", "empty", "large", "small"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_rules_of_cp() {
+    let world = World::new().await;
+    world.write("a", "1");
+    world.write("b", "2");
+    world.ok("mkdir -p /d/e").await;
+    world.ok("put a b /d").await;
+    assert_eq!(world.ok("ls /d").await, "a\nb\ne\n");
+    assert!(world.fails("put b /d/a", 4).await.contains("-f"));
+    assert_eq!(world.ok("cat /d/a").await, "1");
+    world.ok("put -f b /d/a").await;
+    assert_eq!(world.ok("cat /d/a").await, "2");
+    world.fails("put a b /none", 3).await;
+    world.fails("put gone /x", 3).await;
+    world.fails("get /d .", 5).await;
+    world.fails("cp /d/a /d/b", 4).await;
+    world.ok("cp /d/a /copy").await;
+    assert_eq!(world.ok("cat /copy").await, "2");
+    world.ok("cp -r /d /d2").await;
+    world.fails("cp -r /d /d/e", 2).await;
+    world.ok("get -r /d2 tree").await;
+    assert_eq!(world.names("tree"), ["a", "b", "e"]);
+    world.ok("put -r tree /d/e").await;
+    assert_eq!(world.ok("ls -R /d/e").await, "/d/e/tree\n/d/e/tree/a\n/d/e/tree/b\n/d/e/tree/e\n");
+    world.fails("mv /d/a /copy", 4).await;
+    world.ok("mv -f /d/a /copy").await;
+    world.ok("mv /copy /d/b /d/e").await;
+    assert_eq!(world.ok("ls /d/e").await, "b\ncopy\ntree\n");
+    world.fails("get /d/e/b a", 4).await;
+    assert_eq!(world.read("a"), b"1");
+    world.ok("get -f /d/e/b a").await;
+    assert_eq!(world.read("a"), b"2");
+    assert_eq!(world.names("."), ["a", "b", "tree"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn names_and_exit_codes() {
+    let world = World::new().await;
+    world.fails("cat /gone", 3).await;
+    world.fails("mkdir /a/b", 3).await;
+    world.ok("mkdir /a").await;
+    world.fails("mkdir /a", 4).await;
+    world.ok("mkdir -p /a").await;
+    world.ok("touch /a/f").await;
+    world.fails("rm /a", 5).await;
+    world.fails("cat /a", 5).await;
+    world.fails("ls /a/f/g", 5).await;
+    world.fails("stat /a/../b", 2).await;
+    world.ok("rm -f /gone").await;
+    world.fails("rm /gone", 3).await;
+    world.ok("setrep 2 /a/f").await;
+    assert_eq!(world.json("--json stat /a/f").await["replication"], 2);
+    // One that fails does not stop the others.
+    let ran = world.run("stat /gone /a --json").await;
+    assert_eq!(ran.code, 3);
+    let error: Value = serde_json::from_str(&ran.stderr).expect("an error as JSON");
+    assert_eq!(error["error"]["kind"], "not_found");
+    let stat: Value = serde_json::from_slice(&ran.stdout).expect("a status as JSON");
+    assert_eq!(stat["kind"], "directory");
+    world.ok("rm -r /a").await;
+    assert_eq!(world.ok("ls").await, "");
+    assert_eq!(world.run("ls --fly").await.code, 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_scripts_rely_on() {
+    let world = World::new().await;
+    let data = noise(300_000);
+    world.write("f", &data);
+    world.ok("put --chunk-size 128K f /f").await;
+    let located = world.json("locate --json /f").await;
+    assert_eq!(located["length"], 300_000);
+    let chunks = located["chunks"].as_array().expect("chunks");
+    assert_eq!(chunks.len(), 3);
+    assert_eq!(chunks[2]["offset"], 262_144);
+    for chunk in chunks {
+        let replicas = chunk["replicas"].as_array().expect("replicas");
+        assert!(replicas.len() >= 2, "{chunk}");
+        assert!(replicas.iter().all(|replica| replica["live"] == true && replica["node"].is_u64()), "{chunk}");
+    }
+    let report = world.json("report --json").await;
+    assert_eq!((&report["live_datanodes"], &report["dead_datanodes"]), (&3.into(), &0.into()));
+    assert_eq!((&report["files"], &report["chunks"]), (&1.into(), &3.into()));
+    assert_eq!(report["nodes"].as_array().expect("nodes").len(), 3);
+
+    // Independent of the layout.
+    world.ok("put --chunk-size 64K f /g").await;
+    let sums = world.ok("checksum /f /g").await;
+    let sum = format!("{:08x}", godfs_core::checksum::crc32c(&data));
+    assert_eq!(sums, format!("{sum}  /f\n{sum}  /g\n"));
+
+    let list = world.json("ls -R / --json").await;
+    assert_eq!(list.as_array().expect("a list").len(), 2);
+    assert_eq!(world.json("du --json /").await["bytes"], 600_000);
+    assert!(world.json("df --json").await["capacity_bytes"].as_u64().expect("a number") > 0);
+    for line in ["report -h", "locate /f", "df -h", "du -h /", "ls -lh", "stat /f"] {
+        assert!(!world.ok(line).await.is_empty(), "{line}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn loads_leave_nothing_behind() {
+    let world = World::new().await;
+    let written = world.json("bench write --size 100K --count 5 --concurrency 2 --json").await;
+    assert_eq!(
+        (&written[0]["ops"], &written[0]["errors"], &written[0]["bytes"]),
+        (&5.into(), &0.into(), &512_000.into())
+    );
+    assert_eq!(world.ok("ls /").await, "");
+    let kept = world.json("bench write --size 100K --count 3 --keep --no-sync --json").await;
+    let folder = kept[0]["path"].as_str().expect("a path");
+    let read = world.json(&format!("bench read --path {folder} --count 7 --json")).await;
+    assert_eq!((&read[0]["name"], &read[0]["ops"], &read[0]["bytes"]), (&"read".into(), &7.into(), &716_800.into()));
+    assert!(world.ok(&format!("bench read --path {folder}/file-000000")).await.contains("read"));
+    assert_eq!(world.json(&format!("ls {folder} --json")).await.as_array().expect("a list").len(), 3);
+    assert!(world.json("admin scrub --now --json /").await["corrupt"] == 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_stops_reading_ends_it_quietly() {
+    let world = World::new().await;
+    world.write("f", noise(4 << 20));
+    world.ok("put f /f").await;
+    let mut child =
+        world.command(&["cat", "/f"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("started");
+    drop(child.stdout.take());
+    let output = tokio::task::spawn_blocking(move || child.wait_with_output()).await.expect("joined").expect("ended");
+    assert_eq!((output.status.code(), output.stderr.as_slice()), (Some(0), b"".as_slice()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_interrupted_put_leaves_nothing() {
+    let world = World::new().await;
+    let mut child = world
+        .command(&["put", "-", "/half"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("started");
+    let mut stdin = child.stdin.take().expect("piped");
+    let writing = tokio::task::spawn_blocking(move || {
+        // As soon as the pipe has taken all this, the put is in the midst of it.
+        stdin.write_all(&noise(8 << 20)).expect("taken");
+        stdin
+    });
+    let stdin = writing.await.expect("written");
+    let pid = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).expect("signalled");
+    let output = tokio::time::timeout(
+        Duration::from_secs(30),
+        tokio::task::spawn_blocking(move || child.wait_with_output().expect("ended")),
+    )
+    .await
+    .expect("it ends while stdin is open")
+    .expect("joined");
+    drop(stdin);
+    assert_eq!(output.status.code(), Some(130));
+    assert_eq!(world.ok("ls /").await, "");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_address_is_named() {
+    let world = World::new().await;
+    // Nobody listens on port 1.
+    let output = world.command(&["--fs", "godfs://127.0.0.1:1", "ls", "/"]).output().expect("ended");
+    let ran = Ran::from(output);
+    assert_eq!(ran.code, 6, "{}", ran.stderr);
+    assert!(ran.stderr.contains("127.0.0.1:1"), "{}", ran.stderr);
+    let output = world.command(&["ls", "/"]).env_remove("GODFS_FS").output().expect("ended");
+    let ran = Ran::from(output);
+    assert_eq!(ran.code, 2);
+    assert!(ran.stderr.contains("GODFS_FS"), "{}", ran.stderr);
+}
