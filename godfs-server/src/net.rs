@@ -147,6 +147,8 @@ pub fn serve(listener: Listener, routes: Routes, settings: &ServeSettings) -> Se
     builder
         .timer(TokioTimer::new())
         .adaptive_window(false)
+        // gRPC has no use for it, and it is the one thing in an answer that the machine's clock decides.
+        .auto_date_header(false)
         .initial_stream_window_size(settings.stream_window_bytes)
         .initial_connection_window_size(settings.connection_window_bytes)
         .max_frame_size(settings.max_frame_bytes)

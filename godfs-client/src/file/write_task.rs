@@ -72,9 +72,10 @@ impl WriteTask {
     /// Runs until the file is closed or given up, or `dropped` says that nobody wants it any more.
     pub(super) async fn run(mut self, dropped: CancellationToken) {
         let end = tokio::select! {
-            end = self.serve() => end,
+            biased;
             // What was under way is dropped with the file.
             () = dropped.cancelled() => End::Orphaned,
+            end = self.serve() => end,
         };
         if let End::Orphaned = end {
             let file = Arc::clone(&self.file);
@@ -91,8 +92,8 @@ impl WriteTask {
     async fn serve(&mut self) -> End {
         loop {
             let command = tokio::select! {
-                // Cancel-safe: a command is received or stays in the channel.
-                command = self.commands.recv(), if self.chunks.has_room() => command,
+                // Acknowledgements first: there are no more of them than packets under way, so commands get their turn.
+                biased;
                 // Cancel-safe: an acknowledgement is taken into account before it returns.
                 (which, outcome) = self.chunks.next_ack() => {
                     if let Err(error) = self.chunks.settle(which, outcome).await {
@@ -100,6 +101,8 @@ impl WriteTask {
                     }
                     continue;
                 }
+                // Cancel-safe: a command is received or stays in the channel.
+                command = self.commands.recv(), if self.chunks.has_room() => command,
             };
             let Some(command) = command else { return End::Orphaned };
             let failed = self.failure.lock().as_ref().map(Error::duplicate);
@@ -203,6 +206,7 @@ impl Chunks {
         }
         tokio::select! {
             // Both are cancel-safe.
+            biased;
             outcome = ack(&mut self.finishing) => (Which::Finishing, outcome),
             outcome = ack(&mut self.current) => (Which::Current, outcome),
         }

@@ -1,7 +1,6 @@
 //! Which connections there are: one to each peer for small calls, and others for bulk streams.
 
-use std::collections::HashMap;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::ops::Deref;
 use std::sync::{Arc, Weak};
@@ -26,7 +25,7 @@ pub struct Channels(Arc<Inner>);
 struct Inner {
     settings: TransportSettings,
     connector: Arc<dyn Connector>,
-    control: Mutex<HashMap<Address, Arc<Slot>>>,
+    control: Mutex<BTreeMap<Address, Arc<Slot>>>,
     /// Idle bulk connections, the longest idle first.
     idle: Mutex<VecDeque<Idle>>,
 }

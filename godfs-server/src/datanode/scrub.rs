@@ -192,6 +192,7 @@ async fn wait(shared: &Shared, bytes: u64) {
         }
         tokio::select! {
             // Both arms are cancel-safe: a notification that is kept, a timer.
+            biased;
             () = shared.scrub.woken.notified() => {}
             () = tokio::time::sleep_until(due.min(now + SLICE)) => {}
         }

@@ -21,8 +21,9 @@ pub(super) async fn drive(state: Arc<State>) {
         }
         // Both arms are cancel-safe.
         tokio::select! {
-            () = tokio::time::sleep(every) => {}
+            biased;
             () = state.tasks.ending().cancelled() => return,
+            () = tokio::time::sleep(every) => {}
         }
     }
 }

@@ -171,9 +171,10 @@ impl Talk {
         loop {
             // All arms are cancel-safe: a message stays in the stream until it is taken.
             let message = tokio::select! {
-                message = up.message() => message,
+                biased;
                 () = self.link.closed.cancelled() => return Ok(()),
                 () = self.state.tasks.ending().cancelled() => return Ok(()),
+                message = up.message() => message,
             };
             let message = match message {
                 Ok(Some(message)) => message.message.ok_or_else(|| invalid("an empty message"))?,
@@ -185,9 +186,10 @@ impl Talk {
                 Up::Register(_) => return Err(invalid("a datanode registers once a stream")),
                 report => {
                     tokio::select! {
-                        sent = reports.send(report) => if sent.is_err() { return Ok(()) },
+                        biased;
                         () = self.link.closed.cancelled() => return Ok(()),
                         () = self.state.tasks.ending().cancelled() => return Ok(()),
+                        sent = reports.send(report) => if sent.is_err() { return Ok(()) },
                     }
                 }
             }

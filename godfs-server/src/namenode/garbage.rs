@@ -38,10 +38,11 @@ pub(super) async fn clear(state: Arc<State>, link: Arc<Link>) {
         };
         // All arms are cancel-safe; a notification that came meanwhile is kept.
         tokio::select! {
-            () = link.garbage.notified() => {}
-            () = tokio::time::sleep(if all_done { SWEEP } else { RETRY }) => {}
+            biased;
             () = link.closed.cancelled() => return,
             () = state.tasks.ending().cancelled() => return,
+            () = link.garbage.notified() => {}
+            () = tokio::time::sleep(if all_done { SWEEP } else { RETRY }) => {}
         }
     }
 }

@@ -58,9 +58,10 @@ pub(super) async fn drive(state: Arc<State>) {
         }
         // All arms are cancel-safe.
         tokio::select! {
-            () = tokio::time::sleep(every) => {}
-            () = state.leases.wake.notified() => {}
+            biased;
             () = state.tasks.ending().cancelled() => return,
+            () = state.leases.wake.notified() => {}
+            () = tokio::time::sleep(every) => {}
         }
     }
 }
@@ -181,9 +182,10 @@ async fn recover(state: &Arc<State>, inode: InodeId) -> Result<()> {
         }
         // All arms are cancel-safe: work that was not taken stays in the set.
         tokio::select! {
+            biased;
+            () = state.tasks.ending().cancelled() => return Ok(()),
             Some(input) = work.next() => take_in(&mut recovery, state.now(), input),
             () = tokio::time::sleep(RECOVERY_TICK) => {}
-            () = state.tasks.ending().cancelled() => return Ok(()),
         }
     }
 }

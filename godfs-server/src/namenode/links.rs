@@ -1,6 +1,6 @@
 //! The streams to the datanodes: commands go down them, results come back.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -37,7 +37,7 @@ pub(super) struct Authority {
 pub(super) struct Links {
     authority: Authority,
     next_command: AtomicU64,
-    by_node: Mutex<HashMap<NodeId, Arc<Link>>>,
+    by_node: Mutex<BTreeMap<NodeId, Arc<Link>>>,
 }
 
 /// The stream to one datanode.
@@ -54,7 +54,7 @@ pub(super) struct Link {
     /// Cancelled when the stream has ended or is to end.
     pub(super) closed: CancellationToken,
     down: mpsc::Sender<Down>,
-    pending: Mutex<HashMap<u64, oneshot::Sender<Result<Option<v1::Replica>>>>>,
+    pending: Mutex<BTreeMap<u64, oneshot::Sender<Result<Option<v1::Replica>>>>>,
 }
 
 impl Links {
@@ -160,8 +160,9 @@ impl Link {
     pub(super) async fn send(&self, message: v1::NamenodeMessage) -> Result<()> {
         // Both are cancel-safe: a message is either queued or not.
         tokio::select! {
-            sent = self.down.send(Ok(message)) => sent.map_err(|_| not_connected(self.node)),
+            biased;
             () = self.closed.cancelled() => Err(not_connected(self.node)),
+            sent = self.down.send(Ok(message)) => sent.map_err(|_| not_connected(self.node)),
         }
     }
 

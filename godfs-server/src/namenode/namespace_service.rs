@@ -187,10 +187,11 @@ impl Names {
             // An end without an error would pass for the end of the directory.
             let ending = || Err(Error::new(ErrorKind::Unavailable, "the namenode is stopping"));
             let read = tokio::select! {
-                read = state.namespace.list(path.clone(), after.clone(), size) => read,
+                biased;
                 // The caller has gone, or the namenode ends: a read may be given up anywhere.
                 () = pages.closed() => return,
                 () = state.tasks.ending().cancelled() => ending(),
+                read = state.namespace.list(path.clone(), after.clone(), size) => read,
             };
             let (page, more) = match read {
                 Ok(entries) => {

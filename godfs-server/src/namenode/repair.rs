@@ -88,9 +88,10 @@ pub(super) async fn drive(state: Arc<State>) {
     loop {
         // All arms are cancel-safe.
         tokio::select! {
-            _ = tick.tick() => {}
-            () = state.repair.wake.notified() => {}
+            biased;
             () = state.tasks.ending().cancelled() => return,
+            () = state.repair.wake.notified() => {}
+            _ = tick.tick() => {}
         }
         let now = state.now();
         let changes = state.nodes.lock().tick(now);

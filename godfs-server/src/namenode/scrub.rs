@@ -67,9 +67,10 @@ async fn run(state: Arc<State>, path: Option<DfsPath>, tell: mpsc::Sender<Result
     };
     // Either end may be given up anywhere: nothing but the answer hangs on it.
     let done = tokio::select! {
-        done = work => done,
+        biased;
         () = tell.closed() => return,
         () = state.tasks.ending().cancelled() => Err(Error::new(ErrorKind::Unavailable, "the namenode is stopping")),
+        done = work => done,
     };
     if let Err(error) = done {
         let _ = tell.send(Err(status::to_status(&error))).await;
@@ -158,16 +159,17 @@ async fn check_all(
     loop {
         // Both arms are cancel-safe: the stream keeps its checks.
         tokio::select! {
-            checked = checks.next() => match checked {
-                Some((target, outcome)) => tally.count(target, outcome),
-                None => break,
-            },
+            biased;
             _ = tick.tick() => {
                 // A reader that has not taken the last message gets more with the next.
                 if let Ok(room) = tell.try_reserve() {
                     room.send(Ok(tally.tell(false)));
                 }
             }
+            checked = checks.next() => match checked {
+                Some((target, outcome)) => tally.count(target, outcome),
+                None => break,
+            },
         }
     }
     let _ = tell.send(Ok(tally.tell(true))).await;
