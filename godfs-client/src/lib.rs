@@ -33,7 +33,7 @@
 //! | module | what |
 //! |---|---|
 //! | `cli` | the command line `godfs`, with the feature of that name |
-//! | [`file`] | [`DfsFile`], [`Writer`], [`Reader`] |
+//! | [`mod@file`] | [`DfsFile`], [`Writer`], [`Reader`] |
 //! | [`pipeline`] | sending one chunk to a row of datanodes; datanodes forward and copy with it too |
 //! | [`transport`] | connections, messages, errors and greetings; used by both sides |
 //!

@@ -28,8 +28,8 @@ pub struct FileChecksum {
 pub(crate) async fn checksum(reader: &Reader) -> Result<FileChecksum> {
     let shared = reader.shared();
     let length = reader.len();
-    if let Some(small) = &shared.small {
-        return Ok(FileChecksum { crc32c: crc32c(small), length });
+    if let Some(small) = shared.small() {
+        return Ok(FileChecksum { crc32c: crc32c(&small), length: small.len() as u64 });
     }
     let mut sum = 0;
     let mut position = 0;

@@ -27,26 +27,36 @@ const MAX_EXCLUDED: usize = 64;
 pub(super) struct Book {
     /// Chunks that are finished and were not reported yet.
     pub(super) commits: Vec<ChunkCommit>,
-    /// Nodes that failed this writer, and when.
-    excluded: VecDeque<(NodeId, Instant)>,
+    /// Nodes that failed this writer.
+    excluded: VecDeque<Excluded>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Excluded {
+    node: NodeId,
+    since: Instant,
+    /// Its disks are full: nothing is gained by trying it again soon.
+    full: bool,
 }
 
 impl Book {
-    fn exclude(&mut self, nodes: &[NodeId]) {
-        for &node in nodes {
-            self.excluded.retain(|(known, _)| *known != node);
-            self.excluded.push_back((node, Instant::now()));
+    fn exclude(&mut self, failure: &PipelineFailure) {
+        for &node in &failure.nodes {
+            self.excluded.retain(|known| known.node != node);
+            let full = failure.error.kind() == ErrorKind::StorageFull;
+            self.excluded.push_back(Excluded { node, since: Instant::now(), full });
         }
         while self.excluded.len() > MAX_EXCLUDED {
             self.excluded.pop_front();
         }
     }
 
-    /// Those that failed not long ago.
-    fn excluded(&mut self, for_how_long: Duration) -> Vec<NodeId> {
+    /// Those that failed not long ago; and of these, those that were full.
+    fn excluded(&mut self, for_how_long: Duration) -> (Vec<NodeId>, Vec<NodeId>) {
         let now = Instant::now();
-        self.excluded.retain(|(_, since)| now.duration_since(*since) < for_how_long);
-        self.excluded.iter().map(|(node, _)| *node).collect()
+        self.excluded.retain(|known| now.duration_since(known.since) < for_how_long);
+        let full = self.excluded.iter().filter(|known| known.full).map(|known| known.node).collect();
+        (self.excluded.iter().map(|known| known.node).collect(), full)
     }
 }
 
@@ -146,7 +156,7 @@ impl ChunkWriter {
         let mut failure = failure;
         loop {
             tracing::warn!(chunk = %self.chunk, nodes = ?failure.nodes, error = %failure.error, "pipeline broke");
-            book.exclude(&failure.nodes);
+            book.exclude(&failure);
             if !self.is_rooted() {
                 return self.replace(book).await;
             }
@@ -321,8 +331,8 @@ async fn place(file: &Arc<OpenFile>, start: u64, book: &mut Book) -> Result<(Pla
     let mut backoff = Backoff::new(namenode.env());
     let mut last: Option<Error> = None;
     loop {
-        let excluded = book.excluded(settings.avoid_node);
-        let placed = match file.add_chunk(start, &book.commits, &excluded).await {
+        let (excluded, full) = book.excluded(settings.avoid_node);
+        let placed = match file.add_chunk(start, &book.commits, &excluded, &full).await {
             Ok(placed) => placed,
             Err(error) => return Err(with_cause(error, last)),
         };
@@ -340,7 +350,7 @@ async fn place(file: &Arc<OpenFile>, start: u64, book: &mut Book) -> Result<(Pla
             Err(failure) => failure,
         };
         tracing::warn!(chunk = %placed.chunk, nodes = ?failure.nodes, error = %failure.error, "pipeline did not stand");
-        book.exclude(&failure.nodes);
+        book.exclude(&failure);
         file.abandon_chunk(placed.chunk).await?;
         if Instant::now() >= deadline {
             return Err(failure.error.context(format_args!("{}: no pipeline stood", file.path)));

@@ -1,6 +1,7 @@
 //! A file that is being written: its lease, and the calls made under it.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use bytes::Bytes;
 use godfs_core::{ChunkId, DfsPath, Error, ErrorKind, Generation, InodeId, LeaseId, NodeId, Result};
@@ -35,6 +36,9 @@ pub(crate) struct Placed {
 
 /// The most bytes that a small file can have, whatever the namenode says: what travels in one message.
 const MAX_SMALL_BYTES: u64 = 1 << 20;
+
+/// How often a chunk is asked for without the nodes that failed lately, before they get another chance.
+const STRICT_ATTEMPTS: u32 = 4;
 
 impl OpenFile {
     /// Creates the file.
@@ -82,19 +86,28 @@ impl OpenFile {
         })
     }
 
-    pub(crate) async fn add_chunk(&self, start: u64, commits: &[ChunkCommit], excluded: &[NodeId]) -> Result<Placed> {
+    /// Has the next chunk placed: not on `excluded`, or when that can't be had for a while, not on `full`.
+    pub(crate) async fn add_chunk(
+        &self,
+        start: u64,
+        commits: &[ChunkCommit],
+        excluded: &[NodeId],
+        full: &[NodeId],
+    ) -> Result<Placed> {
         let commits: Vec<_> = commits.iter().map(convert::commit_to_wire).collect();
-        let excluded: Vec<_> = excluded.iter().map(|node| node.get()).collect();
+        // A refused call may be repeated with another list: only a call that was carried out is remembered.
+        let attempts = AtomicU32::new(0);
         let answer = self
             .namenode
             .mutate_leased(&self.session, |mut stub, call| {
+                let strict = attempts.fetch_add(1, Ordering::Relaxed) < STRICT_ATTEMPTS;
                 let request = v1::AddChunkRequest {
                     call: Some(call),
                     inode: self.inode.get(),
                     lease: self.lease.get(),
                     start,
                     commits: commits.clone(),
-                    excluded: excluded.clone(),
+                    excluded: if strict { excluded } else { full }.iter().map(|node| node.get()).collect(),
                     host: self.namenode.settings().host.clone(),
                 };
                 async move { stub.add_chunk(request).await }

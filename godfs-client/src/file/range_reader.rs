@@ -15,6 +15,8 @@ use crate::transport::convert::Node;
 /// Gives the bytes of a range in order. A replica that fails is left for the next one at the byte it failed at.
 pub(super) struct RangeReader {
     file: Arc<Shared>,
+    /// All bytes, when they lie with the namenode.
+    small: Option<Bytes>,
     position: u64,
     end: u64,
     source: Option<Source>,
@@ -32,7 +34,7 @@ struct Source {
 impl RangeReader {
     /// The bytes `position..end`, which must lie in the file.
     pub(super) fn new(file: Arc<Shared>, position: u64, end: u64) -> Self {
-        Self { file, position, end, source: None, failed: Vec::new(), refreshed: false }
+        Self { small: file.small(), file, position, end, source: None, failed: Vec::new(), refreshed: false }
     }
 
     /// The next bytes; `None` at the end of the range.
@@ -40,7 +42,7 @@ impl RangeReader {
         if self.position >= self.end {
             return Ok(None);
         }
-        if let Some(small) = &self.file.small {
+        if let Some(small) = &self.small {
             let (from, to) = (usize::try_from(self.position), usize::try_from(self.end));
             let range = from.unwrap_or(usize::MAX).min(small.len())..to.unwrap_or(usize::MAX).min(small.len());
             self.position = self.end;

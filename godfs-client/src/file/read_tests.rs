@@ -254,3 +254,100 @@ async fn readers_are_shared_between_tasks_and_reuse_connections() {
     let made = cluster.network.connections(cluster.datanode(1).address());
     assert!(made <= 8, "{made} connections for 20 reads, 4 at once");
 }
+
+/// The first flush of a small file lies with the namenode, the second one in a chunk; a reader follows.
+#[tokio::test]
+async fn a_small_file_that_grows_is_followed() {
+    let cluster = FakeCluster::start(3);
+    let mut writer = cluster.client.writer("/f", options()).await.expect("created");
+    writer.write(b"one").await.expect("written");
+    writer.hflush().await.expect("flushed");
+    let reader = cluster.client.reader("/f").await.expect("opened");
+    assert_eq!(all(&reader).await.expect("read"), b"one");
+    writer.write(b"two").await.expect("written");
+    writer.hflush().await.expect("flushed");
+    let second = cluster.client.reader("/f").await.expect("opened");
+    assert_eq!(all(&second).await.expect("read"), b"onetwo");
+    assert_eq!(reader.refresh().await.expect("asked"), 6);
+    assert_eq!(all(&reader).await.expect("read"), b"onetwo");
+}
+
+/// Random operations on a handle against a vector.
+mod model {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[derive(Clone, Debug)]
+    enum Operation {
+        Write(usize),
+        Flush,
+        Hflush,
+        Hsync,
+        Kill(u32),
+    }
+
+    fn operations() -> impl Strategy<Value = Vec<Operation>> {
+        let one = prop_oneof![
+            6 => (1_usize..90_000).prop_map(Operation::Write),
+            2 => (1_usize..600).prop_map(Operation::Write),
+            1 => Just(Operation::Flush),
+            2 => Just(Operation::Hflush),
+            1 => Just(Operation::Hsync),
+            1 => (1_u32..=5).prop_map(Operation::Kill),
+        ];
+        proptest::collection::vec(one, 1..12)
+    }
+
+    async fn run(operations: Vec<Operation>, reads: Vec<(u64, usize)>) {
+        let cluster = FakeCluster::start(5);
+        let mut model = Vec::new();
+        let mut killed = Vec::new();
+        let mut file = cluster.client.create("/f", options()).await.expect("created");
+        for operation in operations {
+            match operation {
+                Operation::Write(length) => {
+                    let data: Vec<u8> = (0..length).map(|at| (at * 7 + model.len()) as u8).collect();
+                    file.write_all(&data).await.expect("written");
+                    model.extend_from_slice(&data);
+                }
+                Operation::Flush => file.flush().await.expect("flushed"),
+                Operation::Hflush | Operation::Hsync => {
+                    if matches!(operation, Operation::Hflush) {
+                        file.hflush().await.expect("flushed");
+                    } else {
+                        file.hsync().await.expect("synced");
+                    }
+                    let found = cluster.client.get("/f").await.expect("read");
+                    assert!(found == model, "{} bytes flushed, {} read", model.len(), found.len());
+                }
+                // Two may go: each chunk has three replicas.
+                Operation::Kill(node) if killed.len() < 2 && !killed.contains(&node) => {
+                    cluster.datanode(node).kill();
+                    killed.push(node);
+                }
+                Operation::Kill(_) => {}
+            }
+        }
+        file.close().await.expect("closed");
+        let file = cluster.client.open("/f").await.expect("opened");
+        for (offset, length) in reads {
+            let from = usize::try_from(offset).expect("small").min(model.len());
+            let wanted = &model[from..(from + length).min(model.len())];
+            assert!(file.read_at(offset, length).await.expect("read") == wanted, "{length} bytes at {offset}");
+        }
+        assert!(cluster.client.get("/f").await.expect("read") == model);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(40))]
+        #[test]
+        fn a_file_is_a_vector(
+            operations in operations(),
+            reads in proptest::collection::vec((0_u64..300_000, 0_usize..150_000), 0..5),
+        ) {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+            runtime.block_on(run(operations, reads));
+        }
+    }
+}

@@ -43,8 +43,8 @@ pub(super) struct Shared {
     pub(super) namenode: Namenode,
     pub(super) path: DfsPath,
     pub(super) status: FileStatus,
-    /// All bytes of a small file.
-    pub(super) small: Option<Bytes>,
+    /// All bytes of a file that lie with the namenode. Let go when the file, being written, has outgrown it.
+    small: Mutex<Option<Bytes>>,
     pub(super) locations: Locations,
     /// Bytes that can be read.
     length: AtomicU64,
@@ -76,7 +76,7 @@ impl Reader {
             namenode: namenode.clone(),
             path,
             locations: Locations::new(namenode.clone(), &status, chunks),
-            small,
+            small: Mutex::new(small),
             length: AtomicU64::new(length),
             avoided: Mutex::default(),
             status,
@@ -118,18 +118,22 @@ impl Reader {
     /// [`ErrorKind::Unavailable`] when none of the nodes that hold its end can be asked.
     pub async fn refresh(&self) -> Result<u64> {
         let shared = &self.shared;
-        if !shared.status.open || shared.small.is_some() {
-            return Ok(self.len());
+        let before = self.len();
+        if !shared.status.open {
+            return Ok(before);
         }
-        let mut length = self.len();
-        let chunks = shared.locations.ask(length).await?;
+        let chunks = shared.locations.ask(before).await?;
+        let mut length = 0;
         for (at, chunk) in chunks.iter().enumerate() {
             let bytes = if chunk.open { shared.visible(chunk).await? } else { chunk.length };
-            length = length.max(chunk.offset + bytes);
+            length = chunk.offset + bytes;
             // The next chunk counts only when this one reaches up to it.
             if chunks.get(at + 1).is_some_and(|next| length < next.offset) {
                 break;
             }
+        }
+        if length >= before && !chunks.is_empty() {
+            *shared.small.lock() = None;
         }
         shared.length.fetch_max(length, Ordering::AcqRel);
         Ok(self.len())
@@ -187,6 +191,11 @@ impl Reader {
 }
 
 impl Shared {
+    /// All bytes of a file that lie with the namenode.
+    pub(super) fn small(&self) -> Option<Bytes> {
+        self.small.lock().clone()
+    }
+
     /// Leaves `node` alone for a while, where another one has the bytes.
     pub(super) fn avoid(&self, node: NodeId) {
         self.avoided.lock().insert(node, Instant::now());

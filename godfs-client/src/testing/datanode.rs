@@ -110,6 +110,10 @@ impl FakeDatanode {
         *self.fault.lock() = Some(fault);
     }
 
+    pub(crate) fn mend(&self) {
+        *self.fault.lock() = None;
+    }
+
     pub(crate) fn kill(&self) {
         self.network.kill(&self.node.address);
     }
@@ -238,8 +242,14 @@ impl FakeDatanode {
     ) -> Option<v1::WriteResponse> {
         let count = self.packets.fetch_add(1, Ordering::SeqCst) + 1;
         match self.fault() {
-            Some(Fault::DieAtPacket(at)) if count >= at => self.kill(),
-            Some(Fault::DieAtLast) if message.last => self.kill(),
+            Some(Fault::DieAtPacket(at)) if count >= at => {
+                self.kill();
+                return None;
+            }
+            Some(Fault::DieAtLast) if message.last => {
+                self.kill();
+                return None;
+            }
             Some(Fault::StallAtPacket(at)) if count >= at => return None,
             _ => {}
         }

@@ -218,6 +218,9 @@ fn commit(file: &mut FakeFile, commits: &[v1::ChunkCommit]) {
         assert_eq!(chunk.generation, commit.generation.get(), "the generation of the pipeline that finished it");
         chunk.length = Some(commit.length);
         chunk.nodes = commit.nodes.iter().map(|node| node.get()).collect();
+        if chunk.start == 0 {
+            file.small = None;
+        }
     }
 }
 
@@ -226,12 +229,12 @@ fn status(file: &FakeFile) -> v1::FileStatus {
     v1::FileStatus {
         inode: file.inode,
         kind: if file.directory { v1::FileKind::Directory } else { v1::FileKind::File }.into(),
-        length: if file.open { committed } else { file.length },
+        length: file.small.as_ref().map_or(if file.open { committed } else { file.length }, |small| small.len() as u64),
         replication: file.replication,
         chunk_size: file.chunk_size,
         version: 1,
         open: file.open,
-        small: file.small.is_some() && file.chunks.is_empty(),
+        small: file.small.is_some(),
         ..Default::default()
     }
 }
@@ -376,7 +379,7 @@ impl NamespaceService for Service {
                 free.sort_by_key(|node| order.iter().position(|first| *first == node.id.get()).unwrap_or(usize::MAX));
                 free.truncate(file.replication as usize);
                 if free.is_empty() {
-                    return Err(Error::new(ErrorKind::StorageFull, "no datanode is left"));
+                    return Err(Error::new(ErrorKind::Unavailable, "no datanode is left"));
                 }
                 let ids = free.iter().map(|node| node.id.get()).collect();
                 file.chunks.push(FakeChunk { id, generation: 1, start: request.start, length: None, nodes: ids });
