@@ -51,8 +51,8 @@ fn largest_file_near(program: &Path) -> PathBuf {
         .into_iter()
         .flatten()
         .flatten()
-        .filter_map(|entry| Some((entry.metadata().ok().filter(|meta| meta.is_file())?.len(), entry.path())))
+        .filter_map(|entry| Some((entry.metadata().ok().filter(std::fs::Metadata::is_file)?.len(), entry.path())))
         .filter(|(length, _)| *length <= AT_MOST)
         .max()
-        .map_or_else(|| program.to_owned(), |(_, path)| path)
+        .map_or_else(|| program.to_owned(), |(_, largest)| largest)
 }

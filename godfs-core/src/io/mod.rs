@@ -3,6 +3,8 @@
 //!
 //! The methods block; call them on an [`Executor`](crate::env::Executor). [`DiskIo`] is the machine's disk.
 
+// Everything in this crate that is particular to Unix.
+#[cfg(unix)]
 mod disk;
 #[cfg(any(test, feature = "testing"))]
 mod sim;
@@ -18,6 +20,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+#[cfg(unix)]
 pub use disk::DiskIo;
 #[cfg(any(test, feature = "testing"))]
 pub use sim::SimIo;

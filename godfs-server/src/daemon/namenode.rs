@@ -56,7 +56,7 @@ pub struct NamenodeArgs {
 layers!(NamenodeArgs { dir, listen } flags { init } nested { cluster, logs });
 
 /// How a cluster behaves, for the namenode and for `godfs-dev`.
-#[derive(Args, Clone, Debug, Default, Deserialize)]
+#[derive(Args, Clone, Copy, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
 pub struct ClusterArgs {
     /// Replicas of a file that asks for none [default: 3]
