@@ -28,5 +28,5 @@ pub mod status;
 pub use address::Address;
 pub use channels::{BulkConnection, Channels};
 pub use connection::Connection;
-pub use connector::{Connector, TcpConnector};
+pub use connector::{Connector, Duplex, TcpConnector};
 pub use settings::TransportSettings;
