@@ -3,7 +3,7 @@
 use futures::stream::LocalBoxStream;
 use godfs_core::{DfsPath, Error, ErrorKind, Result};
 
-use super::args::CpArgs;
+use super::args::{CpArgs, LayoutArgs};
 use super::context::{Context, found};
 use super::failure::Outcome;
 use super::target::Found;
@@ -15,15 +15,15 @@ pub(super) async fn cp(context: &Context, args: &CpArgs) -> Outcome {
     let Some((target, sources)) = args.paths.split_last() else { return Ok(()) };
     let sources = sources.iter().map(|source| DfsPath::parse(source)).collect::<Result<Vec<DfsPath>>>()?;
     let to = DfsPath::parse(target)?;
-    let way =
-        Cp { context, create: args.layout.apply(CreateOptions::new()).overwrite(args.force).publish_on_close(true) };
+    let way = Cp { context, layout: &args.layout, force: args.force };
     let options = CopyOptions { recursive: args.recursive, force: args.force };
     Ok(copy_all(&way, &sources, &to, target, options, |error| context.say(&error.into())).await?)
 }
 
 struct Cp<'a> {
     context: &'a Context,
-    create: CreateOptions,
+    layout: &'a LayoutArgs,
+    force: bool,
 }
 
 impl Way for Cp<'_> {
@@ -68,7 +68,16 @@ impl Way for Cp<'_> {
     }
 
     async fn file(&self, from: &DfsPath, to: &DfsPath) -> Result<()> {
-        self.context.client.copy(from, to, self.create.clone()).await.map(drop)
+        // As the source's, unless asked otherwise.
+        let status = self.context.client.stat(from).await?;
+        let create = self.layout.apply(
+            CreateOptions::new()
+                .replication(status.replication)
+                .chunk_size(status.chunk_size)
+                .overwrite(self.force)
+                .publish_on_close(true),
+        );
+        self.context.client.copy(from, to, create).await.map(drop)
     }
 
     async fn stage(&self, to: &DfsPath) -> Result<DfsPath> {

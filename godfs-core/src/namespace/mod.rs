@@ -53,7 +53,6 @@ pub use options::{
     AddChunk, Call, ChunkCommit, Complete, CreateOptions, FileRef, LocateRange, MAX_OWNER_BYTES, MkdirOptions, Owner,
     PARENT_MODE, Registration, Rename, Times, Writing,
 };
-pub use recovery::{RecoveredLength, recovered_length};
 pub use reports::{RangeSum, ReplicaEvent};
 pub use rows::FORMAT_VERSION;
 pub use settings::{MAX_OPEN_CHUNKS, MAX_REPLICATION, MAX_SLOTS, MAX_SMALL_FILE_BYTES, NamespaceSettings};

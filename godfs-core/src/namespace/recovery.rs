@@ -5,62 +5,9 @@ use super::files::{self, fenced};
 use super::leases::OpenFile;
 use super::rows::{self, ChunkRow, RECOVERY, keys};
 use super::{Context, generations, paths, reads};
-use crate::chunk::{Replica, ReplicaState};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind};
 use crate::id::{ChunkId, Generation, InodeId, NodeId};
 use crate::metadata::{Range, Snapshot, Step, Transaction};
-
-/// What the survivors of a chunk agree on.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RecoveredLength {
-    /// Bytes to settle at; 0 when no byte was acknowledged.
-    pub length: u64,
-    /// The nodes whose replicas can be settled at that length.
-    pub nodes: Vec<NodeId>,
-}
-
-/// Decides at what length an open chunk is settled.
-///
-/// Where a finalized replica exists, its length rules: the writer had finished, or an earlier recovery had settled it. Those of one
-/// generation must agree; of several generations the latest rules, since that recovery came furthest. Unfinished
-/// replicas of just that length join. Else the length is the smallest of the surviving replicas being written: every byte that was
-/// acknowledged is on all of them. Replicas that were being written before their node restarted count only when no other
-/// is left. Never the largest: a reader may have been told of no byte that another survivor lacks. Replicas older than `committed`
-/// were left out of the pipeline before, and copies in flight prove nothing.
-///
-/// # Errors
-/// [`ErrorKind::NotFound`] when no replica counts: the chunk stays open until one comes back.
-/// [`ErrorKind::Corrupt`] when finalized replicas of one generation have different lengths.
-pub fn recovered_length(committed: Generation, replicas: &[(NodeId, Replica)]) -> Result<RecoveredLength> {
-    let of = |state: ReplicaState| {
-        replicas.iter().filter(move |(_, replica)| replica.state == state && replica.generation >= committed)
-    };
-    let latest = of(ReplicaState::Finalized).map(|(_, replica)| replica.generation).max();
-    if let Some(latest) = latest {
-        let mut lengths = of(ReplicaState::Finalized)
-            .filter(|(_, replica)| replica.generation == latest)
-            .map(|(_, replica)| replica.length);
-        let length = lengths.next().expect("the latest is one of them");
-        if let Some(other) = lengths.find(|&other| other != length) {
-            return Err(Error::new(
-                ErrorKind::Corrupt,
-                format!("finalized replicas of generation {latest} have {length} and {other} bytes"),
-            ));
-        }
-        let nodes = of(ReplicaState::Finalized)
-            .chain(of(ReplicaState::Rbw))
-            .filter(|(_, replica)| replica.length == length)
-            .map(|(node, _)| *node)
-            .collect();
-        return Ok(RecoveredLength { length, nodes });
-    }
-    for state in [ReplicaState::Rbw, ReplicaState::Rwr] {
-        if let Some(length) = of(state).map(|(_, replica)| replica.length).min() {
-            return Ok(RecoveredLength { length, nodes: of(state).map(|(node, _)| *node).collect() });
-        }
-    }
-    Err(Error::new(ErrorKind::NotFound, "no surviving replica tells how long the chunk is"))
-}
 
 /// What is to settle in a file; `None` when it needs no recovery.
 pub(super) fn plan(snapshot: &mut dyn Snapshot, inode: InodeId) -> Step<Option<RecoveryPlan>> {
@@ -158,6 +105,3 @@ fn recovering(txn: &mut dyn Transaction, chunk: ChunkId) -> Step<(OpenFile, Chun
     }
 }
 
-#[cfg(test)]
-#[path = "tests/recovered_length.rs"]
-mod tests;

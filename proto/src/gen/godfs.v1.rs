@@ -289,8 +289,8 @@ pub struct CloseSessionRequest {
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct CloseSessionResponse {}
-/// Makes a mutating call safe to repeat. The first call on a slot has sequence 1, each further one is one more; a repeated
-/// sequence gets the first answer, any other is refused.
+/// Makes a mutating call safe to repeat. Each call on a slot has a higher sequence than the one before, from 1 on; the last
+/// sequence again gets the first answer, a lower one is refused.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Call {
     #[prost(uint64, tag = "1")]
