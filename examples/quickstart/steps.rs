@@ -7,6 +7,7 @@ use std::time::Duration;
 use futures::StreamExt;
 use godfs_client::{Client, CreateOptions};
 use godfs_server::Cluster;
+use godfs_server::namenode::NamenodeSettings;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use sha2::{Digest, Sha256};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -79,13 +80,19 @@ impl Quickstart {
 }
 
 async fn start_cluster(folder: &Path) -> Outcome<Cluster> {
-    Ok(Cluster::builder().datanodes(DATANODES).folder(folder).start().await?)
+    let mut settings = NamenodeSettings::default();
+    // Small files live in the namenode; this one is to be seen on datanodes, however small.
+    settings.namespace.small_file_limit = 0;
+    Ok(Cluster::builder().datanodes(DATANODES).folder(folder).namenode_settings(settings).start().await?)
 }
 
 /// Copies `file` into the cluster under a progress bar; its length and SHA-256.
 async fn write(client: &Client, file: &Path) -> Outcome<(u64, String)> {
     let mut source = tokio::fs::File::open(file).await.map_err(|error| format!("{}: {error}", file.display()))?;
     let length = source.metadata().await?.len();
+    if length == 0 {
+        return Err(format!("{} is empty: there would be nothing to see", file.display()).into());
+    }
     let bar = progress(length, "writing");
     let mut target = client.create(FILE, CreateOptions::default().parents(true).chunk_size(CHUNK)).await?;
     let mut hash = Sha256::new();

@@ -127,7 +127,7 @@ impl ClusterBuilder {
             namenode_address: String::new(),
             folder,
             how: self,
-            _temporary: temporary,
+            temporary,
         };
         cluster.restart_namenode().await?;
         let starts = (0..cluster.how.datanodes).map(|index| cluster.start_datanode(index));
@@ -156,13 +156,12 @@ impl ClusterBuilder {
 /// # tokio::runtime::Runtime::new().unwrap().block_on(example()).unwrap();
 /// ```
 pub struct Cluster {
-    // Before the temporary folder: whoever uses it ends first.
     namenode: Option<Namenode>,
     datanodes: Vec<Option<Datanode>>,
     namenode_address: String,
     folder: PathBuf,
     how: ClusterBuilder,
-    _temporary: Option<TempDir>,
+    temporary: Option<TempDir>,
 }
 
 impl Cluster {
@@ -345,6 +344,37 @@ impl Cluster {
             )),
         }
     }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        self.namenode = None;
+        self.datanodes.clear();
+        if let Some(folder) = self.temporary.take() {
+            sweep(folder.keep());
+        }
+    }
+}
+
+/// Removes a temporary folder whose users have been told to end. A write that was under way may put a file back: then it is
+/// removed again, by a thread of its own, since nobody who drops a cluster should have to wait.
+fn sweep(folder: PathBuf) {
+    /// A write takes milliseconds; a disk that hangs for longer than all of these keeps its files.
+    const TRIES: u32 = 100;
+    const PAUSE: Duration = Duration::from_millis(50);
+    let remove = |folder: &Path| std::fs::remove_dir_all(folder).is_ok() || !folder.exists();
+    if remove(&folder) {
+        return;
+    }
+    std::thread::spawn(move || {
+        for _ in 0..TRIES {
+            std::thread::sleep(PAUSE);
+            if remove(&folder) {
+                return;
+            }
+        }
+        tracing::warn!(folder = %folder.display(), "a temporary folder could not be removed");
+    });
 }
 
 impl std::fmt::Debug for Cluster {
