@@ -32,13 +32,21 @@
 //!
 //! | module | what |
 //! |---|---|
-//! | `cli` | the command line `godfs`, with the feature of that name |
+//! | `client`, `builder`, `settings` | [`Client`], how one is made, what it is tuned to |
+//! | `options`, `metadata`, `listing` | what calls take, and what they answer |
 //! | [`mod@file`] | [`DfsFile`], [`Writer`], [`Reader`] |
+//! | `namenode` | sessions, retries that act once, and which namenode is asked |
 //! | [`pipeline`] | sending one chunk to a row of datanodes; datanodes forward and copy with it too |
 //! | [`transport`] | connections, messages, errors and greetings; used by both sides |
+//! | `cli` | the command line `godfs`, with the feature of that name |
 //!
-//! The crate knows the wire and the domain types; it must not know how servers keep anything. It is built for any system
-//! that tokio runs on: nothing here is particular to Unix.
+//! # What it is not
+//! The crate knows the wire and the domain types; it must not know how servers keep anything, and depends on no store and
+//! no server. To try it, or to test a program that uses it, take `Cluster` of `godfs-server` as a dev-dependency. It is built
+//! for any system that tokio runs on: nothing here is particular to Unix but parts of `cli`.
+//!
+//! # Features
+//! `cli`, off by default: the command line as library code.
 
 mod builder;
 #[cfg(feature = "cli")]
