@@ -13,7 +13,7 @@
 //! # What it is not
 //! It opens no socket, knows no gRPC and starts no server: those are `godfs-client` and `godfs-server`, which most programs
 //! want instead. [`namespace`] and [`cluster`] do no I/O of their own and read no clock; time, randomness, disks and the
-//! executor of blocking work come in from outside ([`env`], [`io`]), so that all of it runs in simulations as it is.
+//! executor of blocking work come in from outside ([`mod@env`], [`io`]), so that all of it runs in simulations as it is.
 //!
 //! # Example
 //! The namespace of a file system over a store in memory: no server, no disk.
@@ -60,7 +60,7 @@
 //! | [`chunk`] | the chunk store: contract, stores, the format on disk |
 //! | [`placement`] | the replication policy, and which replica is near |
 //! | [`cluster`] | who lives, what to copy or drop, whose lease is over: inputs in, effects out |
-//! | [`env`], [`io`] | what comes from outside, and a disk that can lose power (feature `testing`) |
+//! | [`mod@env`], [`io`] | what comes from outside, and a disk that can lose power (feature `testing`) |
 //!
 //! # Features
 //! None is on by default. `fjall`: the durable metadata store. `testing`: conformance suites and the simulated disk.

@@ -64,7 +64,7 @@ pub struct DatanodeArgs {
     /// Every replica is read and checked once in this time [default: 3weeks]
     #[arg(long, env = "GODFS_SCRUB_PERIOD", value_name = "TIME")]
     pub scrub_period: Option<Span>,
-    /// The most that checking may read in a second [default: 8MiB]
+    /// The most that checking may read in a second [default: 32MiB]
     #[arg(long, env = "GODFS_SCRUB_RATE", value_name = "SIZE")]
     pub scrub_rate: Option<ByteSize>,
     #[command(flatten)]
