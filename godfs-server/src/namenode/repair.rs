@@ -3,7 +3,6 @@
 //! The queue decides and keeps the bounds (copies a node, deletions, rows read at once); here each of its effects becomes reads, commands and
 //! transactions. Rows come first: a copy is recorded before the queue hears of it, and a replica's row goes before the replica does.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,15 +25,13 @@ use super::state::State;
 #[derive(Debug)]
 pub(super) struct Repair {
     queue: Mutex<RepairQueue>,
-    /// Replicas that the queue wants dropped and whose deletion it waits for.
-    dropping: Mutex<HashSet<(NodeId, ChunkId)>>,
     wake: Notify,
 }
 
 impl Repair {
     /// Nothing to repair yet.
     pub(super) fn new(queue: RepairQueue) -> Self {
-        Self { queue: Mutex::new(queue), dropping: Mutex::default(), wake: Notify::new() }
+        Self { queue: Mutex::new(queue), wake: Notify::new() }
     }
 
     /// The counts for the report.
@@ -72,10 +69,8 @@ impl Repair {
 
     /// A datanode has deleted a replica and its garbage row is gone.
     pub(super) fn deleted(&self, node: NodeId, chunk: ChunkId) {
-        if self.dropping.lock().remove(&(node, chunk)) {
-            self.queue.lock().dropped(chunk, node);
-            self.wake.notify_one();
-        }
+        self.queue.lock().dropped(chunk, node);
+        self.wake.notify_one();
     }
 }
 
@@ -219,8 +214,6 @@ async fn copy(state: &State, copy: Copy) -> Result<()> {
 
 /// Turns a replica into garbage if the rows allow it; the node's link sees to the rest.
 async fn drop_replica(state: &State, chunk: ChunkId, node: NodeId, keep: Vec<NodeId>) {
-    // Before the row is there: its deletion may be confirmed at once.
-    state.repair.dropping.lock().insert((node, chunk));
     let dropped = state.namespace.drop_replica(chunk, node, keep).await;
     let refused = match dropped {
         Ok(true) => {
@@ -234,6 +227,5 @@ async fn drop_replica(state: &State, chunk: ChunkId, node: NodeId, keep: Vec<Nod
         Err(error) => error.report(),
     };
     tracing::debug!(%chunk, %node, refused, "replica not dropped");
-    state.repair.dropping.lock().remove(&(node, chunk));
     state.repair.queue.lock().drop_failed(state.now(), chunk, node);
 }

@@ -425,7 +425,7 @@ impl RepairQueue {
         self.debug_check();
     }
 
-    /// A datanode has deleted a replica, and its rows are gone.
+    /// A datanode has deleted a replica, whoever wanted it, and the row that named it as garbage is gone.
     pub fn dropped(&mut self, chunk: ChunkId, node: NodeId) {
         if self.dropping.remove(&(node, chunk)).is_some() {
             self.end_drop(chunk);
@@ -435,7 +435,11 @@ impl RepairQueue {
                 entry.failures = 0;
             }
         }
-        self.touched(chunk);
+        // Also a chunk that needs work for another reason may now be copied to the node. Others are nobody's concern: a
+        // deleted file of many chunks costs no reading.
+        if self.entries.contains_key(&chunk) || self.loading.contains(&chunk) {
+            self.touched(chunk);
+        }
         self.debug_check();
     }
 
@@ -625,6 +629,10 @@ impl RepairQueue {
         for chunk in std::mem::take(&mut self.starved) {
             if let Some(entry) = self.entries.get_mut(&chunk) {
                 entry.place = Place::Idle;
+                if !entry.health.excluded.is_empty() {
+                    // What kept a node from taking it may be over since it was read.
+                    self.loads.insert(chunk);
+                }
                 if !std::mem::replace(&mut entry.rechecking, true) {
                     self.rechecks.push_back(chunk);
                 }

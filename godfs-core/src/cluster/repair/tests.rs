@@ -455,8 +455,27 @@ fn surplus_stays_while_any_replica_is_uncertain() {
 fn no_copy_goes_to_a_node_that_still_has_something_to_delete() {
     let mut bench = Bench::new(3);
     let health = ChunkHealth { excluded: vec![NodeId(3)], ..bench.chunk(1, 3, &[1, 2]) };
+    bench.queue.health(bench.now, health.clone());
+    assert_eq!(bench.after(1_000), []);
+    // Should nobody say that it is done, the rows are asked from time to time.
+    assert_eq!(bench.after(10_000), [RepairEffect::LoadChunk(ChunkId(1))]);
     bench.queue.health(bench.now, health);
-    assert_eq!(bench.after(10_000), []);
+    assert_eq!(bench.after(1_000), []);
+    bench.feed(1, 3, &[1, 2]);
+    assert_eq!(copies(&bench.after(0))[0].2, 3);
+}
+
+/// A node lost power in mid-write and came back with a stale replica, which became garbage. It was the only one left to take the third copy,
+/// and nobody told the queue when the garbage was gone, since the queue had not asked for that deletion: the chunk starved for ever.
+#[test]
+fn a_deletion_that_the_queue_did_not_order_makes_room_too() {
+    let mut bench = Bench::new(3);
+    let health = ChunkHealth { excluded: vec![NodeId(3)], ..bench.chunk(1, 3, &[1, 2]) };
+    bench.queue.health(bench.now, health);
+    assert_eq!(bench.after(0), []);
+    bench.queue.dropped(ChunkId(1), NodeId(3));
+    bench.queue.dropped(ChunkId(2), NodeId(3));
+    assert_eq!(bench.after(0), [RepairEffect::LoadChunk(ChunkId(1))], "and not chunk 2, which lacks nothing");
     bench.feed(1, 3, &[1, 2]);
     assert_eq!(copies(&bench.after(0))[0].2, 3);
 }
