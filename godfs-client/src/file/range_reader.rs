@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use godfs_core::chunk::ReplicaState;
 use godfs_core::{Error, ErrorKind, NodeId, Result};
+use tokio::time::Instant;
 
 use super::reader::Shared;
 use super::replica_stream::ReplicaStream;
@@ -20,9 +21,16 @@ pub(super) struct RangeReader {
     position: u64,
     end: u64,
     source: Option<Source>,
-    /// Since the last byte that was given: which nodes failed and why, and whether the locations were asked for anew.
+    /// Which nodes failed, and why, since the locations were last asked for.
     failed: Vec<(NodeId, Error)>,
-    refreshed: bool,
+    /// Set while every replica has failed since the last byte that was given.
+    waiting: Option<Waiting>,
+}
+
+/// Waiting for a replica that can be read.
+struct Waiting {
+    until: Instant,
+    backoff: Backoff,
 }
 
 struct Source {
@@ -34,7 +42,7 @@ struct Source {
 impl RangeReader {
     /// The bytes `position..end`, which must lie in the file.
     pub(super) fn new(file: Arc<Shared>, position: u64, end: u64) -> Self {
-        Self { small: file.small(), file, position, end, source: None, failed: Vec::new(), refreshed: false }
+        Self { small: file.small(), file, position, end, source: None, failed: Vec::new(), waiting: None }
     }
 
     /// The next bytes; `None` at the end of the range.
@@ -56,7 +64,7 @@ impl RangeReader {
             match source.stream.next().await {
                 Ok(Some(bytes)) => {
                     self.position += bytes.len() as u64;
-                    (self.refreshed, self.failed) = (false, Vec::new());
+                    (self.waiting, self.failed) = (None, Vec::new());
                     if source.stream.is_done()
                         && let Some(source) = self.source.take()
                     {
@@ -85,20 +93,14 @@ impl RangeReader {
         self.failed.push((node.id, error.context(format_args!("node {} at {}", node.id, node.address))));
     }
 
-    /// Begins with the best replica that has not failed at this byte yet.
+    /// Begins with the best replica that has not failed at this byte yet. While all fail it goes on asking where they are: others may
+    /// have been made since, and a node may be back, under another address perhaps.
     async fn connect(&mut self) -> Result<Source> {
         let mut chunk = self.file.locations.at(self.position).await?;
         loop {
             let Some(node) = self.choose(&chunk) else {
-                if self.refreshed {
-                    return Err(self.hopeless(&chunk));
-                }
-                // All have failed: others may have been made since, and a node may be back.
-                self.refreshed = true;
-                self.file.forgive();
-                tokio::time::sleep(Backoff::new(self.file.namenode.env()).pause()).await;
+                self.wait(&chunk).await?;
                 chunk = self.file.locations.refresh(self.position).await?;
-                self.failed.clear();
                 continue;
             };
             let (from, to) = self.range_in(&chunk);
@@ -107,6 +109,29 @@ impl RangeReader {
                 Err(error) => self.give_up_node(&node, error),
             }
         }
+    }
+
+    /// Every replica has failed: pauses before they are tried again, or says that this is in vain.
+    async fn wait(&mut self, chunk: &ChunkLocation) -> Result<()> {
+        let namenode = &self.file.namenode;
+        let patience = namenode.settings().call_timeout;
+        // Nodes that don't have the bytes won't get them by waiting; but the locations may be old, so they are asked for once.
+        let gone = |error: &Error| matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::NotFound);
+        let hopeless = match &self.waiting {
+            None => false,
+            Some(waiting) => self.failed.iter().all(|(_, error)| gone(error)) || Instant::now() >= waiting.until,
+        };
+        if hopeless {
+            return Err(self.hopeless(chunk));
+        }
+        let waiting = self
+            .waiting
+            .get_or_insert_with(|| Waiting { until: Instant::now() + patience, backoff: Backoff::new(namenode.env()) });
+        let pause = waiting.backoff.pause();
+        self.file.forgive();
+        self.failed.clear();
+        tokio::time::sleep(pause).await;
+        Ok(())
     }
 
     /// Nearest first, but those that failed this file lately, or are not heard from, come last.
@@ -128,12 +153,17 @@ impl RangeReader {
         (self.position - chunk.offset, end)
     }
 
-    fn hopeless(&mut self, chunk: &ChunkLocation) -> Error {
+    fn hopeless(&self, chunk: &ChunkLocation) -> Error {
         let to = chunk.offset + self.range_in(chunk).1;
-        let corrupt = self.failed.iter().any(|(_, error)| error.kind() == ErrorKind::Corrupt);
+        let corrupt = self.failed.iter().any(|(_, error)| error.kind() == ErrorKind::Corrupt)
+            || chunk.replicas.iter().any(|replica| replica.state.is_none());
         let kind = if corrupt { ErrorKind::Corrupt } else { ErrorKind::Unavailable };
         let reasons: Vec<String> = self.failed.iter().map(|(_, error)| error.message().to_owned()).collect();
-        let reasons = if reasons.is_empty() { "it has no replica".to_owned() } else { reasons.join("; ") };
+        let reasons = match (reasons.is_empty(), corrupt) {
+            (true, false) => "it has no replica".to_owned(),
+            (true, true) => "every replica is corrupt".to_owned(),
+            (false, _) => reasons.join("; "),
+        };
         let message = format!(
             "bytes {}..{to} of {} can't be read: chunk {}: {reasons}",
             self.position, self.file.path, chunk.chunk

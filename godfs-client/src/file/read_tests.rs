@@ -2,12 +2,14 @@
 
 use std::io::SeekFrom;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::TryStreamExt;
 use godfs_core::ErrorKind;
 use tokio::io::{AsyncReadExt, AsyncSeekExt, AsyncWriteExt};
 
+use crate::settings::ClientSettings;
 use crate::testing::{CHUNK, FakeCluster, Fault, bytes, options, until};
 use crate::{CreateOptions, Reader};
 
@@ -150,14 +152,16 @@ async fn a_node_that_stalls_is_replaced() {
 }
 
 /// Nothing wrong is ever handed out: when all replicas lie, the error names the bytes.
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn bytes_that_no_replica_has_are_named() {
     let (cluster, _) = with_file(3).await;
     for node in &cluster.datanodes {
         node.set_fault(Fault::Lie);
     }
     let reader = cluster.client.reader("/f").await.expect("opened");
+    let began = tokio::time::Instant::now();
     let error = all(&reader).await.map(drop).expect_err("all lie");
+    assert!(began.elapsed() < Duration::from_secs(1), "waiting mends no lie: {:?}", began.elapsed());
     assert_eq!(error.kind(), ErrorKind::Corrupt);
     assert!(error.message().contains("bytes 16384..65536 of /f"), "{error}");
     for node in ["node 1", "node 2", "node 3"] {
@@ -166,7 +170,9 @@ async fn bytes_that_no_replica_has_are_named() {
     for node in &cluster.datanodes {
         node.kill();
     }
+    let began = tokio::time::Instant::now();
     let error = reader.read_at(CHUNK, 10).await.expect_err("all are gone");
+    assert!(began.elapsed() >= ClientSettings::default().call_timeout, "given up after {:?}", began.elapsed());
     assert_eq!(error.kind(), ErrorKind::Unavailable);
     assert!(error.message().contains("bytes 65536..65546 of /f"), "{error}");
 }
@@ -187,6 +193,38 @@ async fn locations_are_asked_for_anew_when_all_fail() {
         chunk.nodes = vec![4];
     }
     assert_eq!(all(&reader).await.expect("read"), data);
+}
+
+/// The only node is away for seconds and comes back under another address.
+#[tokio::test(start_paused = true)]
+async fn a_read_waits_for_a_node_that_restarts() {
+    let mut cluster = FakeCluster::start(1);
+    let data = bytes(3 * CHUNK as usize);
+    cluster.client.put("/f", data.clone(), options()).await.expect("written");
+    let reader = cluster.client.reader("/f").await.expect("opened");
+    let mut parts = reader.stream(..);
+    let mut found = parts.try_next().await.expect("read").expect("bytes").to_vec();
+    cluster.datanode(1).kill();
+    let rest = async {
+        while let Some(part) = parts.try_next().await.expect("read goes on") {
+            found.extend_from_slice(&part);
+        }
+    };
+    let restart = async {
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        cluster.restart(1);
+    };
+    tokio::join!(rest, restart);
+    assert_eq!(found, data);
+}
+
+/// A length is what the namenode says: it takes no memory before bytes arrive.
+#[tokio::test]
+async fn a_length_that_is_a_lie_takes_no_memory() {
+    let (cluster, _) = with_file(1).await;
+    cluster.namenode.state.lock().files.get_mut("/f").expect("there").length = 1 << 60;
+    let error = cluster.client.get("/f").await.expect_err("there is no such chunk");
+    assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
 }
 
 #[tokio::test]

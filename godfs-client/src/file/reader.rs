@@ -6,7 +6,7 @@ use std::ops::{Bound, RangeBounds};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use godfs_core::chunk::ReplicaState;
@@ -24,6 +24,9 @@ use crate::transport::status::from_status;
 
 /// Nodes that are asked at once how much of a chunk they show.
 const ASKED_AT_ONCE: usize = 8;
+
+/// The first room made for the bytes of a range; more follows as they arrive. A length is only what the namenode says.
+const FIRST_ROOM_BYTES: usize = 16 << 20;
 
 /// Reads a file as it was when opened, wherever in it and as often as wanted. Cheap to clone; clones share what is known
 /// of the file's replicas.
@@ -142,7 +145,7 @@ impl Reader {
     /// Up to `length` bytes from `offset` on; fewer only at the end of the file, none beyond it.
     ///
     /// # Errors
-    /// When no replica has the bytes, naming them.
+    /// When no replica has the bytes, naming them; [`ErrorKind::LimitExceeded`] when memory does not hold them.
     pub async fn read_at(&self, offset: u64, length: usize) -> Result<Bytes> {
         let end = offset.saturating_add(length as u64).min(self.len());
         if offset >= end {
@@ -154,12 +157,14 @@ impl Reader {
         if first.len() == wanted {
             return Ok(first);
         }
-        let mut all = BytesMut::with_capacity(wanted);
-        all.extend_from_slice(&first);
-        while let Some(bytes) = range.next().await? {
+        let mut all = Vec::new();
+        let mut next = Some(first);
+        while let Some(bytes) = next {
+            make_room(&mut all, bytes.len(), wanted)?;
             all.extend_from_slice(&bytes);
+            next = range.next().await?;
         }
-        Ok(all.freeze())
+        Ok(all.into())
     }
 
     /// The bytes of `range`, cut at the end of the file, in order and in the pieces they arrive in. Reads ahead of its reader by at most the
@@ -255,8 +260,39 @@ impl Shared {
     }
 }
 
+/// Makes room for `more` bytes of `wanted` in all: twice what there was, but not beyond what is wanted.
+fn make_room(all: &mut Vec<u8>, more: usize, wanted: usize) -> Result<()> {
+    if all.capacity() - all.len() >= more {
+        return Ok(());
+    }
+    let room = all.capacity().saturating_mul(2).max(FIRST_ROOM_BYTES).min(wanted);
+    let needed = all.len().saturating_add(more).max(room);
+    all.try_reserve_exact(needed - all.len()).map_err(|error| {
+        Error::new(ErrorKind::LimitExceeded, format!("no memory for {needed} bytes at once; read them in parts"))
+            .with_source(error)
+            .with_retryable(false)
+    })
+}
+
 impl fmt::Debug for Reader {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Reader").field("path", self.path()).field("length", &self.len()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn room_grows_with_what_arrives() {
+        let mut all = Vec::new();
+        make_room(&mut all, 10, usize::MAX).expect("room");
+        assert_eq!(all.capacity(), FIRST_ROOM_BYTES);
+        all.resize(FIRST_ROOM_BYTES, 1);
+        make_room(&mut all, 1, FIRST_ROOM_BYTES + 5).expect("room");
+        assert_eq!(all.capacity(), FIRST_ROOM_BYTES + 5, "no more than is wanted");
+        let error = make_room(&mut all, usize::MAX / 2, usize::MAX).expect_err("no machine has that");
+        assert_eq!((error.kind(), error.is_retryable()), (ErrorKind::LimitExceeded, false));
     }
 }

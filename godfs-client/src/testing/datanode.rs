@@ -69,14 +69,29 @@ pub(crate) struct FakeDatanode {
 
 impl FakeDatanode {
     pub(crate) fn start(network: &Network, id: u32) -> Arc<Self> {
-        let address = format!("dn{id}:1");
+        Self::start_with(network, id, 1, HashMap::new())
+    }
+
+    /// The node after a restart, at another port: what was being written waits for recovery.
+    pub(crate) fn restarted(&self) -> Arc<Self> {
+        self.kill();
+        let mut replicas = self.replicas.lock().clone();
+        for stored in replicas.values_mut().filter(|stored| stored.state == ReplicaState::Rbw) {
+            stored.state = ReplicaState::Rwr;
+        }
+        let port = self.node.address.as_str().rsplit(':').next().and_then(|port| port.parse().ok());
+        Self::start_with(&self.network, self.node.id.get(), port.unwrap_or(1) + 1, replicas)
+    }
+
+    fn start_with(network: &Network, id: u32, port: u16, replicas: HashMap<ChunkId, Stored>) -> Arc<Self> {
+        let address = format!("dn{id}:{port}");
         let node =
             Node { id: NodeId(id), address: Address::parse(&address).expect("valid"), domain: Domain::default() };
         let datanode = Arc::new(Self {
             node,
             network: network.clone(),
             channels: Channels::new(TransportSettings::default(), Arc::new(network.clone())),
-            replicas: Mutex::default(),
+            replicas: Mutex::new(replicas),
             fault: Mutex::default(),
             packets: AtomicUsize::new(0),
             reads: AtomicUsize::new(0),

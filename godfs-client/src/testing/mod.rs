@@ -48,6 +48,13 @@ impl FakeCluster {
         Self { network, namenode, datanodes, client }
     }
 
+    /// Restarts a datanode, which comes back under another address.
+    pub(crate) fn restart(&mut self, id: u32) {
+        let node = &mut self.datanodes[id as usize - 1];
+        *node = node.restarted();
+        self.namenode.register(node.node());
+    }
+
     /// A datanode by its id.
     pub(crate) fn datanode(&self, id: u32) -> &FakeDatanode {
         &self.datanodes[id as usize - 1]

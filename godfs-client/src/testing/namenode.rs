@@ -76,7 +76,7 @@ pub(crate) struct State {
 pub(crate) struct FakeNamenode {
     network: Network,
     address: Address,
-    nodes: Vec<Node>,
+    nodes: Mutex<Vec<Node>>,
     pub(crate) state: Mutex<State>,
 }
 
@@ -85,7 +85,7 @@ impl FakeNamenode {
         let namenode = Arc::new(Self {
             network: network.clone(),
             address: Address::parse(address).expect("valid"),
-            nodes,
+            nodes: Mutex::new(nodes),
             state: Mutex::new(State { next: 100, ..State::default() }),
         });
         let service = NamespaceServiceServer::new(Service(Arc::clone(&namenode)));
@@ -104,6 +104,13 @@ impl FakeNamenode {
 
     pub(crate) fn calls(&self, name: &str) -> usize {
         self.state.lock().calls.iter().filter(|call| **call == name).count()
+    }
+
+    /// Learns where a node is now.
+    pub(crate) fn register(&self, node: Node) {
+        let mut nodes = self.nodes.lock();
+        nodes.retain(|known| known.id != node.id);
+        nodes.push(node);
     }
 
     /// Forgets all sessions, as when they have expired.
@@ -154,7 +161,7 @@ impl FakeNamenode {
                     return Err(to_status(&Error::new(ErrorKind::FailedPrecondition, "an old sequence")));
                 }
                 _ => {
-                    let answer = body(&mut state, &self.nodes).map_err(|error| to_status(&error))?;
+                    let answer = body(&mut state, &self.nodes.lock()).map_err(|error| to_status(&error))?;
                     let kept: String = answer.encode_to_vec().iter().map(|byte| format!("{byte:02x}")).collect();
                     if let Some(slots) = state.sessions.get_mut(&call.session.get()) {
                         slots.insert(call.slot, (call.sequence, kept));
@@ -483,7 +490,7 @@ impl NamespaceService for Service {
         Ok(Response::new(v1::OpenResponse {
             status: Some(status(&file)),
             data: file.small.clone().unwrap_or_default(),
-            chunks: locations(&file, 0, &self.0.nodes, &order),
+            chunks: locations(&file, 0, &self.0.nodes.lock(), &order),
         }))
     }
 
@@ -493,7 +500,7 @@ impl NamespaceService for Service {
         let file = self.find(&request.path, request.inode)?;
         let order = self.0.state.lock().order.clone();
         // Few at a time, so that callers have to ask again.
-        let mut chunks = locations(&file, request.offset, &self.0.nodes, &order);
+        let mut chunks = locations(&file, request.offset, &self.0.nodes.lock(), &order);
         let more = chunks.len() > 2;
         chunks.truncate(2);
         Ok(Response::new(v1::LocateResponse { status: Some(status(&file)), chunks, more }))

@@ -104,4 +104,3 @@ fn recovering(txn: &mut dyn Transaction, chunk: ChunkId) -> Step<(OpenFile, Chun
         _ => Err(refuse("belongs to a file whose writer has its lease").into()),
     }
 }
-
