@@ -1,6 +1,6 @@
 //! One chunk being written: its pipeline, and the packets that not every node has yet.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 
 use futures::StreamExt;
@@ -148,12 +148,19 @@ impl ChunkWriter {
         ChunkCommit { chunk: self.chunk, generation: self.generation, length: self.acked, nodes }
     }
 
-    /// Goes on after the pipeline broke: with the nodes that are left, or elsewhere while no byte was acknowledged.
+    /// Goes on after the pipeline broke: with the nodes that are left, or elsewhere while no byte was acknowledged. When none is left
+    /// it waits for those of the last pipeline that stood: a node that restarts has its replica, perhaps at another address.
     /// Afterwards every packet without an acknowledgement has been sent again.
     pub(super) async fn recover(&mut self, failure: PipelineFailure, book: &mut Book) -> Result<()> {
-        let patience = self.file.namenode.settings().recovery_timeout;
+        let namenode = self.file.namenode.clone();
+        let patience = namenode.settings().recovery_timeout;
         let deadline = Instant::now() + patience;
+        let mut backoff = Backoff::new(namenode.env());
+        // All of them hold what was acknowledged.
+        let stood = self.nodes.clone();
         let mut failure = failure;
+        // Nodes that have answered that they don't have the bytes.
+        let mut without = HashSet::new();
         loop {
             tracing::warn!(chunk = %self.chunk, nodes = ?failure.nodes, error = %failure.error, "pipeline broke");
             book.exclude(&failure);
@@ -162,18 +169,22 @@ impl ChunkWriter {
             }
             self.nodes.retain(|node| !failure.nodes.contains(&node.id));
             if self.nodes.is_empty() {
-                let message = format!(
-                    "chunk {} of {}: no datanode of its pipeline is left, and its first {} bytes are nowhere else",
-                    self.chunk, self.file.path, self.acked
-                );
-                return Err(Error::new(failure.error.kind(), message).with_source(failure.error));
-            }
-            if Instant::now() >= deadline {
+                let hopeless = stood.iter().all(|node| without.contains(&node.id));
+                if hopeless || Instant::now() >= deadline {
+                    let message = format!(
+                        "chunk {} of {}: no datanode of its pipeline is left, and its first {} bytes are nowhere else",
+                        self.chunk, self.file.path, self.acked
+                    );
+                    return Err(Error::new(failure.error.kind(), message).with_source(failure.error));
+                }
+                tokio::time::sleep(backoff.pause()).await;
+                self.nodes = self.file.present(self.chunk, self.start, &stood).await?;
+            } else if Instant::now() >= deadline {
                 return Err(failure.error.context(format_args!("pipeline not recovered within {patience:?}")));
             }
             // The number may be used only once it is issued. A writer whose lease was taken learns it here.
             let generation = self.file.issue_generation(self.chunk).await?;
-            match self.resume(generation).await? {
+            match self.resume(generation, &mut without).await? {
                 Ok(()) => return Ok(()),
                 Err(next) => failure = next,
             }
@@ -181,8 +192,12 @@ impl ChunkWriter {
     }
 
     /// Builds the pipeline again over what is left of its nodes, at the length that all of them hold.
-    async fn resume(&mut self, generation: Generation) -> Result<Result<(), PipelineFailure>> {
-        let (length, survivors) = match self.held().survivors(&self.nodes, generation).await {
+    async fn resume(
+        &mut self,
+        generation: Generation,
+        without: &mut HashSet<NodeId>,
+    ) -> Result<Result<(), PipelineFailure>> {
+        let (length, survivors) = match self.held().survivors(&self.nodes, generation, without).await {
             Ok(survivors) => survivors,
             Err(failure) => return Ok(Err(failure)),
         };
@@ -254,8 +269,14 @@ struct Held {
 }
 
 impl Held {
-    /// Stops the replicas and asks what they hold: the shortest length, and who holds it.
-    async fn survivors(&self, nodes: &[Node], generation: Generation) -> Result<(u64, Vec<Node>), PipelineFailure> {
+    /// Stops the replicas and asks what they hold: the shortest length, and who holds it. Those that answer that they don't have what
+    /// was acknowledged are noted in `without`.
+    async fn survivors(
+        &self,
+        nodes: &[Node],
+        generation: Generation,
+        without: &mut HashSet<NodeId>,
+    ) -> Result<(u64, Vec<Node>), PipelineFailure> {
         let answers: Vec<(Node, Result<Replica>)> = futures::stream::iter(nodes.to_vec())
             .map(|node| {
                 let held = self.clone();
@@ -274,6 +295,9 @@ impl Held {
             match answer {
                 Ok(replica) => held.push((node, replica)),
                 Err(why) => {
+                    if matches!(why.kind(), ErrorKind::Corrupt | ErrorKind::NotFound) {
+                        without.insert(node.id);
+                    }
                     failed.push(node.id);
                     error.get_or_insert(why);
                 }

@@ -30,6 +30,11 @@ impl Locations {
         locations
     }
 
+    /// Of a file that this client writes; nothing is known yet.
+    pub(super) fn of_open(namenode: Namenode, inode: InodeId, chunk_size: u64) -> Self {
+        Self { namenode, inode, chunk_size, known: Mutex::default() }
+    }
+
     /// The chunk that holds byte `position`.
     pub(super) async fn at(&self, position: u64) -> Result<ChunkLocation> {
         match self.find(position) {

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use godfs_core::{ChunkId, DfsPath, Error, ErrorKind, Generation, InodeId, LeaseId, NodeId, Result};
 use godfs_proto::v1;
 
+use super::locations::Locations;
 use crate::metadata::malformed;
 use crate::namenode::{Namenode, Session};
 use crate::options::CreateOptions;
@@ -160,6 +161,15 @@ impl OpenFile {
             })
             .await
             .map(drop)
+    }
+
+    /// The nodes of the chunk that begins at `start`, at the addresses that the namenode knows of now.
+    pub(crate) async fn present(&self, chunk: ChunkId, start: u64, nodes: &[Node]) -> Result<Vec<Node>> {
+        let locations = Locations::of_open(self.namenode.clone(), self.inode, self.chunk_size);
+        let located = locations.ask(start).await?.into_iter().find(|located| located.chunk == chunk);
+        let known: Vec<Node> = located.into_iter().flat_map(|chunk| chunk.replicas).map(|known| known.node).collect();
+        let present = |node: &Node| known.iter().find(|known| known.id == node.id).unwrap_or(node).clone();
+        Ok(nodes.iter().map(present).collect())
     }
 
     pub(crate) async fn store_small(&self, data: &Bytes) -> Result<()> {

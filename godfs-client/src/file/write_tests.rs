@@ -8,6 +8,7 @@ use godfs_core::chunk::ReplicaState;
 use godfs_core::{ChunkId, ErrorKind};
 
 use crate::CreateOptions;
+use crate::settings::ClientSettings;
 use crate::testing::{CHUNK, FakeCluster, Fault, bytes, options, until};
 
 /// What every node that the namenode names for `path` holds, chunk after chunk; all nodes must hold the same, finalized.
@@ -166,7 +167,50 @@ async fn a_write_goes_on_with_the_last_node() {
     assert_eq!(cluster.namenode.file("/f").chunks[0].generation, 3);
 }
 
-#[tokio::test]
+/// Every node restarts at once, each at another address: what they kept was acknowledged, and the rest is still here.
+#[tokio::test(start_paused = true)]
+async fn a_write_waits_for_nodes_that_restart() {
+    for nodes in [1, 3] {
+        let mut cluster = FakeCluster::start(nodes);
+        let data = bytes(2 * CHUNK as usize);
+        let mut writer = cluster.client.writer("/f", options()).await.expect("created");
+        writer.write(&data[..20_000]).await.expect("written");
+        writer.hflush().await.expect("flushed");
+        for node in 1..=nodes {
+            cluster.datanode(node).kill();
+        }
+        let rest = async {
+            writer.write(&data[20_000..]).await.expect("taken");
+            writer.close().await.expect("closed");
+        };
+        let restart = async {
+            tokio::time::sleep(Duration::from_secs(10)).await;
+            for node in 1..=nodes {
+                cluster.restart(node);
+            }
+        };
+        tokio::join!(rest, restart);
+        assert_eq!(stored(&cluster, "/f"), data);
+    }
+}
+
+/// The only node comes back with an empty disk: there is nothing to wait for.
+#[tokio::test(start_paused = true)]
+async fn a_write_does_not_wait_for_bytes_that_are_lost() {
+    let mut cluster = FakeCluster::start(1);
+    let mut writer = cluster.client.writer("/f", options()).await.expect("created");
+    writer.write(&bytes(20_000)).await.expect("written");
+    writer.hflush().await.expect("flushed");
+    cluster.datanode(1).lose_all();
+    cluster.restart(1);
+    let began = tokio::time::Instant::now();
+    writer.write(b"more").await.expect("taken");
+    let error = writer.hflush().await.expect_err("lost");
+    assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
+    assert!(began.elapsed() < Duration::from_secs(5), "told after {:?}", began.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
 async fn no_node_left_fails_the_writer_for_good() {
     let cluster = FakeCluster::start(2);
     let mut writer = cluster.client.writer("/f", options()).await.expect("created");
@@ -175,7 +219,9 @@ async fn no_node_left_fails_the_writer_for_good() {
     cluster.datanode(1).kill();
     cluster.datanode(2).kill();
     writer.write(b"more").await.expect("taken");
+    let began = tokio::time::Instant::now();
     let error = writer.hflush().await.expect_err("nobody is left");
+    assert!(began.elapsed() >= ClientSettings::default().recovery_timeout, "given up after {:?}", began.elapsed());
     assert_eq!(error.kind(), ErrorKind::Unavailable);
     assert!(error.message().contains("20000 bytes"), "{error}");
     assert_eq!(writer.close().await.expect_err("failed before").kind(), ErrorKind::Unavailable);

@@ -34,8 +34,8 @@ const FIRST_BUFFER_BYTES: usize = 64 << 10;
 /// **Dropping** a future of any method is safe: bytes are taken in order, whole or not at all, and a close that has begun goes on.
 /// Dropping the writer before it is closed gives the file up: one that was never published vanishes, another keeps what was flushed.
 ///
-/// **Failures.** A datanode that fails does not fail the write while one is left that has what was acknowledged. After an
-/// error every further call fails with it.
+/// **Failures.** A datanode that fails does not fail the write while one is left that has what was acknowledged; when none is, the
+/// writer waits for one to come back, up to the recovery timeout. After an error every further call fails with it.
 pub struct Writer {
     file: Arc<OpenFile>,
     commands: PollSender<Command>,

@@ -137,6 +137,11 @@ impl FakeDatanode {
         self.replicas.lock().get(&chunk).cloned()
     }
 
+    /// Its disk is replaced by an empty one.
+    pub(crate) fn lose_all(&self) {
+        self.replicas.lock().clear();
+    }
+
     /// Takes over the replica of another node.
     pub(crate) fn adopt(&self, other: &Self, chunk: u64) {
         let stored = other.replica(ChunkId(chunk)).expect("there");
