@@ -5,7 +5,7 @@ use std::time::Duration;
 use godfs_client::{Client, CreateOptions};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::harness::{Daemons, noise};
+use crate::harness::{Daemons, noise, wait_for};
 
 const MIB: usize = 1 << 20;
 
@@ -136,30 +136,64 @@ async fn two_of_ten_datanodes_die_at_once() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn the_writer_dies_and_what_it_flushed_is_kept() {
-    let cluster = Daemons::start(3);
-    let data = noise(2 * MIB + 1_000, 5);
-    // A runtime of its own, so that the client dies without any of its tasks having a last word.
-    let url = cluster.url();
-    let written = data.clone();
+/// Writes and flushes `data` in a runtime of its own, which ends without any of its tasks having a last word; when `closing`, so long
+/// after the file began to close.
+fn write_and_die(cluster: &Daemons, path: &str, data: &[u8], closing: Option<Duration>) {
+    let (url, path, data) = (cluster.url(), path.to_owned(), data.to_vec());
     let lost = std::thread::spawn(move || {
         let runtime = tokio::runtime::Runtime::new().expect("runtime");
-        let file = runtime.block_on(async {
+        let mut file = runtime.block_on(async {
             let client = Client::connect(&url).await.expect("client");
-            let mut file = client.create("/orphan", small_chunks()).await.expect("create");
-            file.write_all(&written).await.expect("write");
+            let mut file = client.create(&path, small_chunks()).await.expect("create");
+            file.write_all(&data).await.expect("write");
             file.hflush().await.expect("hflush");
             file
         });
+        if let Some(after) = closing {
+            let _ = runtime.block_on(async { tokio::time::timeout(after, file.close()).await });
+        }
         runtime.shutdown_background();
         std::mem::forget(file);
     });
     lost.join().expect("joined");
-    let client = cluster.client().await;
-    crate::harness::wait_for("the lease is recovered", || {
-        let stat: serde_json::Value = serde_json::from_str(&cluster.ok(&["stat", "--json", "/orphan"])).expect("JSON");
+}
+
+/// Waits until the lease of a dead writer is recovered.
+fn wait_closed(cluster: &Daemons, path: &str) {
+    wait_for("the lease is recovered", || {
+        let stat: serde_json::Value = serde_json::from_str(&cluster.ok(&["stat", "--json", path])).expect("JSON");
         if stat["open"] == false { Ok(()) } else { Err(stat.to_string()) }
     });
-    assert_reads_back(&client, "/orphan", &data).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_writer_dies_and_what_it_flushed_is_kept() {
+    let cluster = Daemons::start(3);
+    let client = cluster.client().await;
+    // In the middle of a chunk, and between two.
+    let files = [("/middle", noise(2 * MIB + 1_000, 5)), ("/between", noise(2 * MIB, 6))];
+    for (path, data) in &files {
+        write_and_die(&cluster, path, data, None);
+    }
+    for (path, data) in &files {
+        wait_closed(&cluster, path);
+        assert_reads_back(&client, path, data).await;
+    }
+    cluster.wait_until_whole();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_writer_dies_during_close() {
+    let cluster = Daemons::start(3);
+    let client = cluster.client().await;
+    // The moment of death moves over the close: before it is asked for, in it, after it.
+    let files: Vec<_> = (0..6_u64).map(|round| (format!("/dies-{round}"), noise(2 * MIB + 777, round))).collect();
+    for ((path, data), round) in files.iter().zip(0..) {
+        write_and_die(&cluster, path, data, Some(Duration::from_millis(round * 3)));
+    }
+    for (path, data) in &files {
+        wait_closed(&cluster, path);
+        assert_reads_back(&client, path, data).await;
+    }
+    cluster.wait_until_whole();
 }
