@@ -350,6 +350,15 @@ impl Nodes {
         Ok(change)
     }
 
+    /// A datanode has said something else than a heartbeat: it is there.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Fenced`] when this is not the node's present stream: it is to be closed.
+    pub fn heard(&mut self, now: Duration, id: NodeId, stream: StreamId) -> Result<Option<NodeChange>> {
+        self.speaker(now, id, stream)?;
+        Ok(self.refresh(id))
+    }
+
     /// The full report that the datanode gave over this stream agrees with the rows, or the rows have been made to agree.
     ///
     /// # Errors

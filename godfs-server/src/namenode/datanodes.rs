@@ -1,7 +1,7 @@
 //! The service to datanodes: one stream each. Who registers, what it says regularly, and that its stream has ended.
 //!
-//! What a datanode says of its replicas goes to [`reports`](super::reports), in the order in which it was said and beside the heartbeats, so
-//! that a slow commit never makes a node look silent.
+//! What a datanode says of its replicas goes to [`reports`](super::reports), in the order in which it was said and beside the heartbeats. Whatever it
+//! says is a sign of life, and so is what waits unread because recording is behind: a slow commit never makes a node look silent.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -24,9 +24,10 @@ use super::links::{Down, Link};
 use super::state::State;
 use super::{garbage, reports};
 
-/// Messages about replicas that wait to be recorded, of one datanode. When they are this many its stream is not read on until some are: the
-/// datanode feels it, and nothing piles up here.
-const WAITING_REPORTS: usize = 16;
+/// Messages about replicas that wait to be recorded, of one datanode: the eight listings that it is asked for at once, its events, of which it sends no more
+/// until the last are acknowledged, and results of commands. When they are this many its stream is not read on until some are: the datanode feels it, and
+/// nothing piles up here.
+const WAITING_REPORTS: usize = 64;
 
 /// How long a stream may take to say who it is.
 const REGISTER_WITHIN: std::time::Duration = std::time::Duration::from_secs(10);
@@ -91,12 +92,11 @@ async fn admit(state: &Arc<State>, register: &v1::Register) -> Result<(Arc<Link>
         domain,
         space: convert::space(register.space.as_ref()),
     };
-    let (stream, change) = state.nodes.lock().register(state.now(), registration)?;
+    let (stream, _) = state.change_nodes(|nodes, now| nodes.register(now, registration))?;
     if known.is_some() {
         // Only now: a copy of the folder must not move the node's address.
         if let Err(error) = state.namespace.register_node(rows).await {
-            let change = state.nodes.lock().stream_lost(state.now(), id, stream);
-            state.nodes_changed(change);
+            state.change_nodes(|nodes, now| nodes.stream_lost(now, id, stream));
             return Err(error);
         }
     }
@@ -116,7 +116,6 @@ async fn admit(state: &Arc<State>, register: &v1::Register) -> Result<(Arc<Link>
     link.send(down_message(DownMessage::Registered(registered))).await?;
     state.links.insert(&link);
     tracing::info!(node = %id, %address, %uuid, new = known.is_none(), "datanode registered");
-    state.nodes_changed([change]);
     state.tasks.spawn(garbage::clear(Arc::clone(state), Arc::clone(&link)));
     Ok((link, down))
 }
@@ -159,9 +158,8 @@ impl Talk {
             if let Err(error) = self.listen(up, reports).await {
                 tracing::warn!(node = %link.node, error = error.report(), "stream of a datanode ended");
             }
-            let change = state.nodes.lock().stream_lost(state.now(), link.node, link.stream);
+            state.change_nodes(|nodes, now| nodes.stream_lost(now, link.node, link.stream));
             state.links.remove(link);
-            state.nodes_changed(change);
         };
         let recording = reports::record_all(state, link, waiting);
         tokio::join!(Box::pin(listening), Box::pin(recording));
@@ -184,14 +182,31 @@ impl Talk {
             match message {
                 Up::Heartbeat(heartbeat) => self.heartbeat(&heartbeat).await?,
                 Up::Register(_) => return Err(invalid("a datanode registers once a stream")),
-                report => {
-                    tokio::select! {
-                        biased;
-                        () = self.link.closed.cancelled() => return Ok(()),
-                        () = self.state.tasks.ending().cancelled() => return Ok(()),
-                        sent = reports.send(report) => if sent.is_err() { return Ok(()) },
-                    }
+                report => match self.place(&reports).await? {
+                    Some(place) => place.send(report),
+                    None => return Ok(()),
+                },
+            }
+        }
+    }
+
+    /// Waits for a place for a report that has come. `None` when the stream is to end.
+    async fn place<'a>(&self, reports: &'a mpsc::Sender<Up>) -> Result<Option<mpsc::Permit<'a, Up>>> {
+        let (state, link) = (&self.state, &self.link);
+        // Heartbeats may stand behind this report, unread for as long as recording is behind: that is this namenode's silence, not the datanode's.
+        let mut alive = tokio::time::interval(state.settings.liveness.heartbeat);
+        let place = reports.reserve();
+        let mut place = std::pin::pin!(place);
+        loop {
+            // All arms are cancel-safe: the wait for a place keeps its turn.
+            tokio::select! {
+                biased;
+                () = link.closed.cancelled() => return Ok(None),
+                () = state.tasks.ending().cancelled() => return Ok(None),
+                _ = alive.tick() => {
+                    state.change_nodes(|nodes, now| nodes.heard(now, link.node, link.stream))?;
                 }
+                place = &mut place => return Ok(place.ok()),
             }
         }
     }
@@ -204,9 +219,8 @@ impl Talk {
             unknown_files: wire.unknown_files,
             draining: wire.draining,
         };
-        let now = self.state.now();
-        let change = self.state.nodes.lock().heartbeat(now, self.link.node, self.link.stream, heartbeat)?;
-        self.state.nodes_changed(change);
+        let (node, stream) = (self.link.node, self.link.stream);
+        self.state.change_nodes(|nodes, now| nodes.heartbeat(now, node, stream, heartbeat))?;
         let version = self.state.namespace.store().version().await?.get();
         // Not waited for: a datanode that is behind with reading needs no further reply.
         self.link.try_send(down_message(DownMessage::Heartbeat(v1::HeartbeatReply { version })));

@@ -266,8 +266,7 @@ async fn assemble(
     let mut after = NodeId(0);
     loop {
         let page = state.namespace.nodes(after, MAX_PAGE).await?;
-        let changes: Vec<_> = {
-            let mut nodes = state.nodes.lock();
+        state.change_nodes(|nodes, _| {
             let known = page.iter().map(|info| KnownNode {
                 id: info.node,
                 uuid: info.uuid,

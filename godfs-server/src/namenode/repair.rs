@@ -9,7 +9,7 @@ use std::time::Duration;
 use godfs_client::transport::convert;
 use godfs_core::chunk::{Replica, ReplicaState};
 use godfs_core::cluster::{
-    ChunkHealth, HeldReplica, NodeChange, RepairCounts, RepairEffect, RepairQueue, Scan, ScanPage,
+    ChunkHealth, HeldReplica, NodeChange, Nodes, RepairCounts, RepairEffect, RepairQueue, Scan, ScanPage,
 };
 use godfs_core::namespace::{ChunkInfo, ReplicaEvent};
 use godfs_core::{ChunkId, Error, ErrorKind, Generation, NodeId, Result};
@@ -88,11 +88,9 @@ pub(super) async fn drive(state: Arc<State>) {
             () = state.repair.wake.notified() => {}
             _ = tick.tick() => {}
         }
-        let now = state.now();
-        let changes = state.nodes.lock().tick(now);
-        state.nodes_changed(changes);
+        state.change_nodes(Nodes::tick);
         let view = state.view();
-        let effects = state.repair.queue.lock().poll(now, &view);
+        let effects = state.repair.queue.lock().poll(state.now(), &view);
         for effect in effects {
             state.tasks.spawn(carry_out(Arc::clone(&state), effect));
         }

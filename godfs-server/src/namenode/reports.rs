@@ -186,9 +186,8 @@ impl Recorder<'_> {
             return self.link.send(down_message(DownMessage::Wanted(v1::ReportWanted { ranges }))).await;
         }
         if self.report.all_compared && self.report.asked.is_empty() {
-            let state = self.state;
-            let change = state.nodes.lock().report_complete(state.now(), self.link.node, self.link.stream)?;
-            state.nodes_changed(change);
+            let (node, stream) = (self.link.node, self.link.stream);
+            self.state.change_nodes(|nodes, now| nodes.report_complete(now, node, stream))?;
         }
         Ok(())
     }

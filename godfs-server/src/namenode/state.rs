@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use godfs_client::transport::hello::Identity;
-use godfs_core::cluster::{NodeChange, NodeState, Nodes};
+use godfs_core::cluster::{NodeChange, NodeState, Nodes, StreamId};
 use godfs_core::env::Env;
 use godfs_core::namespace::Namespace;
 use godfs_core::placement::{ClusterView, ReplicationPolicy};
-use godfs_core::{ClusterId, Incarnation, NodeId};
+use godfs_core::{ClusterId, Incarnation, NodeId, Result};
 use parking_lot::Mutex;
 
 use super::leases::Leases;
@@ -30,6 +30,7 @@ pub(super) struct State {
     /// How it introduces itself.
     pub(super) identity: Identity,
     pub(super) namespace: Namespace,
+    /// To be changed by [`State::change_nodes`] only, so that nobody misses a change or hears of it late. No other lock is held when it is taken.
     pub(super) nodes: Mutex<Nodes>,
     pub(super) links: Links,
     pub(super) repair: Repair,
@@ -68,10 +69,18 @@ impl State {
         here.get(pick).copied()
     }
 
-    /// Passes on what is thought of nodes now.
-    pub(super) fn nodes_changed(&self, changes: impl IntoIterator<Item = NodeChange>) {
+    /// Changes what is thought of nodes, and passes on what is new of it. Under the lock: a change is told once, so those who are told of two
+    /// in the wrong order would believe the older one for good.
+    pub(super) fn change_nodes<T: Changes>(&self, change: impl FnOnce(&mut Nodes, Duration) -> T) -> T {
+        let mut nodes = self.nodes.lock();
         let now = self.now();
-        for change in changes {
+        let changed = change(&mut nodes, now);
+        self.pass_on(now, changed.changes());
+        changed
+    }
+
+    fn pass_on(&self, now: Duration, changes: &[NodeChange]) {
+        for &change in changes {
             tracing::info!(node = %change.node, state = ?change.state, standing = ?change.standing, "datanode");
             if change.state == NodeState::Dead
                 && let Some(link) = self.links.get(change.node)
@@ -81,5 +90,35 @@ impl State {
             }
             self.repair.node_changed(now, change);
         }
+    }
+}
+
+/// What a change of [`Nodes`] gives, and in it what is to be passed on.
+pub(super) trait Changes {
+    /// What is to be passed on, in its order.
+    fn changes(&self) -> &[NodeChange];
+}
+
+impl Changes for Vec<NodeChange> {
+    fn changes(&self) -> &[NodeChange] {
+        self
+    }
+}
+
+impl Changes for Option<NodeChange> {
+    fn changes(&self) -> &[NodeChange] {
+        self.as_slice()
+    }
+}
+
+impl Changes for (StreamId, NodeChange) {
+    fn changes(&self) -> &[NodeChange] {
+        std::slice::from_ref(&self.1)
+    }
+}
+
+impl<T: Changes> Changes for Result<T> {
+    fn changes(&self) -> &[NodeChange] {
+        self.as_ref().map_or(&[], Changes::changes)
     }
 }
