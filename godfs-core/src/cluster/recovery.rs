@@ -57,7 +57,7 @@ pub struct RecoverySettings {
     /// up, and for the answers of the live ones.
     pub reply_timeout: Duration,
     /// How long recovery holds out for the rest of the pipeline when all that it has reached is replicas of restarted nodes, which may be
-    /// shorter than what was acknowledged.
+    /// shorter than what was acknowledged, or nodes that hold nothing.
     pub restarted_only: Duration,
     /// The rest after a first attempt that led to nothing; twice as long after each further one.
     pub backoff_first: Duration,
@@ -186,6 +186,8 @@ struct Asking {
     replies: Vec<(NodeId, Replica)>,
     /// Nodes that proved to hold nothing.
     without: usize,
+    /// A node answered, but not what it holds.
+    unsure: bool,
 }
 
 #[derive(Debug)]
@@ -217,6 +219,7 @@ impl LeaseRecovery {
                 waiting: current.nodes.iter().map(|&node| (node, false)).collect(),
                 replies: Vec::new(),
                 without: 0,
+                unsure: false,
             });
         }
     }
@@ -237,7 +240,7 @@ impl LeaseRecovery {
         match answer {
             Ok(replica) => asking.replies.push((node, replica)),
             Err(ErrorKind::NotFound) => asking.without += 1,
-            Err(_) => {}
+            Err(_) => asking.unsure = true,
         }
     }
 
@@ -350,6 +353,15 @@ impl LeaseRecovery {
         matches!(self.stage, Stage::Over)
     }
 
+    /// When it goes on, if it rests after an attempt that led to nothing: until then nothing comes in and nothing is to be polled.
+    #[must_use]
+    pub fn rests_until(&self) -> Option<Duration> {
+        match self.stage {
+            Stage::Resting(until) if self.failures > 0 => Some(until),
+            _ => None,
+        }
+    }
+
     /// How far it is.
     #[must_use]
     pub fn status(&self) -> RecoveryStatus {
@@ -362,19 +374,20 @@ impl LeaseRecovery {
         let Stage::Asking(asking) = &mut self.stage else { return };
         let chunk = current.chunk;
         let (generation, without) = (asking.generation, asking.without);
+        // Each live node has said what it holds.
+        let told = asking.waiting.is_empty() && !asking.unsure;
         let mut heard = std::mem::take(&mut asking.replies);
         // In whatever order they came: equal answers lead to equal decisions.
         heard.sort_by_key(|(node, _)| *node);
         let all_answered = heard.len() + without == current.nodes.len();
+        let waited = now >= self.began.saturating_add(self.settings.restarted_only);
         let counts = |(_, replica): &(NodeId, Replica)| {
             replica.generation >= current.generation && replica.length >= current.length
         };
         let counting: Vec<_> = heard.iter().copied().filter(counts).collect();
         let restarted_only = counting.iter().all(|(_, replica)| replica.state == ReplicaState::Rwr);
         match recovered_length(&counting) {
-            Some(_)
-                if restarted_only && !all_answered && now < self.began.saturating_add(self.settings.restarted_only) =>
-            {
+            Some(_) if restarted_only && !all_answered && !waited => {
                 self.rest(now, format!("only restarted nodes of chunk {chunk} can be reached"));
             }
             Some(Recovered { length: 0, .. }) => effects.push(self.commit(chunk, generation, 0, Vec::new())),
@@ -390,8 +403,9 @@ impl LeaseRecovery {
                 let settle = |node| RecoveryEffect::Settle { node, chunk, generation, length };
                 effects.extend(nodes.into_iter().map(settle));
             }
-            // Every node says that it never had any of it: its writer went before it wrote.
-            None if heard.is_empty() && all_answered && current.length == 0 => {
+            // A byte is acknowledged once every node of the pipeline has it, and these never had any: the writer went before it wrote. What a node had in memory
+            // only may have gone with its power, so the others are given time to come back and say otherwise.
+            None if heard.is_empty() && current.length == 0 && (all_answered || without > 0 && told && waited) => {
                 effects.push(self.commit(chunk, generation, 0, Vec::new()));
             }
             None if counting.is_empty() => {

@@ -239,6 +239,29 @@ fn a_chunk_that_was_never_written_is_dropped_only_when_all_say_so() {
     assert!(bench.recovery.status().reason.contains("no replica"), "{:?}", bench.recovery.status());
 }
 
+/// A node died, the pipeline never stood, and then its writer died: the file must not stay open for as long as the node is dead. Where it would come back with
+/// bytes that the others lost with their power it is given time to.
+#[test]
+fn a_chunk_that_some_never_had_is_dropped_when_the_others_stay_dead() {
+    let second_attempt = |length, second: ErrorKind| {
+        let mut bench = Bench::with_length(length);
+        bench.state(3, NodeState::Dead);
+        bench.begin();
+        bench.fails(1, ErrorKind::NotFound);
+        bench.fails(2, ErrorKind::NotFound);
+        assert_eq!(bench.after(0), []);
+        assert_eq!(bench.recovery.rests_until(), Some(at(1_000)));
+        bench.now = at(61_000);
+        assert_eq!(bench.begin(), [1, 2]);
+        bench.fails(1, ErrorKind::NotFound);
+        bench.fails(2, second);
+        bench.after(0)
+    };
+    assert_eq!(second_attempt(0, ErrorKind::NotFound), commit(&[], 0));
+    assert_eq!(second_attempt(0, ErrorKind::Io), [], "it may hold something");
+    assert_eq!(second_attempt(500, ErrorKind::NotFound), [], "something was there");
+}
+
 /// An append was begun on a file that had been closed with 500 bytes: no recovery may go below them.
 #[test]
 fn committed_bytes_are_never_given_up() {

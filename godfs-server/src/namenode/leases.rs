@@ -3,7 +3,7 @@
 //! Rows say which sessions there are and which files await recovery, so nothing is lost with this process: a driver reads them again and again,
 //! and whoever knows of something new wakes it. Decisions are those of [`LeaseClock`] and [`LeaseRecovery`].
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,6 +26,8 @@ use super::state::State;
 const PAGE: usize = 1_000;
 /// Files that are recovered at once; the others wait their turn in the rows.
 const RECOVERIES: usize = 64;
+/// Files that are remembered to rest after an attempt that led to nothing, each some hundred bytes. Further ones are tried again as their turn comes.
+const RESTING: usize = 65_536;
 /// Sessions that are ended at once.
 const ENDINGS: usize = 16;
 /// How often a recovery looks at what has become of its nodes.
@@ -36,6 +38,10 @@ const RECOVERY_TICK: Duration = Duration::from_millis(100);
 pub(super) struct Leases {
     /// Files whose recovery is under way here.
     recovering: Mutex<HashSet<InodeId>>,
+    /// Recoveries that rest, outside of the places of those under way: files that nobody can recover now don't keep others from it.
+    resting: Mutex<HashMap<InodeId, Recovery>>,
+    /// The last lease whose turn it was: those behind it are next.
+    turn: Mutex<LeaseId>,
     wake: Notify,
 }
 
@@ -108,33 +114,89 @@ async fn round(state: &Arc<State>, clock: &mut LeaseClock) -> Result<()> {
     start_recoveries(state).await
 }
 
-/// Starts the recovery of files that await it, as many as may run at once.
+/// Starts the recovery of files that await it, as many as may run at once, and each in its turn.
 async fn start_recoveries(state: &Arc<State>) -> Result<()> {
-    let mut after = LeaseId(0);
-    loop {
-        let page = state.namespace.leases(RECOVERY_SESSION, after, PAGE).await?;
-        for lease in &page {
-            {
-                let mut recovering = state.leases.recovering.lock();
-                if recovering.len() >= RECOVERIES {
+    let begin = *state.leases.turn.lock();
+    let mut awaiting = HashSet::new();
+    // From where the last round came to, to the end, and then from the beginning.
+    for (first, last) in [(begin, LeaseId(u64::MAX)), (LeaseId(0), begin)] {
+        let mut after = first;
+        while after < last {
+            let page = state.namespace.leases(RECOVERY_SESSION, after, PAGE).await?;
+            for lease in page.iter().filter(|lease| lease.lease <= last) {
+                awaiting.insert(lease.inode);
+                if !start_recovery(state, lease.inode) {
                     return Ok(());
                 }
-                if !recovering.insert(lease.inode) {
-                    continue;
+                *state.leases.turn.lock() = lease.lease;
+            }
+            after = match page.last() {
+                Some(at_end) if page.len() == PAGE => at_end.lease,
+                _ => break,
+            };
+        }
+    }
+    // All have been seen: the others were deleted.
+    state.leases.resting.lock().retain(|inode, _| awaiting.contains(inode));
+    Ok(())
+}
+
+/// Starts the recovery of one file, unless it is under way or rests. False when it has to wait until another one ends.
+fn start_recovery(state: &Arc<State>, inode: InodeId) -> bool {
+    let mut recovering = state.leases.recovering.lock();
+    if recovering.contains(&inode) {
+        return true;
+    }
+    let mut resting = state.leases.resting.lock();
+    let until = resting.get(&inode).and_then(|recovery| recovery.decisions.rests_until());
+    if until.is_some_and(|until| state.now() < until) {
+        return true;
+    }
+    if recovering.len() >= RECOVERIES {
+        return false;
+    }
+    recovering.insert(inode);
+    let rested = resting.remove(&inode);
+    let state = Arc::clone(state);
+    state.tasks.clone().spawn(async move {
+        match recover(&state, inode, rested).await {
+            Ok(Some(recovery)) => {
+                let mut resting = state.leases.resting.lock();
+                if resting.len() < RESTING {
+                    resting.insert(inode, recovery);
                 }
             }
-            let (state, inode) = (Arc::clone(state), lease.inode);
-            state.tasks.clone().spawn(async move {
-                if let Err(error) = recover(&state, inode).await {
-                    tracing::warn!(%inode, error = error.report(), "recovery of a file failed; it begins anew");
-                }
-                state.leases.recovering.lock().remove(&inode);
-            });
+            Ok(None) => {}
+            Err(error) => tracing::warn!(%inode, error = error.report(), "recovery of a file failed; it begins anew"),
         }
-        match page.last() {
-            Some(last) if page.len() == PAGE => after = last.lease,
-            _ => return Ok(()),
-        }
+        state.leases.recovering.lock().remove(&inode);
+    });
+    true
+}
+
+/// The recovery of one file.
+#[derive(Debug)]
+struct Recovery {
+    /// For the log.
+    path: String,
+    chunks: Vec<ChunkId>,
+    decisions: LeaseRecovery,
+}
+
+impl Recovery {
+    /// As the rows say; `None` when they say that there is nothing to recover.
+    async fn begin(state: &State, inode: InodeId) -> Result<Option<Self>> {
+        let Some(plan) = state.namespace.recovery_plan(inode).await? else { return Ok(None) };
+        let path = plan.path.map_or_else(|| format!("inode {inode}"), |path| path.to_string());
+        tracing::info!(path, chunks = plan.chunks.len(), "recover an open file");
+        let open = plan.chunks.iter().map(|info| OpenChunk {
+            chunk: info.chunk,
+            generation: info.generation,
+            length: info.length,
+            nodes: info.replicas.iter().map(|place| place.node).collect(),
+        });
+        let decisions = LeaseRecovery::new(state.settings.recovery, state.now(), open.collect());
+        Ok(Some(Self { path, chunks: plan.chunks.iter().map(|info| info.chunk).collect(), decisions }))
     }
 }
 
@@ -147,44 +209,46 @@ enum Input {
     Committed(ChunkId, Result<bool>),
 }
 
-/// Recovers one file.
-async fn recover(state: &Arc<State>, inode: InodeId) -> Result<()> {
-    let Some(plan) = state.namespace.recovery_plan(inode).await? else { return Ok(()) };
-    let path = plan.path.map_or_else(|| format!("inode {inode}"), |path| path.to_string());
-    tracing::info!(path, chunks = plan.chunks.len(), "recover an open file");
-    let open = plan.chunks.iter().map(|info| OpenChunk {
-        chunk: info.chunk,
-        generation: info.generation,
-        length: info.length,
-        nodes: info.replicas.iter().map(|place| place.node).collect(),
-    });
-    let mut recovery = LeaseRecovery::new(state.settings.recovery, state.now(), open.collect());
+/// Recovers one file, or goes on with it. Gives back what is to be gone on with after a rest.
+async fn recover(state: &Arc<State>, inode: InodeId, rested: Option<Recovery>) -> Result<Option<Recovery>> {
+    let mut recovery = match rested {
+        Some(recovery) => recovery,
+        None => match Recovery::begin(state, inode).await? {
+            Some(recovery) => recovery,
+            None => return Ok(None),
+        },
+    };
+    let decisions = &mut recovery.decisions;
     let mut work: FuturesUnordered<BoxFuture<'static, Input>> = FuturesUnordered::new();
-    let mut failures = 0;
     loop {
         let now = state.now();
         let effects = {
             let nodes = state.nodes.lock();
-            recovery.poll(now, |node| nodes.state(node))
+            decisions.poll(now, |node| nodes.state(node))
         };
         for effect in effects {
             work.extend(carry_out(state, effect));
         }
-        let status = recovery.status();
-        if status.failures > failures {
-            tracing::warn!(path, reason = status.reason, attempts = status.failures, "recovery goes on");
-        }
-        failures = status.failures;
-        if recovery.is_over() {
-            state.repair.touched(plan.chunks.iter().map(|info| info.chunk));
+        if decisions.is_over() {
+            state.repair.touched(recovery.chunks);
             state.links.look_for_garbage();
-            return Ok(());
+            return Ok(None);
+        }
+        if decisions.rests_until().is_some() {
+            let status = decisions.status();
+            tracing::warn!(
+                path = recovery.path,
+                reason = status.reason,
+                attempts = status.failures,
+                "recovery goes on"
+            );
+            return Ok(Some(recovery));
         }
         // All arms are cancel-safe: work that was not taken stays in the set.
         tokio::select! {
             biased;
-            () = state.tasks.ending().cancelled() => return Ok(()),
-            Some(input) = work.next() => take_in(&mut recovery, state.now(), input),
+            () = state.tasks.ending().cancelled() => return Ok(None),
+            Some(input) = work.next() => take_in(decisions, state.now(), input),
             () = tokio::time::sleep(RECOVERY_TICK) => {}
         }
     }
