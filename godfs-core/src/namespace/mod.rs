@@ -124,6 +124,15 @@ impl Namespace {
         self.view(store::cluster).await
     }
 
+    /// A namenode begins to work on this store: a transaction that changes nothing but the version, which is the namenode's alone.
+    ///
+    /// # Errors
+    /// As for [`Namespace::cluster`].
+    pub async fn begin_life(&self) -> Result<Version> {
+        let ((), version) = self.store.commit(|txn| store::touch(txn)).await?;
+        Ok(version)
+    }
+
     /// Counts over everything, in O(1).
     pub async fn totals(&self) -> Result<TotalCounts> {
         self.view(store::totals).await

@@ -35,6 +35,13 @@ pub(super) fn initialize(
     Ok(cluster)
 }
 
+/// Writes the row of the store as it is.
+pub(super) fn touch(txn: &mut dyn Transaction) -> Step<()> {
+    let cluster = cluster(txn)?;
+    txn.put(Space::Rows, keys::store().into(), StoreRow { format: FORMAT_VERSION, cluster }.encode());
+    Ok(())
+}
+
 pub(super) fn cluster(snapshot: &mut dyn Snapshot) -> Step<ClusterId> {
     match find(snapshot)? {
         Some(cluster) => Ok(cluster),

@@ -28,7 +28,7 @@ pub(super) type Down = std::result::Result<v1::NamenodeMessage, Status>;
 pub(super) struct Authority {
     /// The scope: the life of the metadata store.
     pub(super) scope: String,
-    /// Grows with every start of a namenode over the store that has anything to command.
+    /// Grows with every start of a namenode over the store.
     pub(super) epoch: Epoch,
 }
 

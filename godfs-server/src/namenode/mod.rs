@@ -242,8 +242,8 @@ async fn assemble(
     settings: NamenodeSettings,
 ) -> Result<Arc<State>> {
     let incarnation = namespace.store().incarnation();
-    // Commands of this life are told from those of earlier ones by a number that has grown if anything has changed since.
-    let epoch = Epoch(namespace.store().version().await?.get().max(1));
+    // Commands of this life are told from those of earlier ones by a number that grows with each, also where nothing else has changed between them.
+    let epoch = Epoch(namespace.begin_life().await?.get());
     let started = env.clock.monotonic();
     let queue = RepairQueue::new(settings.repair, Arc::clone(&policy), Arc::clone(&env.random));
     let state = Arc::new(State {
