@@ -62,8 +62,9 @@ async fn run(state: Arc<State>, path: Option<DfsPath>, tell: mpsc::Sender<Result
     };
     let checking = check_all(&state, path.as_ref(), targets, &tell);
     let work = async {
-        let (named, told) = tokio::join!(Box::pin(naming), Box::pin(checking));
-        named.and(told)
+        let (named, checked) = tokio::join!(Box::pin(naming), Box::pin(checking));
+        named?;
+        checked
     };
     // Either end may be given up anywhere: nothing but the answer hangs on it.
     let done = tokio::select! {
@@ -72,9 +73,11 @@ async fn run(state: Arc<State>, path: Option<DfsPath>, tell: mpsc::Sender<Result
         () = state.tasks.ending().cancelled() => Err(Error::new(ErrorKind::Unavailable, "the namenode is stopping")),
         done = work => done,
     };
-    if let Err(error) = done {
-        let _ = tell.send(Err(status::to_status(&error))).await;
-    }
+    let last = match done {
+        Ok(mut tally) => Ok(tally.tell(true)),
+        Err(error) => Err(status::to_status(&error)),
+    };
+    let _ = tell.send(last).await;
 }
 
 /// How far a scrub is.
@@ -129,6 +132,10 @@ impl Tally {
             self.progress.findings.push(format!("and {} more", self.dropped_findings));
             self.dropped_findings = 0;
         }
+        if done {
+            // All that is there was named; the rest of what was counted at first was deleted meanwhile.
+            self.progress.total = self.progress.checked + self.progress.failed;
+        }
         let findings = std::mem::take(&mut self.progress.findings);
         v1::ScrubProgress { findings, done, ..self.progress.clone() }
     }
@@ -139,7 +146,7 @@ async fn check_all(
     path: Option<&DfsPath>,
     targets: mpsc::Receiver<Target>,
     tell: &mpsc::Sender<Result<v1::ScrubProgress, Status>>,
-) -> Result<()> {
+) -> Result<Tally> {
     let mut tally = Tally::default();
     tally.progress.total = match path {
         Some(path) => count_below(state, path).await?,
@@ -172,8 +179,7 @@ async fn check_all(
             },
         }
     }
-    let _ = tell.send(Ok(tally.tell(true))).await;
-    Ok(())
+    Ok(tally)
 }
 
 async fn check_one(state: Arc<State>, target: Target, turn: Arc<Semaphore>) -> (Target, Result<Finding>) {
@@ -317,5 +323,24 @@ async fn walk_file(state: &State, path: DfsPath, visitor: &mut Visitor<'_>) -> R
             Some(last) if located.more && last.info.length > 0 => range.offset = last.offset + last.info.length,
             _ => return Ok(true),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Ten replicas were counted, and four of them deleted before it was their turn: a scrub that found nothing wrong must not look unfinished.
+    #[test]
+    fn what_is_deleted_on_the_way_is_not_missed_at_the_end() {
+        let mut tally = Tally { progress: v1::ScrubProgress { total: 10, ..Default::default() }, ..Tally::default() };
+        let target = Target { chunk: ChunkId(1), generation: Generation(1), node: NodeId(1), known_corrupt: false };
+        for _ in 0..5 {
+            tally.count(target, Ok(Finding::Sound(100)));
+        }
+        tally.count(target, Err(Error::new(ErrorKind::DeadlineExceeded, "no answer")));
+        assert_eq!(tally.tell(false).total, 10);
+        let last = tally.tell(true);
+        assert_eq!((last.checked, last.failed, last.total), (5, 1, 6));
     }
 }
