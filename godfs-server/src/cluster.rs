@@ -230,6 +230,12 @@ impl Cluster {
         &self.folder
     }
 
+    /// The namenode; `None` while it is down.
+    #[must_use]
+    pub fn namenode(&self) -> Option<&Namenode> {
+        self.namenode.as_ref()
+    }
+
     /// Ends the namenode at once, as SIGKILL would.
     pub async fn kill_namenode(&mut self) {
         if let Some(namenode) = self.namenode.take() {

@@ -1,5 +1,7 @@
 //! A namenode over loopback, and the other side played by stand-ins that speak the wire and nothing more.
 
+#[path = "namenode/failing.rs"]
+mod failing;
 #[path = "namenode/fake.rs"]
 mod fake;
 

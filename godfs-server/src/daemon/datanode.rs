@@ -9,7 +9,7 @@ use clap::Parser;
 use godfs_client::cli::size::ByteSize;
 use godfs_client::transport::Address;
 use godfs_core::placement::Domain;
-use godfs_core::{NodeId, Result};
+use godfs_core::{Error, NodeId, Result};
 use serde::Deserialize;
 
 use super::config::{self, Span, layers, required};
@@ -121,6 +121,11 @@ impl Running for Datanode {
 
     fn address(&self) -> String {
         Datanode::address(self).to_string()
+    }
+
+    async fn failed(&mut self) -> Error {
+        // A bad disk fails its replicas and is told to the namenode; the process goes on.
+        std::future::pending().await
     }
 
     async fn stop(self: Box<Self>) -> Result<()> {

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use async_trait::async_trait;
 use clap::Parser;
-use godfs_core::Result;
+use godfs_core::{Error, Result};
 use serde::Deserialize;
 
 use super::config::{self, layers};
@@ -79,6 +79,13 @@ impl Running for Cluster {
 
     fn address(&self) -> String {
         self.namenode_address().to_owned()
+    }
+
+    async fn failed(&mut self) -> Error {
+        match self.namenode() {
+            Some(namenode) => namenode.failed().await,
+            None => std::future::pending().await,
+        }
     }
 
     async fn stop(self: Box<Self>) -> Result<()> {

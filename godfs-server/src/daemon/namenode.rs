@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use async_trait::async_trait;
 use clap::{Args, Parser};
 use godfs_client::cli::size::ByteSize;
-use godfs_core::Result;
+use godfs_core::{Error, Result};
 use serde::Deserialize;
 
 use super::config::{self, Span, layers, required};
@@ -154,6 +154,10 @@ impl Running for Namenode {
 
     fn address(&self) -> String {
         Namenode::address(self).to_owned()
+    }
+
+    async fn failed(&mut self) -> Error {
+        Namenode::failed(self).await
     }
 
     async fn stop(self: Box<Self>) -> Result<()> {

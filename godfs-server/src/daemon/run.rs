@@ -76,12 +76,15 @@ pub trait Running: Send {
     /// The `HOST:PORT` where it is reached.
     fn address(&self) -> String;
 
+    /// Waits until it has failed for good, so that only a new start helps, and says why; while all is well it never returns. Cancel-safe.
+    async fn failed(&mut self) -> Error;
+
     /// Drains and stops.
     async fn stop(self: Box<Self>) -> Result<()>;
 }
 
 /// Runs a daemon to its end: logs to stderr, prints `ready NAME HOST:PORT` on stdout once it serves, drains and leaves with 0 on
-/// SIGTERM or SIGINT. A second signal ends it at once.
+/// SIGTERM or SIGINT. A second signal ends it at once. A node that has failed is ended with 1 and the cause, for whoever supervises it to start it again.
 pub fn run<F>(name: &str, logs: &LogOptions, start: F) -> ExitCode
 where
     F: Future<Output = Result<Box<dyn Running>>>,
@@ -135,6 +138,8 @@ where
     }
     // As above.
     tokio::select! {
+        // Nothing is drained: what is under way fails like all else.
+        cause = node.failed() => return Err(cause),
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }
@@ -150,5 +155,40 @@ where
         },
         _ = terminate.recv() => Ok(()),
         _ = interrupt.recv() => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use godfs_core::ErrorKind;
+
+    /// A node whose disk fails as soon as it serves.
+    struct Failing;
+
+    #[async_trait]
+    impl Running for Failing {
+        async fn ready(&mut self) -> Result<()> {
+            Ok(())
+        }
+
+        fn address(&self) -> String {
+            "host:1".to_owned()
+        }
+
+        async fn failed(&mut self) -> Error {
+            Error::new(ErrorKind::Io, "the disk is gone")
+        }
+
+        async fn stop(self: Box<Self>) -> Result<()> {
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn a_node_that_fails_ends_its_daemon_with_the_cause() {
+        let start = async { Ok(Box::new(Failing) as Box<dyn Running>) };
+        let cause = live("godfs-test", start).await.expect_err("an error");
+        assert_eq!((cause.kind(), cause.message()), (ErrorKind::Io, "the disk is gone"));
     }
 }

@@ -32,6 +32,7 @@ mod verify;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use godfs_client::transport::hello::Identity;
 use godfs_core::cluster::{KnownNode, Nodes, RepairQueue};
@@ -45,6 +46,8 @@ use godfs_proto::v1;
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
+use tonic_health::ServingStatus;
+use tonic_health::server::HealthReporter;
 
 use crate::net::{self, Listener, Serving};
 use links::{Authority, Links};
@@ -56,6 +59,9 @@ use tasks::Tasks;
 const MAX_DATANODE_MESSAGE: usize = 4 << 20;
 /// The largest message of a client, bytes: a small file, or the commits of a long one.
 const MAX_CLIENT_MESSAGE: usize = 2 << 20;
+
+/// How often the store is looked at for a failure: every call has failed since, so a second is soon enough to be restarted.
+const LOOK_FOR_FAILURE: Duration = Duration::from_secs(1);
 
 /// Permission bits of the root of a new cluster.
 const ROOT_MODE: u16 = 0o755;
@@ -107,7 +113,7 @@ pub struct Namenode {
     state: Arc<State>,
     serving: Serving,
     /// A store of its own, to be closed with it.
-    own_store: Option<Arc<dyn MetadataStore>>,
+    own_store: Option<Arc<FjallStore>>,
 }
 
 impl Namenode {
@@ -129,8 +135,11 @@ impl Namenode {
         let state = assemble(namespace, cluster_id, policy, env, settings).await?;
         tracing::info!(cluster = %cluster_id, address = listener.address(), "namenode serves");
         let routes = routes(&state);
-        let (routes, _health) = net::with_health_and_reflection(routes)?;
+        let (routes, health) = net::with_health_and_reflection(routes)?;
         let serving = net::serve(listener, routes, &state.settings.serve);
+        if let Some(store) = &own_store {
+            state.tasks.spawn(tell_of_failure(Arc::clone(&state), Arc::clone(store), health));
+        }
         for driver in [Driver::Repair, Driver::Leases, Driver::Collector] {
             state.tasks.spawn(driver.run(Arc::clone(&state)));
         }
@@ -147,6 +156,15 @@ impl Namenode {
     #[must_use]
     pub fn cluster_id(&self) -> ClusterId {
         self.state.cluster_id
+    }
+
+    /// Waits until it has failed, and says why: its metadata store wants to be opened anew, until then every call fails. Pends for ever while
+    /// all is well, and where the store is another's, who knows of it. Cancel-safe.
+    pub async fn failed(&self) -> Error {
+        match &self.own_store {
+            Some(store) => failure_of(store).await,
+            None => std::future::pending().await,
+        }
     }
 
     /// Stops in good order: takes no new call, lets those under way end, ends its tasks, and closes a store that it opened itself.
@@ -207,7 +225,7 @@ async fn open_store(
     init: bool,
     settings: &NamenodeSettings,
     env: &Env,
-) -> Result<(Arc<dyn MetadataStore>, Option<Arc<dyn MetadataStore>>)> {
+) -> Result<(Arc<dyn MetadataStore>, Option<Arc<FjallStore>>)> {
     let folder = match metadata {
         MetadataSource::Store(store) => return Ok((store, None)),
         MetadataSource::Folder(folder) => folder,
@@ -229,8 +247,32 @@ async fn open_store(
     } else {
         FjallStore::create(&folder, options, io, env).await?
     };
-    let store: Arc<dyn MetadataStore> = Arc::new(store);
-    Ok((Arc::clone(&store), Some(store)))
+    let store = Arc::new(store);
+    Ok((Arc::clone(&store) as Arc<dyn MetadataStore>, Some(store)))
+}
+
+/// Waits until a store has failed.
+async fn failure_of(store: &FjallStore) -> Error {
+    let mut look = tokio::time::interval(LOOK_FOR_FAILURE);
+    loop {
+        look.tick().await;
+        if let Some(failure) = store.failure() {
+            return failure;
+        }
+    }
+}
+
+/// Shows those who ask for its health that a namenode has failed.
+async fn tell_of_failure(state: Arc<State>, store: Arc<FjallStore>, health: HealthReporter) {
+    // Both arms are cancel-safe.
+    tokio::select! {
+        biased;
+        () = state.tasks.ending().cancelled() => {}
+        failure = failure_of(&store) => {
+            tracing::error!(error = failure.report(), "the metadata store has failed; nothing works until it is opened anew");
+            health.set_service_status("", ServingStatus::NotServing).await;
+        }
+    }
 }
 
 /// Puts the parts together and lets them know the nodes that the rows name.
@@ -273,9 +315,8 @@ async fn assemble(
                 address: info.address.clone(),
                 domain: Domain::parse(&info.domain).unwrap_or_default(),
             });
-            known.filter_map(|known| nodes.expect(known)).collect()
-        };
-        state.nodes_changed(changes);
+            known.filter_map(|known| nodes.expect(known)).collect::<Vec<_>>()
+        });
         match page.last() {
             Some(last) if page.len() == MAX_PAGE => after = last.node,
             _ => return Ok(state),
