@@ -110,6 +110,7 @@ pub(super) fn add_chunk(
             target: replication,
             state: ChunkState::Open(nodes.clone()),
             leaving: Vec::new(),
+            left_out: Vec::new(),
         };
         rows::chunk::write(txn, chunk, None, Some(&row));
         rows::put_extent(txn, file.inode, end, ExtentRow { chunk, length: 0 });
@@ -260,7 +261,7 @@ fn apply_commit(txn: &mut dyn Transaction, file: &mut OpenFile, commit: &ChunkCo
         );
     }
     // Nodes that did not acknowledge the last packet may have the whole replica all the same; if so they will say so.
-    finish_chunk(txn, file, chunk, &before, &ChunkEnd { generation, length, nodes, others_dropped: false })
+    finish_chunk(txn, file, chunk, &before, &ChunkEnd { generation, length, nodes, others_left_out: false })
 }
 
 /// How an open chunk ends.
@@ -269,8 +270,8 @@ pub(super) struct ChunkEnd<'a> {
     pub(super) length: u64,
     /// The nodes that hold it, finalized.
     pub(super) nodes: &'a [NodeId],
-    /// What the rest of the pipeline holds is older than the generation, and garbage.
-    pub(super) others_dropped: bool,
+    /// What the rest of the pipeline holds is older than the generation.
+    pub(super) others_left_out: bool,
 }
 
 /// Commits one open chunk of a file: extent, chunk, locations, and the bytes that lay in the metadata store until now.
@@ -281,7 +282,7 @@ pub(super) fn finish_chunk(
     before: &ChunkRow,
     end: &ChunkEnd<'_>,
 ) -> Step<()> {
-    let ChunkEnd { generation, length, nodes, others_dropped } = *end;
+    let ChunkEnd { generation, length, nodes, others_left_out } = *end;
     let chunk_size = file.file().chunk_size;
     let last = rows::last_extent(txn, file.inode)?;
     let is_last = last.is_some_and(|(_, extent)| extent.chunk == chunk);
@@ -300,14 +301,14 @@ pub(super) fn finish_chunk(
     for &node in nodes {
         after.set_replica(ReplicaRow { node, generation, length, corrupt: false });
     }
-    if others_dropped {
-        generations::drop_left_out(txn, chunk, before, &mut after, nodes)?;
+    if others_left_out {
+        generations::leave_out(before, &mut after, nodes);
     }
     let needed = needed(txn, file.file().replication)?;
     if after.good() < needed {
         file.open().thin = true;
     }
-    rows::chunk::write(txn, chunk, Some(before), Some(&after));
+    locations::settle(txn, chunk, before, after)?;
     rows::put_extent(txn, file.inode, start, ExtentRow { chunk, length });
     file.open().chunks.retain(|open| open.1 != chunk);
     if start == 0 && file.file().small {

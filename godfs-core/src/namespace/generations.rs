@@ -9,7 +9,7 @@ use super::outcome::Operation;
 use super::paths;
 use super::rows::{self, ChunkRow, ChunkState};
 use super::sessions::{Recorded, once};
-use crate::error::{Error, ErrorKind};
+use crate::error::{Error, ErrorKind, Result};
 use crate::id::{ChunkId, Generation, NodeId, Version};
 use crate::metadata::{Step, Transaction};
 
@@ -26,7 +26,8 @@ pub(super) fn issue(
     })
 }
 
-/// Says that a pipeline stands under the issued generation. Nodes that are no longer in it delete what they have.
+/// Says that a pipeline stands under the issued generation. Nodes that are no longer in it keep what they have until the chunk is finished
+/// and safe without it: what was synced is on their disks, and the pipeline that is left may be a single node.
 pub(super) fn update_pipeline(
     txn: &mut dyn Transaction,
     context: &Context,
@@ -40,13 +41,11 @@ pub(super) fn update_pipeline(
         if generation != before.issued {
             return Err(fenced(chunk, generation, &before).into());
         }
-        if nodes.is_empty() || nodes.len() > usize::from(before.target) {
-            let message = format!("chunk {chunk}: a pipeline has 1 to {} nodes, not {}", before.target, nodes.len());
-            return Err(Error::new(ErrorKind::InvalidArgument, message).into());
-        }
+        check_pipeline(chunk, &before, nodes)?;
         locations::check_nodes(txn, nodes)?;
         let mut after = ChunkRow { generation, state: ChunkState::Open(nodes.to_vec()), ..before.clone() };
-        drop_left_out(txn, chunk, &before, &mut after, nodes)?;
+        after.left_out.retain(|node| !nodes.contains(node));
+        leave_out(&before, &mut after, nodes);
         rows::chunk::write(txn, chunk, Some(&before), Some(&after));
         Ok(Recorded::Yes(()))
     })
@@ -59,20 +58,24 @@ pub(super) fn issue_for(txn: &mut dyn Transaction, chunk: ChunkId, before: &Chun
     issued
 }
 
-/// What nodes hold that were in the pipeline and are not in the next one is garbage: it is older than the new generation, and rows, not
-/// a guess, say that they had it. A partly written replica is in no report, so nothing else would ever remove it.
-pub(super) fn drop_left_out(
-    txn: &mut dyn Transaction,
-    chunk: ChunkId,
-    before: &ChunkRow,
-    after: &mut ChunkRow,
-    nodes: &[NodeId],
-) -> Step<()> {
+/// Remembers which nodes of the pipeline are not among `nodes`. What they hold is older than the new generation, and rows, not a guess, say
+/// that they have it. A partly written replica is in no report, so nothing else would ever remove it.
+pub(super) fn leave_out(before: &ChunkRow, after: &mut ChunkRow, nodes: &[NodeId]) {
     for &node in before.pipeline().iter().filter(|node| !nodes.contains(node)) {
-        rows::put_garbage(txn, node, chunk, Generation(after.generation.0.saturating_sub(1)))?;
-        after.add_leaving(node);
+        after.add_left_out(node);
     }
-    Ok(())
+}
+
+/// A pipeline goes on with nodes that have held the chunk from its first byte: only they can have all that was acknowledged.
+fn check_pipeline(chunk: ChunkId, before: &ChunkRow, nodes: &[NodeId]) -> Result<()> {
+    let refuse = |why: String| Err(Error::new(ErrorKind::InvalidArgument, format!("chunk {chunk}: {why}")));
+    if nodes.is_empty() {
+        return refuse("a pipeline has one node at least".into());
+    }
+    match nodes.iter().find(|node| !before.pipeline().contains(node) && !before.left_out.contains(node)) {
+        Some(node) => refuse(format!("node {node} was never in its pipeline")),
+        None => Ok(()),
+    }
 }
 
 /// The chunk of a writer's call, which must be open and in its file.

@@ -43,7 +43,7 @@ impl fmt::Display for Violation {
 type Check = fn(&mut dyn Snapshot, &mut Findings) -> Step<()>;
 
 /// Every invariant with its name.
-const ALL: [(&str, Check); 18] = [
+const ALL: [(&str, Check); 19] = [
     ("the_store_is_initialised", the_store_is_initialised),
     ("entries_lead_to_inodes_that_point_back", entries_lead_to_inodes_that_point_back),
     ("every_inode_is_reached", every_inode_is_reached),
@@ -58,6 +58,7 @@ const ALL: [(&str, Check); 18] = [
     ("sums_are_exact", sums_are_exact),
     ("owed_rows_are_where_due", owed_rows_are_where_due),
     ("garbage_is_not_counted_on", garbage_is_not_counted_on),
+    ("left_out_is_kept_while_needed", left_out_is_kept_while_needed),
     ("leases_belong_to_open_files", leases_belong_to_open_files),
     ("slots_belong_to_sessions", slots_belong_to_sessions),
     ("ids_are_below_the_next", ids_are_below_the_next),
@@ -391,6 +392,21 @@ fn garbage_is_not_counted_on(snapshot: &mut dyn Snapshot, findings: &mut Finding
             findings
                 .check(garbage, || format!("chunk {chunk} says that node {node} deletes it, which nothing tells to"));
         }
+        Ok(())
+    })
+}
+
+/// What pipelines left out is remembered for as long as it may be needed, and not longer; nobody counts on it.
+fn left_out_is_kept_while_needed(snapshot: &mut dyn Snapshot, findings: &mut Findings) -> Step<()> {
+    each_chunk(snapshot, &mut |_, chunk, row| {
+        findings.check(row.left_out.is_sorted_by(|a, b| a < b), || format!("chunk {chunk}: left out, out of order"));
+        for &node in &row.left_out {
+            let counted = row.pipeline().contains(&node) || row.replica(node).is_some();
+            findings.check(!counted, || format!("chunk {chunk} counts on node {node}, which was left out of it"));
+        }
+        findings.check(row.left_out.is_empty() || !row.outgrew_left_out(), || {
+            format!("chunk {chunk} has {} good replicas, and nodes keep older ones", row.good())
+        });
         Ok(())
     })
 }

@@ -39,18 +39,15 @@ pub(super) fn observe(txn: &mut dyn Transaction, node: NodeId, replica: &Replica
     Ok(if corrupt { Verdict::Corrupt } else { Verdict::Added })
 }
 
-/// A replica of an older generation is deleted where a good one exists elsewhere; else it may be the best there is, and is kept as
-/// one that cannot be served.
+/// A replica of an older generation may be the best there is, since rows do not tell which nodes are alive. It is kept as one that
+/// cannot be served, until [`drop_replica`] finds better ones; while the chunk is written, as any other that was left out.
 fn observe_stale(txn: &mut dyn Transaction, node: NodeId, replica: &Replica, before: &ChunkRow) -> Step<Verdict> {
     let Replica { chunk, generation, length, .. } = *replica;
-    let safe = before.is_open() || before.replicas().iter().any(|other| other.node != node && !other.corrupt);
     let mut after = before.clone();
-    if safe {
-        after.remove_replica(node);
-        rows::put_garbage(txn, node, chunk, generation)?;
-        after.add_leaving(node);
-    } else {
+    if !before.is_open() {
         after.set_replica(ReplicaRow { node, generation, length, corrupt: true });
+    } else if !before.pipeline().contains(&node) {
+        after.add_left_out(node);
     }
     if after != *before {
         settle(txn, chunk, before, after)?;
@@ -87,7 +84,7 @@ pub(super) fn deleted(
     Ok(Verdict::Removed)
 }
 
-/// Takes in the verdict of `node` on its own replica. Deleted is it only once enough good ones exist.
+/// Takes in the verdict of `node` on its own replica. It is only marked: [`drop_replica`] has it deleted.
 pub(super) fn mark_corrupt(
     txn: &mut dyn Transaction,
     node: NodeId,
@@ -141,15 +138,21 @@ pub(super) fn lost(txn: &mut dyn Transaction, node: NodeId, chunk: ChunkId, befo
     settle(txn, chunk, before, after)
 }
 
-/// Writes a chunk whose replicas or target changed; where enough are good, corrupt ones go.
+/// Writes a chunk whose replicas or target changed. Once it is finished and safe without them, what pipelines left out is garbage.
+///
+/// Named replicas are never touched here, not even corrupt ones: rows of dead nodes count as good ones, so that which may go is for
+/// [`drop_replica`] to judge, by nodes that its caller is certain of.
 pub(super) fn settle(txn: &mut dyn Transaction, chunk: ChunkId, before: &ChunkRow, mut after: ChunkRow) -> Step<()> {
-    if after.good() >= usize::from(after.target) {
-        let corrupt: Vec<_> = after.replicas().iter().filter(|replica| replica.corrupt).copied().collect();
-        for replica in corrupt {
-            after.remove_replica(replica.node);
-            rows::put_garbage(txn, replica.node, chunk, replica.generation)?;
-            after.add_leaving(replica.node);
+    let mut left_out = std::mem::take(&mut after.left_out);
+    // What such a node holds now is named, and judged as such.
+    left_out.retain(|&node| after.replica(node).is_none());
+    if after.outgrew_left_out() {
+        for node in left_out {
+            rows::put_garbage(txn, node, chunk, Generation(after.generation.0.saturating_sub(1)))?;
+            after.add_leaving(node);
         }
+    } else {
+        after.left_out = left_out;
     }
     rows::chunk::write(txn, chunk, Some(before), Some(&after));
     Ok(())
@@ -164,8 +167,8 @@ pub(super) fn release_chunk(txn: &mut dyn Transaction, chunk: ChunkId) -> Step<u
         rows::chunk::write(txn, chunk, Some(&before), Some(&after));
         return Ok(1);
     }
-    let holders: Vec<NodeId> =
-        before.pipeline().iter().copied().chain(before.replicas().iter().map(|replica| replica.node)).collect();
+    let named = before.replicas().iter().map(|replica| replica.node);
+    let holders: Vec<NodeId> = before.pipeline().iter().chain(&before.left_out).copied().chain(named).collect();
     for &node in &holders {
         rows::put_garbage(txn, node, chunk, before.issued)?;
     }

@@ -450,7 +450,7 @@ impl Namespace {
         self.commit(move |txn, _| locations::deleted(txn, node, chunk, generation)).await
     }
 
-    /// Takes in the verdict of `node` on its own replica. It is deleted once enough good ones exist, never before.
+    /// Takes in the verdict of `node` on its own replica. It is marked and not deleted: that takes a [`drop_replica`](Self::drop_replica).
     pub async fn mark_corrupt(&self, node: NodeId, chunk: ChunkId, generation: Generation) -> Result<Verdict> {
         self.commit(move |txn, _| locations::mark_corrupt(txn, node, chunk, generation)).await
     }

@@ -62,7 +62,7 @@ pub(super) fn commit(
     if length == 0 || length < kept {
         files::drop_chunk(txn, &mut file, start, chunk)?;
     } else {
-        let end = files::ChunkEnd { generation, length, nodes, others_dropped: true };
+        let end = files::ChunkEnd { generation, length, nodes, others_left_out: true };
         files::finish_chunk(txn, &mut file, chunk, &before, &end)?;
     }
     let closed = file.open().chunks.is_empty();

@@ -107,8 +107,6 @@ async fn retarget(state: Arc<State>, path: DfsPath) {
             _ => break,
         }
     }
-    // Corrupt and surplus replicas may have become garbage.
-    state.links.look_for_garbage();
 }
 
 impl Names {
@@ -361,7 +359,6 @@ impl NamespaceService for Names {
             let (chunk, generation) = (convert::chunk(request.chunk)?, convert::generation(request.generation)?);
             let nodes = convert::node_ids(&request.nodes)?;
             self.0.namespace.update_pipeline(writing, chunk, generation, nodes).await?;
-            self.0.links.look_for_garbage();
             Ok(v1::UpdatePipelineResponse {})
         };
         answer(update.await)

@@ -124,6 +124,12 @@ async fn carry_out(state: Arc<State>, effect: RepairEffect) {
 
 async fn load(state: &State, chunk: ChunkId) {
     let read = state.namespace.chunk(chunk).await;
+    // The commit of a chunk may make garbage of what its pipelines left out.
+    for &node in read.iter().flatten().flat_map(|info| &info.leaving) {
+        if let Some(link) = state.links.get(node) {
+            link.garbage.notify_one();
+        }
+    }
     let mut queue = state.repair.queue.lock();
     match read {
         Ok(Some(info)) => queue.health(state.now(), health(info)),
@@ -205,8 +211,6 @@ async fn copy(state: &State, copy: Copy) -> Result<()> {
     }
     let made = Replica { chunk, generation, length, visible: length, state: ReplicaState::Finalized };
     state.namespace.replica_events(target, vec![ReplicaEvent::Finalized(made)]).await?;
-    // With enough good ones the corrupt ones have become garbage.
-    state.links.look_for_garbage();
     Ok(())
 }
 

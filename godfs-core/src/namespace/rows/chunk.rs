@@ -36,6 +36,9 @@ pub(in crate::namespace) struct ChunkRow {
     pub(in crate::namespace) state: ChunkState,
     /// The nodes that a garbage row tells to delete something of it, in order: no copy may go there before that is done.
     pub(in crate::namespace) leaving: Vec<NodeId>,
+    /// Nodes that may hold an older replica, in order, by a pipeline that went on without them. They keep it until enough others have the
+    /// whole chunk.
+    pub(in crate::namespace) left_out: Vec<NodeId>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -104,6 +107,19 @@ impl ChunkRow {
         }
     }
 
+    /// The chunk goes on, or ends, without this node, which keeps what it has for now.
+    pub(in crate::namespace) fn add_left_out(&mut self, node: NodeId) {
+        if let Err(at) = self.left_out.binary_search(&node) {
+            self.left_out.insert(at, node);
+        }
+    }
+
+    /// Whether what was left out of pipelines is superfluous: the chunk is finished, and no single disk holds the whole of it alone,
+    /// unless one is all that the file wants.
+    pub(in crate::namespace) fn outgrew_left_out(&self) -> bool {
+        !self.is_open() && self.good() >= usize::from(self.target).clamp(1, 2)
+    }
+
     /// Replicas that are not corrupt.
     pub(in crate::namespace) fn good(&self) -> usize {
         self.replicas().iter().filter(|replica| !replica.corrupt).count()
@@ -138,9 +154,11 @@ impl ChunkRow {
                 }
             }
         }
-        row.count(self.leaving.len());
-        for node in &self.leaving {
-            row.number(node.0);
+        for nodes in [&self.leaving, &self.left_out] {
+            row.count(nodes.len());
+            for node in nodes {
+                row.number(node.0);
+            }
         }
         Stamped::versioned(&[FORMAT], row.bytes())
     }
@@ -181,12 +199,14 @@ impl ChunkRow {
             }
             _ => return Err(row.bad("is neither open nor committed")),
         };
-        let mut leaving = Vec::new();
-        for _ in 0..row.count()? {
-            leaving.push(NodeId(row.small()?));
+        let (mut leaving, mut left_out) = (Vec::new(), Vec::new());
+        for nodes in [&mut leaving, &mut left_out] {
+            for _ in 0..row.count()? {
+                nodes.push(NodeId(row.small()?));
+            }
         }
         row.end()?;
-        Ok(Self { version, inode, references, generation, issued, length, target, state, leaving })
+        Ok(Self { version, inode, references, generation, issued, length, target, state, leaving, left_out })
     }
 }
 

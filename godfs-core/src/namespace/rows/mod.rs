@@ -17,7 +17,7 @@
 //!
 //! chunks   20 chunk              * state, inode, references, generation, issued, length, target,
 //!                                open: pipeline; committed: replicas (node, generation, length, corrupt);
-//!                                leaving: nodes with garbage of it
+//!                                leaving: nodes with garbage of it; left out: nodes that keep an older replica for now
 //! replicas 21 node chunk         nothing: the reverse index
 //! sums     22 node chunk/4096    counters of the node's replicas: number, bytes, 128 bits of hash
 //! owed     23 chunk              nothing: committed with fewer good replicas than its target

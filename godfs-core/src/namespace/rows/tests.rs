@@ -35,6 +35,7 @@ fn chunk_row(state: ChunkState) -> ChunkRow {
         target: 3,
         state,
         leaving: vec![NodeId(1), NodeId(u32::MAX)],
+        left_out: vec![NodeId(4)],
     }
 }
 
@@ -68,7 +69,7 @@ fn chunks_come_back_and_are_small() {
         assert_eq!(ChunkRow::decode(&row.encode().commit(Version(9))).unwrap(), row);
     }
     let plain = (1..4).map(|node| replica(node, 2, false)).collect();
-    let row = ChunkRow { leaving: vec![], ..chunk_row(ChunkState::Committed(plain)) };
+    let row = ChunkRow { leaving: vec![], left_out: vec![], ..chunk_row(ChunkState::Committed(plain)) };
     assert!(row.encode().pending().len() <= 32, "three replicas that agree take two bytes each");
 }
 

@@ -117,6 +117,8 @@ struct Pen {
     session: SessionId,
     /// The chunk that is open.
     chunk: Option<AddedChunk>,
+    /// The first pipeline of that chunk.
+    placed: Vec<NodeId>,
     end: u64,
 }
 
@@ -170,7 +172,7 @@ impl Machine {
                 let expected = self.model.create(&path, overwrite, parents, file);
                 assert_eq!(created.map(drop), expected.map(drop), "create {path}");
                 if let (Ok(created), Ok(id)) = (created, expected) {
-                    let pen = Pen { created, id, session: call.session, chunk: None, end: 0 };
+                    let pen = Pen { created, id, session: call.session, chunk: None, placed: vec![], end: 0 };
                     self.pens.insert(0, pen);
                     self.pens.truncate(4);
                 }
@@ -208,12 +210,15 @@ impl Machine {
             Op::Report { node, chunk, generation, kind } => {
                 let (chunk, generation) = (ChunkId(chunk), Generation(generation));
                 let length = namespace.chunk(chunk).await.unwrap().map_or(1, |info| info.length);
+                let garbage = namespace.totals().await.unwrap().garbage;
                 let event = match kind {
                     0 | 1 => ReplicaEvent::Finalized(finalized(chunk, generation.0, length + u64::from(kind))),
                     2 => ReplicaEvent::Deleted { chunk, generation },
                     _ => ReplicaEvent::Corrupt { chunk, generation },
                 };
                 namespace.replica_events(NodeId(node), vec![event, event]).await.unwrap();
+                let more = namespace.totals().await.unwrap().garbage > garbage;
+                assert!(!more || kind == 0, "a report makes nothing superfluous but by a good replica");
             }
             Op::Drop { node, chunk } => {
                 let good = |info: Option<ChunkInfo>| info.map_or(0, |info| info.good().count());
@@ -252,6 +257,7 @@ impl Machine {
         assert_eq!(added.as_ref().err(), (!self.writes(file)).then_some(&ErrorKind::LeaseLost), "add chunk");
         if let Ok(added) = added {
             let pen = &mut self.pens[file];
+            pen.placed.clone_from(&added.nodes);
             (pen.chunk, pen.end) = (Some(added), end);
             let id = pen.id;
             self.model.file(id).expect("it has a writer").length = end;
@@ -266,11 +272,13 @@ impl Machine {
         assert_eq!(issued.is_ok(), self.writes(file), "issue");
         if let Ok(generation) = issued {
             let writing = Writing { call: self.fixture.call(), ..writing };
-            let target = namespace.chunk(chunk).await.unwrap().unwrap().target;
-            let nodes: Vec<_> = ids(&nodes).into_iter().take(usize::from(target)).collect();
+            let pen = &mut self.pens[file];
+            let nodes: Vec<_> = ids(&nodes).into_iter().filter(|node| pen.placed.contains(node)).collect();
             let updated = twice!(namespace.update_pipeline(writing, chunk, generation, nodes.clone()));
-            assert_eq!(updated, Ok(()));
-            self.pens[file].chunk = Some(AddedChunk { chunk, generation, nodes });
+            assert_eq!(updated.err(), nodes.is_empty().then_some(ErrorKind::InvalidArgument), "update pipeline");
+            // After a refusal too the chunk can be finished only under the number that was issued.
+            let nodes = if nodes.is_empty() { pipeline(&namespace, chunk).await } else { nodes };
+            pen.chunk = Some(AddedChunk { chunk, generation, nodes });
         }
     }
 
@@ -341,6 +349,10 @@ impl Machine {
         }
         self.fixture = next;
     }
+}
+
+async fn pipeline(namespace: &Namespace, chunk: ChunkId) -> Vec<NodeId> {
+    namespace.chunk(chunk).await.unwrap().unwrap().good().collect()
 }
 
 proptest! {

@@ -64,20 +64,24 @@ async fn replicas_between_the_generations_are_pending() {
         assert_eq!(fixture.finalized(1, chunk, pending, 10).await, Verdict::Pending);
     }
     fixture.namespace.update_pipeline(fixture.writing(&file), chunk, generation, ids(&[1, 2])).await.unwrap();
-    assert_eq!(fixture.finalized(3, chunk, 1, 10).await, Verdict::Garbage);
-    assert_eq!(fixture.finalized(1, chunk, 1, 10).await, Verdict::Stale);
-    assert_eq!(fixture.garbage(1).await, [(chunk, Generation(1))]);
+    for node in 1..=3 {
+        assert_eq!(fixture.finalized(node, chunk, 1, 10).await, Verdict::Stale);
+        assert_eq!(fixture.garbage(node).await, [], "the chunk is not finished");
+    }
 }
 
 #[tokio::test]
-async fn stale_replicas_go_where_a_good_one_exists() {
+async fn stale_replicas_go_only_when_a_certain_one_is_good() {
     let fixture = Fixture::new(3).await;
     let file = fixture.create("/f").await;
     let chunk = fixture.add_chunk(&file, 0, vec![], &[1, 2, 3]).await.unwrap().chunk;
     let generation = fixture.namespace.issue_generation(fixture.writing(&file), chunk).await.unwrap();
     let done = ChunkCommit { chunk, generation, length: 10, nodes: ids(&[1, 2]) };
     fixture.complete(&file, 10, vec![done]).await.unwrap();
+    // The nodes that rows name may all be dead: theirs is no reason to delete anything.
     assert_eq!(fixture.finalized(3, chunk, 1, 9).await, Verdict::Stale);
+    assert_eq!((fixture.holders(chunk).await[2], fixture.garbage(3).await), ((3, true), vec![]));
+    assert!(fixture.namespace.drop_replica(chunk, NodeId(3), ids(&[2])).await.unwrap());
     assert_eq!(fixture.garbage(3).await, [(chunk, Generation(1))]);
     // The deletion does not concern a newer copy.
     assert_eq!(fixture.finalized(3, chunk, 2, 10).await, Verdict::Added);
@@ -93,7 +97,7 @@ async fn stale_replicas_go_where_a_good_one_exists() {
 }
 
 #[tokio::test]
-async fn corrupt_replicas_go_only_when_enough_are_good() {
+async fn corrupt_replicas_are_marked_and_go_by_order() {
     let (fixture, chunk) = one_chunk(4, &[1, 2, 3]).await;
     let corrupt = ReplicaEvent::Corrupt { chunk, generation: Generation(1) };
     assert_eq!(fixture.event(1, corrupt).await, Verdict::Corrupt);
@@ -101,6 +105,8 @@ async fn corrupt_replicas_go_only_when_enough_are_good() {
     assert_eq!(fixture.holders(chunk).await, [(1, true), (2, false), (3, false)]);
     assert_eq!(fixture.namespace.owed(ChunkId(0), 10).await.unwrap().len(), 1);
     assert_eq!(fixture.finalized(4, chunk, 1, 100).await, Verdict::Added);
+    assert_eq!((fixture.holders(chunk).await[0], fixture.garbage(1).await), ((1, true), vec![]));
+    assert!(fixture.namespace.drop_replica(chunk, NodeId(1), ids(&[2, 3, 4])).await.unwrap());
     assert_eq!(fixture.holders(chunk).await, [(2, false), (3, false), (4, false)]);
     assert_eq!(fixture.garbage(1).await, [(chunk, Generation(1))]);
     assert_eq!(fixture.namespace.chunk(chunk).await.unwrap().unwrap().leaving, ids(&[1]));
@@ -126,6 +132,25 @@ async fn when_all_are_corrupt_nothing_goes() {
         assert_eq!(fixture.garbage(node).await, []);
     }
     assert_eq!(fixture.holders(chunk).await.len(), 3);
+}
+
+/// Two nodes died for good after their replicas had been copied to two others, and rows of the dead stay. Sectors go bad on the living: the four
+/// rows counted as enough, so that both were deleted and not one byte was left.
+#[tokio::test]
+async fn rows_of_dead_nodes_justify_no_deletion() {
+    let (fixture, chunk) = one_chunk(4, &[1, 2]).await;
+    for node in [3, 4] {
+        assert_eq!(fixture.finalized(node, chunk, 1, 100).await, Verdict::Added);
+    }
+    fixture.namespace.set_replication(fixture.call(), at("/f"), 2).await.unwrap();
+    for node in [3, 4] {
+        fixture.event(node, ReplicaEvent::Corrupt { chunk, generation: Generation(1) }).await;
+        assert_eq!(fixture.garbage(node).await, []);
+    }
+    fixture.namespace.set_replication(fixture.call(), at("/f"), 1).await.unwrap();
+    assert_eq!(fixture.holders(chunk).await, [(1, false), (2, false), (3, true), (4, true)]);
+    assert_eq!(fixture.namespace.totals().await.unwrap().garbage, 0);
+    fixture.check().await;
 }
 
 #[tokio::test]

@@ -94,7 +94,7 @@ async fn generations_fence_what_came_before() {
     let fixture = Fixture::new(4).await;
     let namespace = &fixture.namespace;
     let file = fixture.create("/f").await;
-    let added = fixture.add_chunk(&file, 0, vec![], &[1, 2, 3]).await.unwrap();
+    let added = fixture.add_chunk(&file, 0, vec![], &[1, 2, 4]).await.unwrap();
     let issue = || namespace.issue_generation(fixture.writing(&file), added.chunk);
     let update = |generation, nodes: &[u32]| {
         namespace.update_pipeline(fixture.writing(&file), added.chunk, generation, ids(nodes))
@@ -103,22 +103,90 @@ async fn generations_fence_what_came_before() {
     refused(update(Generation(1), &[1, 2]).await, ErrorKind::Fenced, "generation 1 is not the one issued last");
     assert_eq!(issue().await.unwrap(), Generation(3));
     refused(update(Generation(2), &[1, 2]).await, ErrorKind::Fenced, "which is 3");
+    for foreign in [&[1, 3][..], &[3]] {
+        refused(update(Generation(3), foreign).await, ErrorKind::InvalidArgument, "node 3 was never in its pipeline");
+    }
+    refused(update(Generation(3), &[]).await, ErrorKind::InvalidArgument, "one node at least");
+    refused(update(Generation(3), &[1, 1]).await, ErrorKind::InvalidArgument, "twice");
     update(Generation(3), &[1, 4]).await.unwrap();
     fixture.check().await;
-    for node in [2, 3] {
-        let garbage = namespace.garbage(NodeId(node), ChunkId(0), 10).await.unwrap();
-        assert_eq!(garbage, [(added.chunk, Generation(2))]);
-    }
     let info = namespace.chunk(added.chunk).await.unwrap().unwrap();
-    assert_eq!((info.generation, info.leaving), (Generation(3), ids(&[2, 3])));
+    assert_eq!((info.generation, info.leaving), (Generation(3), vec![]));
 
     refused(fixture.complete(&file, 9, vec![commit(&added, 9)]).await, ErrorKind::Fenced, "generation 1");
     let foreign = ChunkCommit { chunk: added.chunk, generation: Generation(3), length: 9, nodes: ids(&[2]) };
     refused(fixture.complete(&file, 9, vec![foreign.clone()]).await, ErrorKind::InvalidArgument, "not in its pipeline");
     let done = ChunkCommit { nodes: ids(&[1, 4]), ..foreign };
     assert_eq!(fixture.complete(&file, 9, vec![done]).await.unwrap(), Completion::Closed);
+    assert_eq!(namespace.garbage(NodeId(2), ChunkId(0), 10).await.unwrap(), [(added.chunk, Generation(2))]);
+    assert_eq!(namespace.chunk(added.chunk).await.unwrap().unwrap().leaving, ids(&[2]));
     // Three were wanted: what is missing is owed.
     assert_eq!(namespace.owed(ChunkId(0), 10).await.unwrap().len(), 1);
+    fixture.check().await;
+}
+
+/// A hiccup of the network left one node of three, and the two others were told to delete what they had synced before a copy of it
+/// was anywhere else: one more disk, and all was gone.
+#[tokio::test]
+async fn nodes_left_out_keep_what_they_have_until_two_have_the_whole() {
+    let fixture = Fixture::new(4).await;
+    let namespace = &fixture.namespace;
+    let file = fixture.create("/f").await;
+    let chunk = fixture.add_chunk(&file, 0, vec![], &[1, 2, 3]).await.unwrap().chunk;
+    let go_on = async |nodes: &[u32]| {
+        let generation = namespace.issue_generation(fixture.writing(&file), chunk).await.unwrap();
+        namespace.update_pipeline(fixture.writing(&file), chunk, generation, ids(nodes)).await.unwrap();
+        fixture.check().await;
+        generation
+    };
+    let garbage = async |node| namespace.garbage(NodeId(node), ChunkId(0), 10).await.unwrap();
+    go_on(&[1, 3]).await;
+    // One that was left out may have all that was acknowledged, and then it may join again.
+    go_on(&[3, 2]).await;
+    let generation = go_on(&[1]).await;
+    let alone = ChunkCommit { chunk, generation, length: 9, nodes: ids(&[1]) };
+    assert!(matches!(fixture.complete(&file, 9, vec![alone]).await.unwrap(), Completion::Waiting(_)));
+    fixture.check().await;
+    assert_eq!(namespace.totals().await.unwrap().garbage, 0, "node 1 is the only one that has the whole");
+    assert_eq!(namespace.chunk(chunk).await.unwrap().unwrap().leaving, [], "they may get a copy");
+
+    let copied = ReplicaEvent::Finalized(finalized(chunk, generation.0, 9));
+    assert_eq!(namespace.replica_events(NodeId(2), vec![copied]).await.unwrap(), [Verdict::Added]);
+    fixture.check().await;
+    assert_eq!((garbage(2).await, garbage(3).await), (vec![], vec![(chunk, Generation(generation.0 - 1))]));
+    assert_eq!(fixture.complete(&file, 9, vec![]).await.unwrap(), Completion::Closed);
+}
+
+#[tokio::test]
+async fn what_was_left_out_goes_with_its_chunk() {
+    let fixture = Fixture::new(3).await;
+    let namespace = &fixture.namespace;
+    let file = fixture.create("/f").await;
+    let chunk = fixture.add_chunk(&file, 0, vec![], &[1, 2, 3]).await.unwrap().chunk;
+    let generation = namespace.issue_generation(fixture.writing(&file), chunk).await.unwrap();
+    namespace.update_pipeline(fixture.writing(&file), chunk, generation, ids(&[1])).await.unwrap();
+    namespace.abandon_chunk(fixture.writing(&file), chunk).await.unwrap();
+    for node in 1..=3 {
+        assert_eq!(namespace.garbage(NodeId(node), ChunkId(0), 10).await.unwrap(), [(chunk, generation)]);
+    }
+    fixture.check().await;
+}
+
+/// The replication of a log was lowered while it was written. When a node of its pipeline died, the two others were more than the
+/// new target, and the writer was refused.
+#[tokio::test]
+async fn a_pipeline_may_be_longer_than_a_target_that_was_lowered() {
+    let fixture = Fixture::new(3).await;
+    let namespace = &fixture.namespace;
+    let file = fixture.create("/log").await;
+    let chunk = fixture.add_chunk(&file, 0, vec![], &[1, 2, 3]).await.unwrap().chunk;
+    namespace.set_replication(fixture.call(), at("/log"), 1).await.unwrap();
+    let generation = namespace.issue_generation(fixture.writing(&file), chunk).await.unwrap();
+    namespace.update_pipeline(fixture.writing(&file), chunk, generation, ids(&[1, 3])).await.unwrap();
+    fixture.check().await;
+    let done = ChunkCommit { chunk, generation, length: 9, nodes: ids(&[1, 3]) };
+    assert_eq!(fixture.complete(&file, 9, vec![done]).await.unwrap(), Completion::Closed);
+    assert_eq!(namespace.totals().await.unwrap().owed, 0);
     fixture.check().await;
 }
 
