@@ -131,6 +131,15 @@ pub(super) fn drop_replica(txn: &mut dyn Transaction, chunk: ChunkId, node: Node
     Ok(true)
 }
 
+/// Has `node` delete what a copy left there of a chunk that is gone. Whether it is.
+pub(super) fn end_copy(txn: &mut dyn Transaction, node: NodeId, chunk: ChunkId, generation: Generation) -> Step<bool> {
+    let gone = rows::find_chunk(txn, chunk)?.is_none();
+    if gone {
+        rows::put_garbage(txn, node, chunk, generation)?;
+    }
+    Ok(gone)
+}
+
 /// A replica that rows name is not there.
 pub(super) fn lost(txn: &mut dyn Transaction, node: NodeId, chunk: ChunkId, before: &ChunkRow) -> Step<()> {
     let mut after = before.clone();

@@ -455,6 +455,12 @@ impl Namespace {
         self.commit(move |txn, _| locations::mark_corrupt(txn, node, chunk, generation)).await
     }
 
+    /// Looks after a copy to `node` that was ordered and has ended, well or not. If the chunk is gone, the node is told to delete what it may
+    /// have, and true is given back: whoever deleted the chunk did not know of it.
+    pub async fn end_copy(&self, node: NodeId, chunk: ChunkId, generation: Generation) -> Result<bool> {
+        self.commit(move |txn, _| locations::end_copy(txn, node, chunk, generation)).await
+    }
+
     /// Orders the deletion of the replica of `chunk` on `node`, if the nodes in `keep`, of which the caller is certain, justify it:
     /// they hold as many good ones as the target, or one where the replica is corrupt. False when they do not, and nothing
     /// is done.

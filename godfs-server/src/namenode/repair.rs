@@ -11,7 +11,7 @@ use godfs_core::chunk::{Replica, ReplicaState};
 use godfs_core::cluster::{
     ChunkHealth, HeldReplica, NodeChange, Nodes, RepairCounts, RepairEffect, RepairQueue, Scan, ScanPage,
 };
-use godfs_core::namespace::{ChunkInfo, ReplicaEvent};
+use godfs_core::namespace::{ChunkInfo, ReplicaEvent, Verdict};
 use godfs_core::{ChunkId, Error, ErrorKind, Generation, NodeId, Result};
 use godfs_proto::v1;
 use parking_lot::Mutex;
@@ -20,6 +20,7 @@ use v1::command::Order;
 
 use super::convert::node;
 use super::state::State;
+use super::verify::{self, Finding};
 
 /// The repair queue and what wakes its driver.
 #[derive(Debug)]
@@ -188,8 +189,26 @@ struct Copy {
     target: NodeId,
 }
 
-/// Has a replica copied, and records it.
+/// Has a replica copied, and records it. When its chunk is deleted meanwhile, the copy is too: only here is known that there may be one.
 async fn copy(state: &State, copy: Copy) -> Result<()> {
+    let Copy { chunk, generation, target, .. } = copy;
+    let recorded = match make(state, copy).await {
+        Ok(replica) => state.namespace.replica_events(target, vec![ReplicaEvent::Finalized(replica)]).await,
+        Err(error) => Err(error),
+    };
+    let unnamed = recorded.as_ref().map_or(true, |verdicts| verdicts.contains(&Verdict::Unknown));
+    if unnamed
+        && state.namespace.end_copy(target, chunk, generation).await?
+        && let Some(link) = state.links.get(target)
+    {
+        link.garbage.notify_one();
+    }
+    recorded.map(drop)
+}
+
+/// Has a replica copied. One that is there already is as good, if its node has read it and found it whole: it was finalized while its chunk
+/// was open, and the chunk was committed without it.
+async fn make(state: &State, copy: Copy) -> Result<Replica> {
     let Copy { chunk, generation, length, source, target } = copy;
     let to = node(&state.nodes.lock(), target);
     tracing::info!(%chunk, %source, %target, length, "copy");
@@ -197,7 +216,15 @@ async fn copy(state: &State, copy: Copy) -> Result<()> {
         Order::Copy(v1::CopyReplica { chunk: chunk.get(), generation: generation.get(), length, target: Some(to) });
     let repair = &state.settings.repair;
     let limit = repair.copy_base.saturating_add(Duration::from_secs(length / repair.copy_slowest.max(1)));
-    let made = state.links.command(source, order, limit).await?;
+    let made = match state.links.command(source, order, limit).await {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+            match verify::check(state, target, chunk, generation).await {
+                Ok(Finding::Sound(found)) if found == length => None,
+                _ => return Err(error),
+            }
+        }
+        answer => answer?,
+    };
     if let Some(made) = made {
         let made = convert::replica(&made)?;
         if (made.chunk, made.generation, made.length) != (chunk, generation, length) {
@@ -209,9 +236,7 @@ async fn copy(state: &State, copy: Copy) -> Result<()> {
             ));
         }
     }
-    let made = Replica { chunk, generation, length, visible: length, state: ReplicaState::Finalized };
-    state.namespace.replica_events(target, vec![ReplicaEvent::Finalized(made)]).await?;
-    Ok(())
+    Ok(Replica { chunk, generation, length, visible: length, state: ReplicaState::Finalized })
 }
 
 /// Turns a replica into garbage if the rows allow it; the node's link sees to the rest.

@@ -54,6 +54,24 @@ async fn what_no_row_names_is_left_alone() {
     assert_eq!(fixture.garbage(1).await, []);
 }
 
+/// A copy that was under way when its file was deleted became whole afterwards, and no row named it ever again.
+#[tokio::test]
+async fn copies_of_what_was_deleted_meanwhile_go() {
+    let (fixture, chunk) = one_chunk(3, &[1, 2]).await;
+    let end = || fixture.namespace.end_copy(NodeId(3), chunk, Generation(1));
+    assert!(!end().await.unwrap(), "the chunk wants it");
+    fixture.delete("/f", false).await.unwrap();
+    fixture.collect().await;
+    assert_eq!(fixture.finalized(3, chunk, 1, 100).await, Verdict::Unknown);
+    assert_eq!(fixture.garbage(3).await, []);
+    assert!(end().await.unwrap() && end().await.unwrap());
+    assert_eq!(fixture.garbage(3).await, [(chunk, Generation(1))]);
+    fixture.check().await;
+    fixture.namespace.confirm_deleted(NodeId(3), chunk, Generation(1)).await.unwrap();
+    assert_eq!(fixture.namespace.totals().await.unwrap().garbage, 2, "those that rows had named");
+    fixture.check().await;
+}
+
 #[tokio::test]
 async fn replicas_between_the_generations_are_pending() {
     let fixture = Fixture::new(3).await;
