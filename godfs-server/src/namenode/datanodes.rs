@@ -193,20 +193,18 @@ impl Talk {
     /// Waits for a place for a report that has come. `None` when the stream is to end.
     async fn place<'a>(&self, reports: &'a mpsc::Sender<Up>) -> Result<Option<mpsc::Permit<'a, Up>>> {
         let (state, link) = (&self.state, &self.link);
-        // Heartbeats may stand behind this report, unread for as long as recording is behind: that is this namenode's silence, not the datanode's.
-        let mut alive = tokio::time::interval(state.settings.liveness.heartbeat);
         let place = reports.reserve();
         let mut place = std::pin::pin!(place);
         loop {
+            state.change_nodes(|nodes, now| nodes.heard(now, link.node, link.stream))?;
             // All arms are cancel-safe: the wait for a place keeps its turn.
             tokio::select! {
                 biased;
                 () = link.closed.cancelled() => return Ok(None),
                 () = state.tasks.ending().cancelled() => return Ok(None),
-                _ = alive.tick() => {
-                    state.change_nodes(|nodes, now| nodes.heard(now, link.node, link.stream))?;
-                }
                 place = &mut place => return Ok(place.ok()),
+                // Heartbeats may stand behind this report, unread for as long as recording is behind: that is this namenode's silence, not the datanode's.
+                () = tokio::time::sleep(state.settings.liveness.heartbeat) => {}
             }
         }
     }
