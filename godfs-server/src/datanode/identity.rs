@@ -55,7 +55,10 @@ pub(crate) struct IdentityFile {
     folder: PathBuf,
     io: Arc<dyn Io>,
     env: Env,
+    /// Held for a moment only: every call that comes in asks who this node is.
     state: Arc<Mutex<State>>,
+    /// Held by whoever writes the file, for as long as the disk takes.
+    writing: Arc<Mutex<()>>,
     lock: Mutex<Option<Box<dyn LockGuard>>>,
 }
 
@@ -79,7 +82,7 @@ impl IdentityFile {
         let (lock, identity) = env.blocking(move || open(&*opening, &*random, &at, expect)).await?;
         let version = identity.seen.map_or(Version(0), |(_, version)| version);
         let state = Arc::new(Mutex::new(State { identity, version }));
-        Ok(Self { folder, io, env, state, lock: Mutex::new(Some(lock)) })
+        Ok(Self { folder, io, env, state, writing: Arc::default(), lock: Mutex::new(Some(lock)) })
     }
 
     /// The identity as it is on the disk, with the highest version seen.
@@ -113,6 +116,15 @@ impl IdentityFile {
     /// [`ErrorKind::Incompatible`] when cluster or node are not those of the folder, [`ErrorKind::Fenced`] when the
     /// namenode went back in time or its epoch is old; nothing is changed then.
     pub(crate) async fn registered(&self, with: Registration, accept: Option<Incarnation>) -> Result<()> {
+        {
+            let mut state = self.state.lock();
+            check_registration(&state.identity, state.version, &with, accept)?;
+            if state.identity.knows(&with) {
+                // Only the version may be new: a node that comes back need not wait for its disk.
+                state.version = state.version.max(with.version);
+                return Ok(());
+            }
+        }
         self.change(move |identity, known| {
             check_registration(identity, known, &with, accept)?;
             let same = identity.seen.is_some_and(|(incarnation, _)| incarnation == with.incarnation);
@@ -169,23 +181,42 @@ impl IdentityFile {
     where
         F: FnOnce(&mut Identity, Version) -> Result<Version> + Send + 'static,
     {
-        let (state, io, path) = (Arc::clone(&self.state), Arc::clone(&self.io), self.folder.join(FILE));
-        // The lock is held through the write: changes are rare, and the file must say what the memory says.
+        let (state, writing) = (Arc::clone(&self.state), Arc::clone(&self.writing));
+        let (io, path) = (Arc::clone(&self.io), self.folder.join(FILE));
         let work = move || {
-            let mut state = state.lock();
-            let mut identity = state.identity.clone();
-            let version = change(&mut identity, state.version)?;
+            // Only changes wait for one another; what the memory says is behind the file, never ahead of it.
+            let _turn = writing.lock();
+            let (before, known) = {
+                let state = state.lock();
+                (state.identity.clone(), state.version)
+            };
+            let mut identity = before.clone();
+            let version = change(&mut identity, known)?;
             if let Some((_, seen)) = &mut identity.seen {
                 *seen = version;
             }
-            if identity != state.identity {
+            if identity != before {
                 publish(&*io, &path, &encode(&identity)).map_err(|error| Error::io(path.display(), error))?;
-                state.identity = identity;
             }
-            state.version = version;
+            let life = |identity: &Identity| identity.seen.map(|(incarnation, _)| incarnation);
+            let same = life(&identity) == life(&before);
+            let mut state = state.lock();
+            // Later ones of the same life may have been seen meanwhile.
+            state.version = if same { state.version.max(version) } else { version };
+            state.identity = identity;
             Ok(())
         };
         self.env.blocking(work).await
+    }
+}
+
+impl Identity {
+    /// Whether a registration says nothing that would have to be written down at once.
+    fn knows(&self, with: &Registration) -> bool {
+        self.cluster == Some(with.cluster)
+            && self.node == Some(with.node)
+            && self.seen.is_some_and(|(incarnation, _)| incarnation == with.incarnation)
+            && self.epochs.get(&with.scope) == Some(&with.epoch)
     }
 }
 
@@ -405,7 +436,7 @@ fn take<const N: usize>(body: &mut &[u8]) -> Option<[u8; N]> {
 
 #[cfg(test)]
 mod tests {
-    use godfs_core::io::SimIo;
+    use godfs_core::io::{DiskSpace, Entry, IoFile, OpenMode, SimIo};
 
     use super::*;
 
@@ -465,6 +496,93 @@ mod tests {
         assert_eq!(file.registered(restored.clone(), None).await.expect_err("another life").kind(), ErrorKind::Fenced);
         file.registered(restored, Some(Incarnation::from_random(9))).await.expect("accepted");
         assert_eq!(file.get().seen, Some((Incarnation::from_random(9), Version(5))));
+    }
+
+    /// A disk whose renames wait until they are let go.
+    #[derive(Debug)]
+    struct SlowIo {
+        disk: SimIo,
+        slow: std::sync::atomic::AtomicBool,
+        arrived: std::sync::Barrier,
+        go: std::sync::Barrier,
+    }
+
+    impl Io for SlowIo {
+        fn open(&self, path: &Path, mode: OpenMode) -> std::io::Result<Arc<dyn IoFile>> {
+            self.disk.open(path, mode)
+        }
+
+        fn create_dir_all(&self, path: &Path) -> std::io::Result<()> {
+            self.disk.create_dir_all(path)
+        }
+
+        fn read_dir(&self, path: &Path) -> std::io::Result<Vec<Entry>> {
+            self.disk.read_dir(path)
+        }
+
+        fn rename(&self, from: &Path, to: &Path) -> std::io::Result<()> {
+            if self.slow.load(std::sync::atomic::Ordering::SeqCst) {
+                self.arrived.wait();
+                self.go.wait();
+            }
+            self.disk.rename(from, to)
+        }
+
+        fn remove_file(&self, path: &Path) -> std::io::Result<()> {
+            self.disk.remove_file(path)
+        }
+
+        fn sync_dir(&self, path: &Path) -> std::io::Result<()> {
+            self.disk.sync_dir(path)
+        }
+
+        fn exists(&self, path: &Path) -> std::io::Result<bool> {
+            self.disk.exists(path)
+        }
+
+        fn space(&self, path: &Path) -> std::io::Result<DiskSpace> {
+            self.disk.space(path)
+        }
+
+        fn lock(&self, folder: &Path) -> std::io::Result<Box<dyn LockGuard>> {
+            self.disk.lock(folder)
+        }
+    }
+
+    /// Every stream that comes in asks who the node is, on a thread that serves the network: with the lock held through
+    /// the write, a busy disk stopped everything.
+    #[tokio::test]
+    async fn nobody_waits_for_the_disk_to_learn_who_the_node_is() {
+        let io = Arc::new(SlowIo {
+            disk: SimIo::new(1),
+            slow: false.into(),
+            arrived: std::sync::Barrier::new(2),
+            go: std::sync::Barrier::new(2),
+        });
+        let file = IdentityFile::open(Arc::clone(&io) as _, Env::system(), "/dn".into(), None).await.expect("new");
+        file.registered(registration(10, 3), None).await.expect("registration");
+        io.slow.store(true, std::sync::atomic::Ordering::SeqCst);
+        let file = Arc::new(file);
+        let writing = tokio::spawn({
+            let file = Arc::clone(&file);
+            async move { file.obey("repair", Epoch(5)).await }
+        });
+        let slow = Arc::clone(&io);
+        tokio::task::spawn_blocking(move || slow.arrived.wait()).await.expect("the write is under way");
+        let free = file.state.try_lock().is_some();
+        if free {
+            assert_eq!(file.node(), Some(NodeId(7)));
+            file.see(Version(20)).expect("forward");
+            file.registered(registration(21, 3), None).await.expect("nothing new but the version");
+            assert_eq!(file.epoch("repair"), Epoch(0), "not before it is on the disk");
+        }
+        let slow = Arc::clone(&io);
+        tokio::task::spawn_blocking(move || slow.go.wait()).await.expect("go on");
+        writing.await.expect("task").expect("written");
+        assert!(free, "who the node is must be known at once");
+        let identity = file.get();
+        assert_eq!(identity.epochs.get("repair"), Some(&Epoch(5)));
+        assert_eq!(identity.seen, Some((Incarnation::from_random(2), Version(21))), "seen meanwhile, not forgotten");
     }
 
     #[tokio::test]

@@ -17,6 +17,7 @@
 //! | `namenode` | one link for each namenode: registration, heartbeats, reports up, commands down |
 //! | `commands`, `copy` | what is ordered |
 //! | `scrub` | reads everything again, in time |
+//! | `upkeep` | measures the room and writes down what was seen, so that no link waits for a disk |
 //! | `budget`, `pace` | bounds: streams, bytes in memory, bytes a second |
 //!
 //! It decides nothing about the cluster: which replicas there should be, and which may be deleted, is the namenode's to say.
@@ -35,6 +36,7 @@ mod serve;
 mod service;
 mod settings;
 mod shared;
+mod upkeep;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -46,6 +48,7 @@ use godfs_core::env::Env;
 use godfs_core::io::{DiskIo, Io};
 use godfs_core::placement::Domain;
 use godfs_core::{ClusterId, Error, ErrorKind, Incarnation, NodeId, Result};
+use parking_lot::Mutex;
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -63,6 +66,7 @@ use self::identity::IdentityFile;
 use self::pace::Pace;
 use self::service::ChunkService;
 use self::shared::{Shared, Standing};
+use self::upkeep::Vitals;
 use crate::net::{Listener, Serving, serve, with_health_and_reflection};
 
 /// What a datanode is started with.
@@ -162,6 +166,7 @@ impl Datanode {
         for report in store.unknown().await? {
             tracing::warn!(report, "a file that is no replica is left alone");
         }
+        let vitals = Mutex::new(Vitals::measure(&*store).await?);
         let settings = options.settings;
         let shared = Arc::new(Shared {
             instance: env.random.next_u64(),
@@ -191,6 +196,7 @@ impl Datanode {
             io,
             store,
             identity,
+            vitals,
             address,
         });
         let routes = Routes::new(ChunkService::new(Arc::clone(&shared)));
@@ -198,6 +204,8 @@ impl Datanode {
         let serving = serve(options.listener, routes, &shared.settings.serve);
         shared.spawn(report_health(shared.registered.subscribe(), health));
         shared.spawn(scrub::run(Arc::clone(&shared)));
+        let kept = Arc::clone(&shared);
+        shared.spawn(async move { upkeep::run(&kept).await });
         for (namenode, outbox) in options.namenodes.into_iter().zip(&shared.outboxes) {
             shared.spawn(namenode::link(Arc::clone(&shared), namenode, Arc::clone(outbox)));
         }

@@ -30,6 +30,7 @@ use super::commands;
 use super::events::Outbox;
 use super::identity::Registration;
 use super::shared::Shared;
+use super::upkeep::Vitals;
 
 /// Messages that wait to be sent: each is small, but for listings of at most 4,096 replicas.
 const OUTBOUND: usize = 32;
@@ -52,9 +53,6 @@ const HEARTBEATS: std::ops::RangeInclusive<Duration> = Duration::from_millis(20)
 /// A namenode that has been silent for so many heartbeats, and for so long, is taken to be gone.
 const SILENT_BEATS: u32 = 5;
 const SILENT_AT_LEAST: Duration = Duration::from_secs(5);
-
-/// How often the highest version seen is written down.
-const SAVE: Duration = Duration::from_secs(60);
 
 /// How long a namenode may take to close the stream of a node that leaves.
 const GOODBYE: Duration = Duration::from_secs(1);
@@ -129,7 +127,7 @@ impl<'a> Link<'a> {
     async fn register(shared: &'a Arc<Shared>, namenode: &'a Address, outbox: &'a Outbox) -> Result<Self> {
         let patience = shared.settings.transport.call_timeout;
         let (up, requests) = mpsc::channel(OUTBOUND);
-        let register = register_message(shared).await?;
+        let register = register_message(shared);
         // A new channel has room.
         let _ = up.try_send(register);
         let greet = async {
@@ -167,7 +165,6 @@ impl<'a> Link<'a> {
         let outbox = self.outbox;
         let mut beats = tokio::time::interval(self.heartbeat);
         beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut saves = tokio::time::interval_at(Instant::now() + SAVE, SAVE);
         let silence = (self.heartbeat * SILENT_BEATS).max(SILENT_AT_LEAST);
         let mut heard = Instant::now();
         let mut listing: Option<Pin<Box<dyn Future<Output = Result<()>> + Send>>> = None;
@@ -204,11 +201,6 @@ impl<'a> Link<'a> {
                 () = outbox.changed() => {
                     if outbox.overflowed() {
                         self.wanted.push_back(Listing::Sums);
-                    }
-                }
-                _ = saves.tick() => {
-                    if let Err(error) = shared.identity.save().await {
-                        tracing::error!(error = error.report(), "cannot write the identity");
                     }
                 }
                 () = tokio::time::sleep_until(heard + silence) => {
@@ -252,11 +244,12 @@ impl<'a> Link<'a> {
 
     async fn beat(&mut self) -> Result<()> {
         let shared = self.shared;
+        let Vitals { space, unknown_files } = *shared.vitals.lock();
         let heartbeat = v1::Heartbeat {
-            space: Some(convert::space_to_wire(&shared.store.space().await?)),
+            space: Some(convert::space_to_wire(&space)),
             load: shared.budget.streams(),
             scrub: Some(shared.scrub.status(shared.corrupt_found.load(Ordering::Relaxed))),
-            unknown_files: shared.store.unknown().await?.len() as u64,
+            unknown_files,
             draining: shared.draining.load(Ordering::Relaxed),
         };
         self.send(Up::Heartbeat(heartbeat)).await
@@ -288,7 +281,7 @@ impl<'a> Link<'a> {
     }
 }
 
-async fn register_message(shared: &Shared) -> Result<v1::DatanodeMessage> {
+fn register_message(shared: &Shared) -> v1::DatanodeMessage {
     let identity = shared.identity.get();
     let (incarnation, version) = identity
         .seen
@@ -300,11 +293,11 @@ async fn register_message(shared: &Shared) -> Result<v1::DatanodeMessage> {
         instance: shared.instance,
         address: shared.address.to_string(),
         domain: shared.domain.as_str().to_owned(),
-        space: Some(convert::space_to_wire(&shared.store.space().await?)),
+        space: Some(convert::space_to_wire(&shared.vitals.lock().space)),
         incarnation: incarnation.into(),
         version,
     };
-    Ok(v1::DatanodeMessage { message: Some(Up::Register(register)) })
+    v1::DatanodeMessage { message: Some(Up::Register(register)) }
 }
 
 fn registration(registered: &v1::Registered) -> Result<Registration> {

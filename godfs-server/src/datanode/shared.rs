@@ -24,6 +24,7 @@ use super::identity::IdentityFile;
 use super::pace::Pace;
 use super::scrub::ScrubState;
 use super::settings::DatanodeSettings;
+use super::upkeep::Vitals;
 
 /// Verdicts that are kept for namenodes that connect later. A disk with more is beyond single verdicts.
 const MAX_VERDICTS: usize = 4_096;
@@ -49,6 +50,7 @@ pub(crate) struct Shared {
     pub(crate) folder: std::path::PathBuf,
     pub(crate) store: Arc<dyn ChunkStore>,
     pub(crate) identity: IdentityFile,
+    pub(crate) vitals: Mutex<Vitals>,
     pub(crate) channels: Channels,
     /// Where others reach this node.
     pub(crate) address: Address,

@@ -1,5 +1,6 @@
 //! Who a datanode is, and with whom it works.
 
+use godfs_core::env::{Executor, Job};
 use godfs_core::namespace::sums;
 use godfs_core::{ChunkId, Error, ErrorKind, Generation, Incarnation, NodeId};
 use godfs_proto::v1;
@@ -148,4 +149,62 @@ async fn a_node_that_leaves_says_so_and_lets_streams_end() {
     sender.finish().await;
     stopping.await.expect("stopped");
     namenode.wait("the goodbye", |state| (!state.nodes[&1].connected).then_some(())).await;
+}
+
+/// An executor with one thread, which can be stopped.
+#[derive(Clone, Default)]
+struct Gate(std::sync::Arc<std::sync::Mutex<(bool, Vec<Job>)>>);
+
+impl Gate {
+    fn close(&self) {
+        self.0.lock().expect("not poisoned").0 = true;
+    }
+
+    fn open(&self) {
+        let waiting = {
+            let mut gate = self.0.lock().expect("not poisoned");
+            gate.0 = false;
+            std::mem::take(&mut gate.1)
+        };
+        std::thread::spawn(|| waiting.into_iter().for_each(|job| job()));
+    }
+}
+
+impl std::fmt::Debug for Gate {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Gate").finish_non_exhaustive()
+    }
+}
+
+impl Executor for Gate {
+    fn execute(&self, job: Job) {
+        let mut gate = self.0.lock().expect("not poisoned");
+        match gate.0 {
+            true => gate.1.push(job),
+            false => drop(std::thread::spawn(job)),
+        }
+    }
+}
+
+/// Heartbeats once measured the room on the disk, behind every write that was queued: a node whose disk was busy for some
+/// seconds was taken for dead.
+#[tokio::test]
+async fn heartbeats_do_not_wait_for_the_disk() {
+    let namenode = FakeNamenode::start().await;
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let gate = Gate::default();
+    let mut options = options(folder.path(), &namenode.address()).await;
+    options.env.executor = std::sync::Arc::new(gate.clone());
+    let node = Datanode::start(options).await.expect("start");
+    node.ready().await.expect("registered");
+    gate.close();
+    let before = namenode.wait("the node", |state| Some(state.nodes.get(&1)?.heartbeats.len())).await;
+    namenode
+        .wait("heartbeats", |state| {
+            let node = &state.nodes[&1];
+            (node.heartbeats.len() > before + 3).then(|| assert!(node.connected && node.registers.len() == 1))
+        })
+        .await;
+    gate.open();
+    node.stop().await;
 }
