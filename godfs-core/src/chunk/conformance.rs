@@ -52,6 +52,7 @@ pub async fn all(factory: &dyn Factory) {
     readers_see_what_is_published(factory).await;
     readers_outlive_changes(factory).await;
     creation_and_replacement(factory).await;
+    copies_replace_leftovers(factory).await;
     one_writer(factory).await;
     reopening(factory).await;
     appending_to_a_partial_piece(factory).await;
@@ -314,6 +315,64 @@ pub async fn readers_outlive_changes(factory: &dyn Factory) {
     write_finalized(store.as_ref(), CHUNK, 5, b"something else").await;
     assert_eq!(read_all(third.as_ref(), 9_000).await.expect("after the deletion"), now);
     assert_eq!(contents(store.as_ref(), CHUNK).await, b"something else");
+}
+
+/// A copy may be made where a crash left a replica half-written: it stands beside it, and replaces it once it is whole. Were it
+/// refused, the node could never get the replica again.
+pub async fn copies_replace_leftovers(factory: &dyn Factory) {
+    let data = pattern(21, 50_000);
+    for generation in [1, 3] {
+        let store = factory.create(None).await;
+        drop(write(store.as_ref(), CHUNK, 1, &data[..20_000]).await);
+        drop(store);
+        let store = factory.restart().await;
+        let leftover = store.stat(CHUNK).await.expect("kept");
+        assert_eq!((leftover.state, leftover.length), (ReplicaState::Rwr, 20_000));
+        let before = store.space().await.expect("space").used;
+        refused(ErrorKind::AlreadyExists, store.create(rbw(CHUNK, generation)).await);
+
+        let copy = CreateReplica { state: ReplicaState::Temporary, ..rbw(CHUNK, generation) };
+        let mut first = store.create(copy).await.expect("beside the leftover");
+        append(first.as_mut(), &data[..30_000], 8_000).await.expect("append");
+        refused(ErrorKind::NotFound, store.open(CHUNK, Generation(0)).await);
+        refused(ErrorKind::AlreadyExists, store.create(rbw(CHUNK, generation)).await);
+        append(first.as_mut(), &data[30_000..31_000], 8_000).await.expect("a refused call stops no writer");
+        let mut second = store.create(copy).await.expect("in place of the first copy");
+        refused(ErrorKind::Fenced, first.append(packet(31_000, &pattern(1, 1))).await);
+        append(second.as_mut(), &data[..100], 100).await.expect("append");
+        store.delete(CHUNK, Generation(generation)).await.expect("the copy is given up");
+        assert_eq!(store.stat(CHUNK).await.expect("back"), leftover);
+        assert_eq!(store.space().await.expect("space").used, before);
+
+        let mut third = store.create(copy).await.expect("again");
+        append(third.as_mut(), &data[..100], 100).await.expect("append");
+        drop((first, second, third, store));
+        let store = factory.restart().await;
+        assert_eq!(store.stat(CHUNK).await.expect("back after a restart"), leftover);
+        let mut copier = store.create(copy).await.expect("again");
+        append(copier.as_mut(), &data, 8_000).await.expect("append");
+        let whole = copier.finalize(true).await.expect("whole");
+        assert_eq!(whole, finalized(CHUNK, generation, 50_000));
+        assert_eq!(contents(store.as_ref(), CHUNK).await, data);
+        drop(store);
+        let store = factory.restart().await;
+        assert_eq!(store.stat(CHUNK).await.expect("stat"), whole);
+        assert_eq!(store.unknown().await.expect("unknown"), [""; 0]);
+        store.delete(CHUNK, Generation(generation)).await.expect("delete");
+        refused(ErrorKind::NotFound, store.stat(CHUNK).await);
+        assert_eq!(store.space().await.expect("space").used, 0, "nothing of the leftover remains");
+    }
+
+    let store = factory.create(None).await;
+    let mut old = write(store.as_ref(), CHUNK, 1, &data[..100]).await;
+    let copy = |generation| CreateReplica { state: ReplicaState::Temporary, ..rbw(CHUNK, generation) };
+    refused(ErrorKind::AlreadyExists, store.create(copy(1)).await);
+    old.sync().await.expect("goes on");
+    drop(store.create(copy(2)).await.expect("beside one of an older generation"));
+    refused(ErrorKind::Fenced, old.append(packet(100, &pattern(1, 1))).await);
+    store.delete(CHUNK, Generation(2)).await.expect("given up");
+    let back = store.stat(CHUNK).await.expect("back");
+    assert_eq!((back.state, back.generation, back.length), (ReplicaState::Rbw, Generation(1), 100));
 }
 
 /// At most one replica of a chunk; which may be replaced.

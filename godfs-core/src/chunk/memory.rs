@@ -47,6 +47,8 @@ struct Entry {
     body: Arc<Mutex<Body>>,
     /// The writer that may write; 0 when there is none.
     writer: u64,
+    /// What a temporary replica replaces once it is whole.
+    leftover: Option<Box<Entry>>,
 }
 
 /// The bytes of a replica, shared with its readers. A cut makes a new one, so that they keep what they see.
@@ -69,6 +71,10 @@ impl MemoryStore {
         let old = self.shared.state.lock();
         let mut state = State::default();
         for (chunk, entry) in &old.replicas {
+            let entry = match (entry.state, &entry.leftover) {
+                (ReplicaState::Temporary, Some(leftover)) => leftover,
+                _ => entry,
+            };
             let mut body = entry.body.lock().clone();
             let found = match entry.state {
                 ReplicaState::Temporary => continue,
@@ -97,6 +103,17 @@ impl ChunkStore for MemoryStore {
         let chunk = options.chunk;
         let mut state = self.shared.state.lock();
         rules::create(options, state.known(chunk))?;
+        let entry = state.replicas.get(&chunk);
+        if let Some(leftover) = entry.and_then(|entry| entry.leftover.as_deref()) {
+            rules::create(options, Some(leftover.known(chunk)))?;
+        }
+        if entry.is_some_and(|entry| entry.state == ReplicaState::Temporary) {
+            state.remove(chunk);
+        }
+        let leftover = match options.state {
+            ReplicaState::Temporary => state.replicas.remove(&chunk),
+            _ => None,
+        };
         state.remove(chunk);
         let entry = Entry {
             generation: options.generation,
@@ -105,6 +122,7 @@ impl ChunkStore for MemoryStore {
             state: options.state,
             body: Arc::default(),
             writer: state.next_writer(),
+            leftover: leftover.map(|leftover| Box::new(Entry { writer: 0, ..leftover })),
         };
         let writer = self.writer(chunk, &entry);
         state.replicas.insert(chunk, entry);
@@ -185,8 +203,7 @@ impl ChunkStore for MemoryStore {
 
 impl State {
     fn known(&self, chunk: ChunkId) -> Option<Known> {
-        let entry = self.replicas.get(&chunk)?;
-        Some(Known { replica: entry.replica(chunk), recovered: entry.recovered })
+        self.replicas.get(&chunk).map(|entry| entry.known(chunk))
     }
 
     fn entry(&mut self, chunk: ChunkId) -> Result<&mut Entry> {
@@ -207,6 +224,9 @@ impl State {
     fn remove(&mut self, chunk: ChunkId) {
         if let Some(entry) = self.replicas.remove(&chunk) {
             self.used -= entry.body.lock().data.len() as u64;
+            if let Some(leftover) = entry.leftover {
+                self.replicas.insert(chunk, *leftover);
+            }
         }
     }
 
@@ -225,6 +245,10 @@ impl State {
 }
 
 impl Entry {
+    fn known(&self, chunk: ChunkId) -> Known {
+        Known { replica: self.replica(chunk), recovered: self.recovered }
+    }
+
     fn replica(&self, chunk: ChunkId) -> Replica {
         let body = self.body.lock();
         Replica {
@@ -293,7 +317,10 @@ impl ReplicaWriter for MemoryWriter {
             let mut body = entry.body.lock();
             body.visible = body.data.len() as u64;
         }
-        Ok(entry.replica(self.chunk))
+        let replaced = entry.leftover.take();
+        let replica = entry.replica(self.chunk);
+        state.used -= replaced.map_or(0, |leftover| leftover.body.lock().data.len() as u64);
+        Ok(replica)
     }
 
     fn replica(&self) -> Replica {

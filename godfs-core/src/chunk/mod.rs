@@ -112,7 +112,7 @@ pub struct Space {
 /// Where a datanode keeps its replicas.
 ///
 /// **Contract.**
-/// - At most one replica of a chunk. At most one writer of a replica: opening it again, recovering, truncating or deleting it
+/// - At most one replica of a chunk, and beside a temporary one what it is to replace. At most one writer of a replica: opening it again, recovering, truncating or deleting it
 ///   stops the writer that was there, whose later calls fail with [`ErrorKind::Fenced`](crate::ErrorKind::Fenced).
 /// - A writer's packets must follow one another without a gap. Each is checked against its checksums before any byte of it
 ///   counts; a bad one fails with `Corrupt` and changes nothing.
@@ -131,6 +131,11 @@ pub struct Space {
 pub trait ChunkStore: Send + Sync + fmt::Debug + 'static {
     /// Creates a replica. `AlreadyExists` when the chunk has a replica here, other than a temporary one or one being written under an
     /// older generation, which are replaced.
+    ///
+    /// A temporary replica replaces nothing before it is whole. It may be created beside a replica that is `Rwr`, of its own or an
+    /// older generation, or being written under an older one. The writer of that leftover is stopped; while the temporary
+    /// one is there, all calls mean the temporary one; when it is finalized the leftover goes, and when it is deleted, or
+    /// the store opened again, the leftover is back as it was.
     async fn create(&self, options: CreateReplica) -> Result<Box<dyn ReplicaWriter>>;
 
     /// Takes up a replica of any state but temporary, cut to `length`, under a new generation, as `Rbw`. The generation is durable on return.
@@ -150,8 +155,8 @@ pub trait ChunkStore: Send + Sync + fmt::Debug + 'static {
     /// `generation` with another length.
     async fn settle(&self, chunk: ChunkId, generation: Generation, length: u64) -> Result<Replica>;
 
-    /// Removes a replica whose generation is at most `generation`; one that does not exist is no error. Durable in time:
-    /// after a crash it may be back.
+    /// Removes a replica whose generation is at most `generation`; one that does not exist is no error. Of a temporary one and a
+    /// leftover beside it, only the temporary one. Durable in time: after a crash it may be back.
     async fn delete(&self, chunk: ChunkId, generation: Generation) -> Result<()>;
 
     /// What is known of one replica; `NotFound` when there is none.

@@ -162,6 +162,10 @@ struct Model {
     /// The highest that was ever used.
     generation: u64,
     appends: u64,
+    /// The state of the replica.
+    state: Option<ReplicaState>,
+    /// What a temporary replica stands beside.
+    leftover: Vec<u8>,
 }
 
 impl Model {
@@ -176,7 +180,16 @@ impl Model {
         let shorter = |back: u64| self.content.len().saturating_sub(usize::try_from(back).expect("small"));
         if !matches!(outcome, Outcome::Refused(_) | Outcome::NoWriter) {
             match *call {
-                Call::Create { .. } | Call::Delete { .. } => self.content.clear(),
+                Call::Create { temporary, .. } => {
+                    match self.state {
+                        Some(ReplicaState::Temporary) if temporary => {}
+                        _ if temporary => self.leftover = std::mem::take(&mut self.content),
+                        _ => self.leftover.clear(),
+                    }
+                    self.content.clear();
+                }
+                Call::Finalize { .. } => self.leftover.clear(),
+                Call::Delete { .. } => self.content = std::mem::take(&mut self.leftover),
                 Call::Append { back, .. } => {
                     let bytes = self.next_bytes(call);
                     self.content.truncate(shorter(back));
@@ -214,6 +227,9 @@ async fn run(calls: Vec<Call>) {
             // The old store holds the folder's lock.
             sides[1] = Side { store: Arc::new(MemoryStore::new(None)), writer: None };
             sides[1].store = Arc::new(open().await);
+            if model.state == Some(ReplicaState::Temporary) {
+                model.content = std::mem::take(&mut model.leftover);
+            }
             if let Err(error) = sides[0].store.stat(CHUNK).await {
                 assert_eq!(error.kind(), ErrorKind::NotFound);
                 model.content.clear();
@@ -225,6 +241,7 @@ async fn run(calls: Vec<Call>) {
         model.follow(&call, &outcome);
         let [first, second] = [first.store.stat(CHUNK).await.ok(), second.store.stat(CHUNK).await.ok()];
         assert_eq!(first, second, "{call:?}");
+        model.state = first.map(|replica| replica.state);
         if let Some(replica) = first {
             assert_eq!(replica.length, model.content.len() as u64, "{call:?}");
             if let Outcome::Bytes(offset, data) = &outcome {

@@ -55,9 +55,10 @@ pub(super) fn create(options: CreateReplica, known: Option<Known>) -> Result<()>
     }
     let Some(Known { replica, recovered }) = known else { return Ok(()) };
     not_behind(generation, replica, recovered)?;
-    match replica.state {
-        ReplicaState::Temporary => Ok(()),
-        ReplicaState::Rbw if replica.generation < generation => Ok(()),
+    match (replica.state, state) {
+        // What a crash left half-written is no obstacle to a whole copy, which is only ordered of a committed chunk.
+        (ReplicaState::Temporary, _) | (ReplicaState::Rwr, ReplicaState::Temporary) => Ok(()),
+        (ReplicaState::Rbw, _) if replica.generation < generation => Ok(()),
         _ => Err(Error::new(
             ErrorKind::AlreadyExists,
             format!("chunk {chunk} has a replica here, {:?} at generation {}", replica.state, replica.generation),

@@ -74,6 +74,8 @@ struct Inner {
     env: Env,
     paths: Paths,
     index: Mutex<Index>,
+    /// What the temporary replicas of the index replace once they are whole.
+    leftovers: Mutex<Index>,
     turns: Turns,
     room: Room,
     unknown: Unknown,
@@ -138,6 +140,7 @@ impl DirectoryStore {
             env,
             paths,
             index: Mutex::new(found.index),
+            leftovers: Mutex::default(),
             turns: Turns::default(),
             room,
             unknown,
@@ -263,7 +266,16 @@ impl Inner {
     fn create(self: &Arc<Self>, options: CreateReplica) -> Result<DirectoryWriter> {
         let CreateReplica { chunk, generation, capacity, state } = options;
         rules::create(options, self.known(chunk))?;
-        self.remove(chunk)?;
+        if let Some(leftover) = self.leftovers.lock().get(&chunk) {
+            rules::create(options, Some(leftover.known(chunk)))?;
+        }
+        if self.known(chunk).is_some_and(|known| known.replica.state == ReplicaState::Temporary) {
+            self.remove(chunk)?;
+        }
+        let leftover = self.slot(chunk).ok().filter(|_| state == ReplicaState::Temporary);
+        if leftover.is_none() {
+            self.remove(chunk)?;
+        }
         self.take_room(footprint(0))?;
         let record = Record {
             state: RecordState::Writing,
@@ -294,6 +306,10 @@ impl Inner {
             share: Weak::new(),
             cuts: 0,
         };
+        if let Some(leftover) = leftover {
+            leftover.fence();
+            self.leftovers.lock().insert(chunk, leftover);
+        }
         self.index.lock().insert(chunk, slot);
         Ok(self.write_on(chunk, file, Progress::default(), false))
     }
@@ -467,23 +483,47 @@ impl Inner {
         DirectoryWriter::new(Arc::clone(self), chunk, live, file, named)
     }
 
-    /// Removes a replica, if there is one.
+    /// Removes a replica, if there is one. The leftover beside a temporary one takes its place.
     fn remove(&self, chunk: ChunkId) -> Result<()> {
         let Ok(slot) = self.slot(chunk) else { return Ok(()) };
         slot.fence();
-        match self.io.remove_file(&self.paths.file(chunk, slot.state)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(Error::io(format!("delete the replica of chunk {chunk}"), error));
-            }
-            _ => {}
+        self.unlink(chunk, &slot).map_err(|error| Error::io(format!("delete the replica of chunk {chunk}"), error))?;
+        let leftover = self.leftovers.lock().remove(&chunk);
+        let mut index = self.index.lock();
+        match leftover {
+            Some(leftover) => index.insert(chunk, leftover),
+            None => index.remove(&chunk),
+        };
+        drop(index);
+        self.let_go(&slot);
+        Ok(())
+    }
+
+    /// Removes what stood beside a copy that is whole now.
+    fn remove_leftover(&self, chunk: ChunkId) {
+        let Some(leftover) = self.leftovers.lock().remove(&chunk) else { return };
+        if let Err(error) = self.unlink(chunk, &leftover) {
+            // The next start removes it; until then it must not be in the way.
+            tracing::warn!(chunk = chunk.get(), %error, "a replica that was replaced could not be removed");
+            self.unknown.in_the_way.lock().insert(self.paths.file(chunk, leftover.state));
         }
-        self.index.lock().remove(&chunk);
+        self.let_go(&leftover);
+    }
+
+    fn unlink(&self, chunk: ChunkId, slot: &Slot) -> io::Result<()> {
+        match self.io.remove_file(&self.paths.file(chunk, slot.state)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// Gives back the room of a replica whose file is gone.
+    fn let_go(&self, slot: &Slot) {
         self.room.give(slot.footprint());
         if let Some(share) = slot.share() {
             // Its room is free only once nobody has it open.
             self.kept_open.lock().retain(|kept| !Arc::ptr_eq(kept, &share));
         }
-        Ok(())
     }
 
     /// Stops the writer of a replica that is about to be changed.

@@ -230,7 +230,9 @@ impl Scan<'_> {
         } else {
             (new, old)
         };
-        if same || loser.slot.generation < winner.slot.generation {
+        // A copy is whole before what it replaces is removed.
+        let replaced = winner.slot.state == ReplicaState::Finalized && loser.slot.state != ReplicaState::Finalized;
+        if same || replaced || loser.slot.generation < winner.slot.generation {
             if let Err(error) = self.io.remove_file(&loser.path) {
                 self.unknown(&loser.path, &format!("superseded, but could not be removed: {error}"));
             }

@@ -200,6 +200,8 @@ impl Work<'_> {
                 inner.io.sync_dir(&inner.paths.directory(chunk, ReplicaState::Finalized))
             })?;
         }
+        // Only now: until then it may be the better one.
+        inner.remove_leftover(chunk);
         Ok(replica)
     }
 }
