@@ -129,6 +129,7 @@ impl ChunkSender {
 
     fn new(nodes: Vec<NodeId>, stream: WriteStream, settings: &TransportSettings) -> Self {
         let stall = settings.pipeline_stall(nodes.len() - 1);
+        let sync_stall = settings.pipeline_sync(nodes.len() - 1);
         Self {
             nodes,
             stream,
@@ -136,7 +137,7 @@ impl ChunkSender {
             in_flight: VecDeque::with_capacity(CREDITS),
             progress: Instant::now(),
             stall,
-            sync_stall: stall.max(settings.sync_timeout),
+            sync_stall,
         }
     }
 

@@ -33,7 +33,8 @@ pub struct TransportSettings {
     pub stall_timeout: Duration,
     /// What each further node of a pipeline adds to [`stall_timeout`](Self::stall_timeout).
     pub stall_step: Duration,
-    /// How long a pipeline may take for an acknowledgement that waits for disks. A node that is gone is noticed long before, by
+    /// How long a pipeline may take for an acknowledgement that waits for disks. As for [`stall_timeout`](Self::stall_timeout), each
+    /// node beyond the first adds a [`stall_step`](Self::stall_step). A node that is gone is noticed long before, by
     /// its broken or silent connection; this bounds a disk that hangs.
     pub sync_timeout: Duration,
     /// After how much silence on a connection with streams on it the peer is asked for a sign of life.
@@ -74,5 +75,33 @@ impl TransportSettings {
     pub fn pipeline_stall(&self, downstream: usize) -> Duration {
         let steps = u32::try_from(downstream).unwrap_or(u32::MAX);
         self.stall_timeout.saturating_add(self.stall_step.saturating_mul(steps))
+    }
+
+    /// How long a pipeline whose first node has `downstream` nodes behind it may make no progress while it waits for disks.
+    #[must_use]
+    pub fn pipeline_sync(&self, downstream: usize) -> Duration {
+        let steps = u32::try_from(downstream).unwrap_or(u32::MAX);
+        let sync = self.sync_timeout.saturating_add(self.stall_step.saturating_mul(steps));
+        sync.max(self.pipeline_stall(downstream))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// With one patience for all, the clock that was started first ran out first, and blamed the node furthest from the disk
+    /// that hung.
+    #[test]
+    fn who_is_next_to_a_fault_loses_patience_first() {
+        for sync_timeout in [Duration::from_secs(60), Duration::ZERO] {
+            let settings = TransportSettings { sync_timeout, ..Default::default() };
+            for downstream in 0..5 {
+                let step = |patience: &dyn Fn(usize) -> Duration| patience(downstream + 1) - patience(downstream);
+                assert_eq!(step(&|nodes| settings.pipeline_stall(nodes)), settings.stall_step);
+                assert_eq!(step(&|nodes| settings.pipeline_sync(nodes)), settings.stall_step);
+                assert!(settings.pipeline_sync(downstream) >= settings.pipeline_stall(downstream));
+            }
+        }
     }
 }

@@ -76,7 +76,7 @@ pub(crate) async fn receive(shared: Arc<Shared>, mut packets: Packets, replies: 
         ended: &ended,
         stored: VecDeque::new(),
         patience: shared.settings.transport.pipeline_stall(open.downstream.len().saturating_sub(1)),
-        sync_patience: shared.settings.transport.sync_timeout,
+        sync_patience: shared.settings.transport.pipeline_sync(open.downstream.len().saturating_sub(1)),
         progress: Instant::now(),
         below: 0,
         packets: 0,
@@ -449,7 +449,7 @@ impl Keeper<'_> {
 
     fn patience(&self) -> Duration {
         let waits_for_disk = self.stored.iter().any(|packet| packet.sync || packet.last);
-        if waits_for_disk { self.patience.max(self.sync_patience) } else { self.patience }
+        if waits_for_disk { self.sync_patience } else { self.patience }
     }
 
     /// Verifies and writes one packet.
