@@ -125,6 +125,19 @@ macro_rules! random {
                 self.0.fmt(f)
             }
         }
+
+        impl FromStr for $name {
+            type Err = Error;
+
+            fn from_str(text: &str) -> Result<Self, Error> {
+                Uuid::try_parse(text).map(Self).map_err(|_| {
+                    Error::new(
+                        ErrorKind::InvalidArgument,
+                        format!(concat!("{:?} is not a UUID, as ", stringify!($name), " is one"), text),
+                    )
+                })
+            }
+        }
     };
 }
 

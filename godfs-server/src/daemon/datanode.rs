@@ -9,7 +9,7 @@ use clap::Parser;
 use godfs_client::cli::size::ByteSize;
 use godfs_client::transport::Address;
 use godfs_core::placement::Domain;
-use godfs_core::{Error, NodeId, Result};
+use godfs_core::{Error, Incarnation, NodeId, Result};
 use serde::Deserialize;
 
 use super::config::{self, Span, layers, required};
@@ -61,6 +61,10 @@ pub struct DatanodeArgs {
     /// Refuse to start unless the folder is this node's
     #[arg(long, env = "GODFS_EXPECT_NODE", value_name = "ID")]
     pub expect_node: Option<u32>,
+    /// Accept that the cluster's metadata is this life of it, after it was restored from a backup; leave it out once the
+    /// node has registered
+    #[arg(long, env = "GODFS_ACCEPT_INCARNATION", value_name = "UUID")]
+    pub accept_incarnation: Option<Incarnation>,
     /// Every replica is read and checked once in this time [default: 3weeks]
     #[arg(long, env = "GODFS_SCRUB_PERIOD", value_name = "TIME")]
     pub scrub_period: Option<Span>,
@@ -74,7 +78,7 @@ pub struct DatanodeArgs {
 }
 
 layers!(DatanodeArgs {
-    dir, namenode, listen, advertise, domain, capacity, reserve, expect_node, scrub_period, scrub_rate
+    dir, namenode, listen, advertise, domain, capacity, reserve, expect_node, accept_incarnation, scrub_period, scrub_rate
 } nested { logs });
 
 /// The `main` of `godfs-datanode`.
@@ -100,6 +104,7 @@ async fn start(args: DatanodeArgs) -> Result<Box<dyn Running>> {
     options.capacity = args.capacity.map(|ByteSize(bytes)| bytes);
     options.reserve = args.reserve.map_or(RESERVE, |ByteSize(bytes)| bytes);
     options.expect_node = args.expect_node.map(NodeId);
+    options.accept_incarnation = args.accept_incarnation;
     if let Some(Span(period)) = args.scrub_period {
         options.settings.scrub_period_ms = millis(period);
     }
