@@ -11,7 +11,7 @@ use crate::chunk::ReplicaState;
 use crate::error::{Error, ErrorKind};
 use crate::id::{ChunkId, InodeId};
 use crate::metadata::{Range, Snapshot, Space, Step};
-use crate::path::DfsPath;
+use crate::path::{DfsPath, MAX_NAME_BYTES};
 
 pub(super) fn stat(snapshot: &mut dyn Snapshot, file: &FileRef) -> Step<FileStatus> {
     let (inode, row) = resolve(snapshot, file)?;
@@ -20,6 +20,11 @@ pub(super) fn stat(snapshot: &mut dyn Snapshot, file: &FileRef) -> Step<FileStat
 
 /// The entries after a name, in the order of their names' bytes; fewer than `limit` only at the end.
 pub(super) fn list(snapshot: &mut dyn Snapshot, path: &DfsPath, after: &str, limit: usize) -> Step<Vec<ListEntry>> {
+    if after.len() > MAX_NAME_BYTES {
+        let message =
+            format!("a listing of {path} after a name of {} bytes; names have at most {MAX_NAME_BYTES}", after.len());
+        return Err(Error::new(ErrorKind::InvalidArgument, message).into());
+    }
     let directory = paths::find(snapshot, path)?;
     if !matches!(rows::inode(snapshot, directory)?.kind, InodeKind::Directory) {
         return Err(Error::new(ErrorKind::NotADirectory, format!("{path} is a file, it has no entries")).into());
