@@ -65,7 +65,7 @@ pub(super) fn create(folder: &Path, options: &FjallOptions, io: Arc<dyn Io>, env
     let how = open_log(folder, options, &io, &env, incarnation);
     create_dir_all_synced(&*io, &how.folder).map_err(failed)?;
     let log = how.create()?;
-    let rows = RowStore::open(&rows_folder(folder), options)?;
+    let rows = RowStore::create(&rows_folder(folder), options)?;
     rows.apply(&Writes::default(), &state)?;
     rows.persist()?;
     // The name of fjall's folder is made durable by this, too.

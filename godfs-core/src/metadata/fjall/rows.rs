@@ -19,6 +19,9 @@ const APPLIED: &[u8] = b"applied";
 /// The most bytes of fjall's journals besides the one it writes: all are read when it is opened. The least it allows.
 const JOURNAL_BYTES: u64 = 64 << 20;
 
+/// The keyspaces: one for each space, in their order, and that of the state.
+const KEYSPACES: [&str; 3] = ["rows", "data", "meta"];
+
 /// The rows.
 pub(super) struct RowStore {
     database: Database,
@@ -35,8 +38,18 @@ impl fmt::Debug for RowStore {
 }
 
 impl RowStore {
-    /// Opens the rows in `folder`; makes it when it is missing.
+    /// Makes the folder, with no rows in it.
+    pub(super) fn create(folder: &Path, options: &FjallOptions) -> Result<Self> {
+        Self::with(folder, options, false)
+    }
+
+    /// Opens the rows in `folder`.
     pub(super) fn open(folder: &Path, options: &FjallOptions) -> Result<Self> {
+        refuse_if_torn(folder)?;
+        Self::with(folder, options, true)
+    }
+
+    fn with(folder: &Path, options: &FjallOptions, exist: bool) -> Result<Self> {
         let open = || {
             let database = Database::builder(folder)
                 .cache_size(options.cache_bytes)
@@ -46,14 +59,23 @@ impl RowStore {
                 .manual_journal_persist(true)
                 .max_journaling_size(JOURNAL_BYTES)
                 .open()?;
+            let found = database.list_keyspace_names();
+            if let Some(lost) = KEYSPACES.iter().find(|name| exist && !found.iter().any(|found| &**found == **name)) {
+                return Ok(Err(lost));
+            }
             let small = || KeyspaceCreateOptions::default().max_memtable_size(options.memtable_bytes);
             let apart = || small().with_kv_separation(Some(KvSeparationOptions::default()));
-            let rows = database.keyspace("rows", small)?;
-            let data = database.keyspace("data", apart)?;
-            let meta = database.keyspace("meta", small)?;
-            Ok(Self { database, spaces: [rows, data], meta })
+            let [rows, data, meta] = KEYSPACES;
+            let (rows, data) = (database.keyspace(rows, small)?, database.keyspace(data, apart)?);
+            let meta = database.keyspace(meta, small)?;
+            Ok(Ok(Self { database, spaces: [rows, data], meta }))
         };
-        open().map_err(failed("open the rows of the metadata store"))
+        let opened = open().map_err(failed("open the rows of the metadata store"));
+        opened.map_err(|error| error.context(folder.display()))?.map_err(|lost| {
+            let message =
+                format!("{}: the keyspace {lost:?} is gone: restore the metadata from a backup", folder.display());
+            Error::new(ErrorKind::Corrupt, message)
+        })
     }
 
     /// What the rows are the rows of; `None` when they are new.
@@ -127,6 +149,22 @@ impl Layer for RowSnapshot {
 /// A slice of fjall's is a view of its whole block and would keep that in memory.
 fn own(slice: &Slice) -> Bytes {
     Bytes::copy_from_slice(slice)
+}
+
+/// Refuses a folder in which a keyspace lacks the file that names its present version: fjall takes such a one for one that was never finished,
+/// deletes it with all its rows, and goes on without.
+fn refuse_if_torn(folder: &Path) -> Result<()> {
+    let keyspaces = folder.join("keyspaces");
+    let failed = |error| Error::io(keyspaces.display(), error);
+    for entry in std::fs::read_dir(&keyspaces).map_err(failed)? {
+        let path = entry.map_err(failed)?.path();
+        let current = path.join("current");
+        if path.is_dir() && !current.try_exists().map_err(failed)? {
+            let message = format!("{} is gone: restore the metadata from a backup", current.display());
+            return Err(Error::new(ErrorKind::Corrupt, message));
+        }
+    }
+    Ok(())
 }
 
 fn failed(what: &'static str) -> impl Fn(::fjall::Error) -> Error {

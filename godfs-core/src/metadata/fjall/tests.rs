@@ -176,6 +176,23 @@ async fn a_folder_is_a_store_only_when_told() {
     assert!(foreign.path().join("thesis.tex").exists());
 }
 
+/// Fjall deletes a keyspace that lacks the file `current`, and creates an empty one on demand: all names of a cluster were gone, and the
+/// store opened as if nothing had been.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_keyspace_that_is_gone_is_refused_and_not_begun_anew() {
+    for lost in ["1/current", "2/current", "0/current", "1", "2", "3"] {
+        let folder = tempfile::tempdir().expect("folder");
+        create(folder.path()).await.expect("create").close().await.expect("close");
+        let path = folder.path().join("rows/keyspaces").join(lost);
+        if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) }.expect("remove");
+        for _ in 0..2 {
+            let error = open(folder.path(), &tiny()).await.expect_err(lost);
+            assert_eq!(error.kind(), ErrorKind::Corrupt, "{lost}: {error}");
+            assert!(error.report().contains("rows"), "{lost}: {error}");
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_interrupted_creation_is_done_again() {
     let folder = tempfile::tempdir().expect("folder");
