@@ -96,7 +96,9 @@ where
     }
 
     fn end(&mut self, trailers: Option<&HeaderMap>) -> Result<(), Error> {
-        match trailers.and_then(Status::from_header_map) {
+        // Those of a request mean nothing, and are not even looked at: they may hold anything.
+        let status = trailers.filter(|_| self.is_answer).and_then(Status::from_header_map);
+        match status {
             Some(status) if status.code() != Code::Ok => return Err(status::from_status(&status, &self.peer)),
             None if self.is_answer => {
                 return Err(Error::new(
