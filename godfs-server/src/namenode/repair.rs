@@ -114,8 +114,10 @@ async fn carry_out(state: Arc<State>, effect: RepairEffect) {
             }
         }
         // Whether the replica is corrupt, and so how many others have to be there, is for the transaction to see.
-        RepairEffect::DropSurplus { chunk, node, keep, .. } | RepairEffect::DropCorrupt { chunk, node, keep, .. } => {
-            drop_replica(&state, chunk, node, keep).await;
+        RepairEffect::DropSurplus { chunk, node, keep, .. } => drop_replica(&state, chunk, node, keep).await,
+        RepairEffect::DropCorrupt { chunk, generation, node, keep } => {
+            let keep = first_sound(&state, keep, chunk, generation).await;
+            drop_replica(&state, chunk, node, keep.into_iter().collect()).await;
         }
         // An effect of a later core, which this software can't carry out.
         other => tracing::error!(?other, "unknown effect of the repair queue"),
@@ -237,6 +239,23 @@ async fn make(state: &State, copy: Copy) -> Result<Replica> {
         }
     }
     Ok(Replica { chunk, generation, length, visible: length, state: ReplicaState::Finalized })
+}
+
+/// The first of `nodes` whose replica agrees with its checksums when it is read now. That rows call it good is not enough before another
+/// goes: they did so of that one too, and what is corrupt in different places can still be put together.
+async fn first_sound(state: &State, nodes: Vec<NodeId>, chunk: ChunkId, generation: Generation) -> Option<NodeId> {
+    for node in nodes {
+        match verify::check(state, node, chunk, generation).await {
+            Ok(Finding::Sound(_)) => return Some(node),
+            Ok(Finding::Corrupt(what)) => {
+                tracing::warn!(%chunk, %node, what, "the replica to be kept is corrupt as well");
+            }
+            Err(error) => {
+                tracing::warn!(%chunk, %node, error = error.report(), "cannot look at the replica to be kept");
+            }
+        }
+    }
+    None
 }
 
 /// Turns a replica into garbage if the rows allow it; the node's link sees to the rest.
