@@ -59,6 +59,7 @@ pub mod daemon;
 pub mod datanode;
 pub mod namenode;
 pub mod net;
+mod patience;
 
 pub use cluster::{ChunkStoreFactory, Cluster, ClusterBuilder};
 pub use datanode::{Datanode, DatanodeOptions, DatanodeSettings};

@@ -26,6 +26,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::service::Routes;
 
+use crate::patience::{Begun, Prompt};
+
 /// One connection, of whatever kind.
 pub trait Connection: AsyncRead + AsyncWrite + Unpin + Send + 'static {}
 
@@ -109,6 +111,12 @@ pub struct ServeSettings {
     pub keepalive_ms: u64,
     /// Milliseconds to wait for its answer before the connection is dropped. Default 10,000.
     pub keepalive_timeout_ms: u64,
+    /// Milliseconds that a new connection may take to say that it speaks HTTP/2. Default 5,000.
+    pub handshake_ms: u64,
+    /// Milliseconds that the request of a call may take to come in whole, but for calls whose requests are streams. Default 30,000.
+    pub request_ms: u64,
+    /// Bytes that requests which are coming in may hold together, besides 16 KiB for each. Default 256 MiB.
+    pub request_memory_bytes: usize,
 }
 
 impl Default for ServeSettings {
@@ -121,6 +129,9 @@ impl Default for ServeSettings {
             max_connections: 4_096,
             keepalive_ms: 10_000,
             keepalive_timeout_ms: 10_000,
+            handshake_ms: 5_000,
+            request_ms: 30_000,
+            request_memory_bytes: 256 << 20,
         }
     }
 }
@@ -158,8 +169,9 @@ pub fn serve(listener: Listener, routes: Routes, settings: &ServeSettings) -> Se
         .keep_alive_interval(Duration::from_millis(settings.keepalive_ms.max(1)))
         .keep_alive_timeout(Duration::from_millis(settings.keepalive_timeout_ms.max(1)));
     let acceptor = Acceptor {
-        routes,
+        service: Prompt::new(routes, Duration::from_millis(settings.request_ms.max(1)), settings.request_memory_bytes),
         builder,
+        handshake: Duration::from_millis(settings.handshake_ms.max(1)),
         connections: Arc::new(Semaphore::new(settings.max_connections.min(Semaphore::MAX_PERMITS))),
         tasks: serving.tasks.clone(),
         stop: serving.stop.clone(),
@@ -215,8 +227,9 @@ impl Drop for Serving {
 }
 
 struct Acceptor {
-    routes: Routes,
+    service: Prompt,
     builder: http2::Builder<Tracked>,
+    handshake: Duration,
     connections: Arc<Semaphore>,
     tasks: TaskTracker,
     stop: CancellationToken,
@@ -258,11 +271,23 @@ impl Acceptor {
     }
 
     fn answer(&self, connection: Box<dyn Connection>) -> impl Future<Output = ()> + Send + 'static {
-        let service = TowerToHyperService::new(self.routes.clone());
-        let serving = self.builder.serve_connection(TokioIo::new(connection), service);
+        let service = TowerToHyperService::new(self.service.clone());
+        let (builder, handshake) = (self.builder.clone(), self.handshake);
         let (stop, kill) = (self.stop.clone(), self.kill.clone());
         async move {
-            let mut serving = pin!(serving);
+            let begun = tokio::select! {
+                biased;
+                () = kill.cancelled() => return,
+                () = stop.cancelled() => return,
+                // Given up, it takes the connection with it.
+                begun = tokio::time::timeout(handshake, Begun::read(connection)) => begun,
+            };
+            let connection = match begun {
+                Ok(Ok(connection)) => connection,
+                Ok(Err(error)) => return tracing::debug!(%error, "a connection that does not speak HTTP/2"),
+                Err(_) => return tracing::debug!("a connection said nothing within {handshake:?}"),
+            };
+            let mut serving = pin!(builder.serve_connection(TokioIo::new(connection), service));
             let ended = tokio::select! {
                 biased;
                 () = kill.cancelled() => return,

@@ -13,6 +13,7 @@ use godfs_core::{Error, Incarnation, NodeId, Result};
 use serde::Deserialize;
 
 use super::config::{self, Span, layers, required};
+use super::descriptors;
 use super::run::{LogOptions, Running, fail, run};
 use crate::datanode::{Datanode, DatanodeOptions};
 use crate::net::Listener;
@@ -111,6 +112,7 @@ async fn start(args: DatanodeArgs) -> Result<Box<dyn Running>> {
     if let Some(ByteSize(rate)) = args.scrub_rate {
         options.settings.scrub_bytes_per_second = rate;
     }
+    descriptors::fit(&mut options.settings.serve, 1);
     Ok(Box::new(Datanode::start(options).await?))
 }
 

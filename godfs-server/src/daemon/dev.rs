@@ -9,9 +9,11 @@ use godfs_core::{Error, Result};
 use serde::Deserialize;
 
 use super::config::{self, layers};
+use super::descriptors;
 use super::namenode::{ClusterArgs, LISTEN};
 use super::run::{LogOptions, Running, fail, run};
 use crate::cluster::Cluster;
+use crate::datanode::DatanodeSettings;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -60,10 +62,16 @@ pub fn main() -> ExitCode {
 }
 
 async fn start(args: DevArgs) -> Result<Box<dyn Running>> {
+    let datanodes = args.datanodes.unwrap_or(3);
+    let (mut namenode, mut datanode) = (args.cluster.settings(), DatanodeSettings::default());
+    for serve in [&mut namenode.serve, &mut datanode.serve] {
+        descriptors::fit(serve, datanodes.saturating_add(1));
+    }
     let mut builder = Cluster::builder()
-        .datanodes(args.datanodes.unwrap_or(3))
+        .datanodes(datanodes)
         .listen(args.listen.as_deref().unwrap_or(LISTEN))
-        .namenode_settings(args.cluster.settings());
+        .namenode_settings(namenode)
+        .datanode_settings(datanode);
     if let Some(dir) = args.dir {
         builder = builder.folder(dir);
     }

@@ -4,6 +4,7 @@
 
 pub mod config;
 pub mod datanode;
+mod descriptors;
 pub mod dev;
 pub mod namenode;
 mod run;

@@ -10,6 +10,7 @@ use godfs_core::{Error, Result};
 use serde::Deserialize;
 
 use super::config::{self, Span, layers, required};
+use super::descriptors;
 use super::run::{LogOptions, Running, fail, run};
 use crate::namenode::{MetadataSource, Namenode, NamenodeOptions, NamenodeSettings};
 use crate::net::Listener;
@@ -142,6 +143,7 @@ async fn start(args: NamenodeArgs) -> Result<Box<dyn Running>> {
     let mut options = NamenodeOptions::new(MetadataSource::Folder(dir), listener);
     options.init = args.init;
     options.settings = args.cluster.settings();
+    descriptors::fit(&mut options.settings.serve, 1);
     Ok(Box::new(Namenode::start(options).await?))
 }
 

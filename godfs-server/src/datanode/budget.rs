@@ -3,13 +3,21 @@
 //! Each stream has a floor of one packet, so that every stream goes on, if slowly, whatever the others hold: nodes that
 //! wait for one another's memory can't lock each other. All above the floor comes from one pool, so that packets
 //! in flight grow fewer as streams grow more.
+//!
+//! When all places are taken, the stream that has stood still for the longest gives up its own, if it has for long enough:
+//! a reader that takes nothing or a writer that sends nothing must not keep others out for ever.
 
+use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use godfs_core::chunk::MAX_PACKET_BYTES;
 use godfs_core::{Error, ErrorKind, Result};
+use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 /// Permits count KiB, since a semaphore counts in 32 bits.
 const UNIT: usize = 1 << 10;
@@ -17,29 +25,45 @@ const UNIT: usize = 1 << 10;
 /// The budget of one datanode.
 #[derive(Debug)]
 pub(crate) struct Budget {
-    streams: Arc<Semaphore>,
+    places: Arc<Mutex<Places>>,
     limit: usize,
-    open: Arc<AtomicU32>,
+    idle: Duration,
+    began: Instant,
     pool: Arc<Semaphore>,
 }
 
+/// Streams that have a place.
+#[derive(Debug, Default)]
+struct Places {
+    next: u64,
+    taken: HashMap<u64, Arc<Place>>,
+}
+
+#[derive(Debug)]
+struct Place {
+    /// When the stream last moved, in milliseconds since the budget was made.
+    moved: AtomicU64,
+    /// The place was given to another stream.
+    lost: CancellationToken,
+}
+
 impl Budget {
-    /// At most `streams` streams, and `bytes` bytes besides the floor of each.
-    pub(crate) fn new(streams: usize, bytes: u64) -> Self {
-        let limit = streams.clamp(1, Semaphore::MAX_PERMITS);
+    /// At most `streams` streams, and `bytes` bytes besides the floor of each. A stream that has not moved for `idle` may lose its place.
+    pub(crate) fn new(streams: usize, bytes: u64, idle: Duration) -> Self {
         // A pool below one packet could never grant one.
         let units = usize::try_from(bytes).unwrap_or(usize::MAX).max(MAX_PACKET_BYTES) / UNIT;
         Self {
-            streams: Arc::new(Semaphore::new(limit)),
-            limit,
-            open: Arc::default(),
+            places: Arc::default(),
+            limit: streams.max(1),
+            idle,
+            began: Instant::now(),
             pool: Arc::new(Semaphore::new(units.min(Semaphore::MAX_PERMITS))),
         }
     }
 
     /// Streams that are open.
     pub(crate) fn streams(&self) -> u32 {
-        self.open.load(Ordering::Relaxed)
+        u32::try_from(self.places.lock().taken.len()).unwrap_or(u32::MAX)
     }
 
     /// Opens a stream.
@@ -47,18 +71,46 @@ impl Budget {
     /// # Errors
     /// [`ErrorKind::LimitExceeded`], retryable, when there are too many.
     pub(crate) fn open(&self) -> Result<Share> {
-        let permit = Arc::clone(&self.streams).try_acquire_owned().map_err(|_| {
+        let now = millis(self.began.elapsed());
+        let mut places = self.places.lock();
+        if places.taken.len() >= self.limit && !places.free_the_stillest(now, self.idle) {
             let message = format!("{} streams are open, the limit of this datanode", self.limit);
-            Error::new(ErrorKind::LimitExceeded, message).with_retryable(true)
-        })?;
-        self.open.fetch_add(1, Ordering::Relaxed);
+            return Err(Error::new(ErrorKind::LimitExceeded, message).with_retryable(true));
+        }
+        let number = places.next;
+        places.next += 1;
+        let place = Arc::new(Place { moved: AtomicU64::new(now), lost: CancellationToken::new() });
+        places.taken.insert(number, Arc::clone(&place));
+        drop(places);
         Ok(Share {
             floor: Arc::new(Semaphore::new(1)),
             pool: Arc::clone(&self.pool),
-            open: Arc::clone(&self.open),
-            _stream: permit,
+            places: Arc::clone(&self.places),
+            began: self.began,
+            number,
+            place,
         })
     }
+}
+
+impl Places {
+    /// Takes the place of the stream that has not moved for the longest; whether any has for `idle`.
+    fn free_the_stillest(&mut self, now: u64, idle: Duration) -> bool {
+        let moved = |place: &Place| place.moved.load(Ordering::Relaxed);
+        let stillest = self.taken.iter().map(|(&number, place)| (moved(place), number)).min();
+        let Some((at, number)) = stillest.filter(|(at, _)| now.saturating_sub(*at) >= millis(idle)) else {
+            return false;
+        };
+        if let Some(place) = self.taken.remove(&number) {
+            tracing::warn!(still_ms = now.saturating_sub(at), "a stream that stands still loses its place to another");
+            place.lost.cancel();
+        }
+        true
+    }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// One stream's part of the budget.
@@ -66,8 +118,10 @@ impl Budget {
 pub(crate) struct Share {
     floor: Arc<Semaphore>,
     pool: Arc<Semaphore>,
-    open: Arc<AtomicU32>,
-    _stream: OwnedSemaphorePermit,
+    places: Arc<Mutex<Places>>,
+    began: Instant,
+    number: u64,
+    place: Arc<Place>,
 }
 
 impl Share {
@@ -80,13 +134,32 @@ impl Share {
             permit = Arc::clone(&self.floor).acquire_owned() => permit,
             permit = Arc::clone(&self.pool).acquire_many_owned(units) => permit,
         };
+        self.place.moved.store(millis(self.began.elapsed()), Ordering::Relaxed);
         Credit { _permit: permit.ok() }
+    }
+}
+
+impl Share {
+    /// Whether another stream was given this one's place: it is to end.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.place.lost.is_cancelled()
+    }
+
+    /// Waits until it is so. Cancel-safe.
+    pub(crate) async fn lost(&self) {
+        self.place.lost.cancelled().await;
+    }
+
+    /// What a stream is told that has lost its place.
+    pub(crate) fn lost_error() -> Error {
+        let message = "the stream stood still for too long, its place was given to another";
+        Error::new(ErrorKind::LimitExceeded, message).with_retryable(true)
     }
 }
 
 impl Drop for Share {
     fn drop(&mut self) {
-        self.open.fetch_sub(1, Ordering::Relaxed);
+        self.places.lock().taken.remove(&self.number);
     }
 }
 
@@ -103,9 +176,26 @@ mod tests {
 
     use super::*;
 
+    const IDLE: Duration = Duration::from_secs(60);
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_stands_still_gives_way_but_not_at_once() {
+        let budget = Budget::new(2, 2 << 20, IDLE);
+        let (still, busy) = (budget.open().expect("first"), budget.open().expect("second"));
+        tokio::time::advance(IDLE - Duration::from_millis(1)).await;
+        busy.take(1).await;
+        budget.open().expect_err("both moved lately");
+        tokio::time::advance(Duration::from_millis(1)).await;
+        let third = budget.open().expect("the place of the first");
+        assert!(still.is_lost() && !busy.is_lost() && !third.is_lost());
+        drop(still);
+        assert_eq!(budget.streams(), 2, "the first has no place left to give back");
+        budget.open().expect_err("both moved lately");
+    }
+
     #[tokio::test]
     async fn every_stream_has_its_floor_when_the_pool_is_empty() {
-        let budget = Budget::new(2, 2 << 20);
+        let budget = Budget::new(2, 2 << 20, IDLE);
         let (greedy, modest) = (budget.open().expect("first"), budget.open().expect("second"));
         let held = [greedy.take(1 << 20).await, greedy.take(1 << 20).await, greedy.take(1 << 20).await];
         assert!(greedy.take(1 << 20).now_or_never().is_none(), "floor and pool are taken");
@@ -120,7 +210,7 @@ mod tests {
 
     #[tokio::test]
     async fn streams_are_limited() {
-        let budget = Budget::new(1, 0);
+        let budget = Budget::new(1, 0, IDLE);
         let one = budget.open().expect("first");
         let error = budget.open().expect_err("second");
         assert_eq!((error.kind(), error.is_retryable()), (ErrorKind::LimitExceeded, true));

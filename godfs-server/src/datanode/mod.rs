@@ -171,7 +171,11 @@ impl Datanode {
         let shared = Arc::new(Shared {
             instance: env.random.next_u64(),
             channels: Channels::new(settings.transport.clone(), options.connector),
-            budget: Budget::new(settings.max_streams, settings.stream_memory_bytes),
+            budget: Budget::new(
+                settings.max_streams,
+                settings.stream_memory_bytes,
+                Duration::from_millis(settings.idle_stream_ms),
+            ),
             outboxes: options.namenodes.iter().map(|_| Arc::new(Outbox::default())).collect(),
             verdicts: Default::default(),
             corrupt_found: Default::default(),
@@ -241,7 +245,8 @@ impl Datanode {
     ///
     /// # Errors
     /// Why a namenode refused it, when that will not pass by itself: [`ErrorKind::Incompatible`] for another cluster's
-    /// folder, [`ErrorKind::Fenced`] for a namenode that went back in time. The node goes on trying.
+    /// folder, [`ErrorKind::Fenced`] for a namenode that went back in time, [`ErrorKind::FailedPrecondition`] for a copy of the
+    /// folder of a node that is live and has been for [`DatanodeSettings::refused_ms`]. The node goes on trying.
     pub async fn ready(&self) -> Result<()> {
         let mut standing = self.shared.registered.subscribe();
         let settled = standing.wait_for(|standing| standing.registered > 0 || standing.refusal.is_some()).await;

@@ -64,12 +64,14 @@ const REMIND: Duration = Duration::from_secs(30);
 pub(crate) async fn link(shared: Arc<Shared>, namenode: Address, outbox: Arc<Outbox>) {
     let shortest = Duration::from_millis(shared.settings.reconnect_min_ms.max(1));
     let longest = Duration::from_millis(shared.settings.reconnect_max_ms).max(shortest);
+    let patience = Duration::from_millis(shared.settings.refused_ms);
     let mut pause = shortest;
     let mut logged: Option<(Instant, String)> = None;
+    let mut refused: Option<Instant> = None;
     while !shared.leave.is_cancelled() {
         let (registered, outcome) = match Link::register(&shared, &namenode, &outbox).await {
             Ok(link) => {
-                logged = None;
+                (logged, refused) = (None, None);
                 shared.registered.send_modify(|standing| {
                     standing.registered += 1;
                     standing.refusal = None;
@@ -79,7 +81,13 @@ pub(crate) async fn link(shared: Arc<Shared>, namenode: Address, outbox: Arc<Out
                 (true, outcome)
             }
             Err(error) => {
-                if !error.is_retryable() {
+                // A namenode that is there and says no, unlike one that is not there.
+                refused = match error.kind() {
+                    ErrorKind::FailedPrecondition => refused.or_else(|| Some(Instant::now())),
+                    _ => None,
+                };
+                let lasts = refused.is_some_and(|since| since.elapsed() >= patience);
+                if !error.is_retryable() || lasts {
                     shared.registered.send_modify(|standing| standing.refusal = Some(error.duplicate()));
                 }
                 (false, Err(error))

@@ -268,8 +268,17 @@ struct Intake<'a> {
 impl Intake<'_> {
     async fn run(mut self) {
         let ended = self.ended;
+        let share = self.share;
         // Stopping between any two steps is safe: what was not queued was not acknowledged.
-        ended.run_until_cancelled(self.take_all()).await;
+        tokio::select! {
+            biased;
+            () = ended.cancelled() => {}
+            () = share.lost() => {
+                // The keeper has gone when this fails, and with it the need to tell it.
+                let _ = self.queue.send(Queued::Refused(self.next, Share::lost_error())).await;
+            }
+            () = self.take_all() => {}
+        }
         // Dropping the queue tells the keeper that nothing follows, dropping `forward` the next node.
     }
 

@@ -96,6 +96,9 @@ impl Serving {
     async fn packet(&self, offset: u64, end: u64) -> Result<(v1::ReadResponse, Credit)> {
         let rounded = end.next_multiple_of(PIECE as u64) - offset;
         let length = usize::try_from(rounded).unwrap_or(MAX_PACKET_BYTES).min(MAX_PACKET_BYTES);
+        if self.share.is_lost() {
+            return Err(Share::lost_error());
+        }
         let credit = self.share.take(length).await;
         match self.reader.read(offset, length, self.verify).await {
             Ok(packet) if (packet.data.len() as u64) < (end - offset).min(length as u64) => {

@@ -11,6 +11,9 @@ use crate::net::ServeSettings;
 pub struct DatanodeSettings {
     /// Reads and writes being served at a time. Default 1,024.
     pub max_streams: usize,
+    /// When all are in use, the one that has not moved for the longest gives way to a new one, if that is for at least so many
+    /// milliseconds. Default two minutes.
+    pub idle_stream_ms: u64,
     /// Bytes that the packets of all streams may take, besides one packet for each stream. Default 256 MiB.
     pub stream_memory_bytes: u64,
     /// Whether reads are checked against their checksums here too, and not only by the client. Default no.
@@ -33,6 +36,10 @@ pub struct DatanodeSettings {
     pub reconnect_min_ms: u64,
     /// See [`DatanodeSettings::reconnect_min_ms`].
     pub reconnect_max_ms: u64,
+    /// A refusal that may pass by itself, such as that of a folder whose node seems to be live elsewhere, counts as final to
+    /// [`ready`](super::Datanode::ready) when it has lasted for so many milliseconds: several times what a namenode takes to notice
+    /// that a node is gone. Default 30,000.
+    pub refused_ms: u64,
     /// How many milliseconds [`stop`](super::Datanode::stop) lets streams end. Default 10,000.
     pub drain_ms: u64,
     /// The connections that come in.
@@ -45,6 +52,7 @@ impl Default for DatanodeSettings {
     fn default() -> Self {
         Self {
             max_streams: 1_024,
+            idle_stream_ms: 120_000,
             stream_memory_bytes: 256 << 20,
             verify_reads: false,
             first_message_ms: 10_000,
@@ -56,6 +64,7 @@ impl Default for DatanodeSettings {
             scrub_skip_recent_ms: 3_600 * 1_000,
             reconnect_min_ms: 100,
             reconnect_max_ms: 5_000,
+            refused_ms: 30_000,
             drain_ms: 10_000,
             serve: ServeSettings::default(),
             transport: TransportSettings::default(),
