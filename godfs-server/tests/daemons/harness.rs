@@ -30,6 +30,16 @@ pub(crate) struct Daemon {
 impl Daemon {
     /// Starts a binary and waits for its `ready` line; the error is what it said before it ended.
     pub(crate) fn start<S: AsRef<OsStr>>(name: &'static str, log: &Path, args: &[S]) -> Result<Self, String> {
+        Self::limited(name, log, args, None)
+    }
+
+    /// The same with no more than so many descriptors.
+    fn limited<S: AsRef<OsStr>>(
+        name: &'static str,
+        log: &Path,
+        args: &[S],
+        descriptors: Option<u32>,
+    ) -> Result<Self, String> {
         let binary = match name {
             "godfs-namenode" => env!("CARGO_BIN_EXE_godfs-namenode"),
             "godfs-datanode" => env!("CARGO_BIN_EXE_godfs-datanode"),
@@ -37,7 +47,15 @@ impl Daemon {
             _ => panic!("no daemon {name}"),
         };
         let errors = std::fs::OpenOptions::new().create(true).append(true).open(log).expect("log file");
-        let mut child = Command::new(binary)
+        let mut command = match descriptors {
+            Some(limit) => {
+                let mut shell = Command::new("sh");
+                shell.args(["-c", &format!("ulimit -n {limit}; exec \"$@\""), "sh", binary]);
+                shell
+            }
+            None => Command::new(binary),
+        };
+        let mut child = command
             .args(args)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -70,6 +88,13 @@ impl Daemon {
     /// Its process id.
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Bytes of memory that it has in use.
+    pub(crate) fn memory(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("it runs");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a process has memory");
+        line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") << 10
     }
 
     /// SIGKILL, and waits until it is gone.
@@ -114,6 +139,7 @@ pub(crate) struct Daemons {
     address: String,
     namenode_flags: Vec<String>,
     datanode_flags: Vec<String>,
+    descriptors: Option<u32>,
 }
 
 /// How a test's cluster differs from the default one.
@@ -121,6 +147,8 @@ pub(crate) struct Daemons {
 pub(crate) struct Flags {
     pub(crate) namenode: Vec<&'static str>,
     pub(crate) datanode: Vec<&'static str>,
+    /// The most descriptors of each daemon.
+    pub(crate) descriptors: Option<u32>,
 }
 
 impl Daemons {
@@ -140,6 +168,7 @@ impl Daemons {
             address: "127.0.0.1:0".into(),
             namenode_flags: fast.iter().chain(&flags.namenode).map(ToString::to_string).collect(),
             datanode_flags: flags.datanode.iter().map(ToString::to_string).collect(),
+            descriptors: flags.descriptors,
         };
         cluster.start_namenode();
         for index in 0..datanodes {
@@ -166,7 +195,7 @@ impl Daemons {
         args.extend(self.namenode_flags.iter().cloned());
         let deadline = now() + PATIENCE;
         let daemon = loop {
-            match Daemon::start("godfs-namenode", &self.folder().join("namenode.log"), &args) {
+            match Daemon::limited("godfs-namenode", &self.folder().join("namenode.log"), &args, self.descriptors) {
                 Ok(daemon) => break daemon,
                 // The port may be held for a moment by connections of the process before.
                 Err(error) if now() > deadline => panic!("{error}"),
@@ -209,7 +238,8 @@ impl Daemons {
             "0".into(),
         ];
         args.extend(self.datanode_flags.iter().cloned());
-        Daemon::start("godfs-datanode", &self.folder().join(format!("datanode-{index}.log")), &args)
+        let log = self.folder().join(format!("datanode-{index}.log"));
+        Daemon::limited("godfs-datanode", &log, &args, self.descriptors)
     }
 
     /// SIGKILL of one datanode.
@@ -281,6 +311,13 @@ impl Daemons {
             let done = report["complete"] == true && report["under_replicated"] == 0 && report["missing"] == 0;
             if done { Ok(()) } else { Err(report.to_string()) }
         });
+    }
+
+    /// Everything that the daemons have logged.
+    pub(crate) fn logs(&self) -> String {
+        let entries = std::fs::read_dir(self.folder()).expect("list").map(|entry| entry.expect("entry").path());
+        let logs = entries.filter(|path| path.extension().is_some_and(|extension| extension == "log"));
+        logs.map(|path| std::fs::read_to_string(path).expect("a log")).collect()
     }
 
     /// Waits until this many datanodes are live.

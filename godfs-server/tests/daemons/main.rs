@@ -1,5 +1,6 @@
 //! The real thing: daemons as processes, gRPC on loopback, and SIGKILL at every moment of a file's life.
 
+mod abuse;
 mod dying;
 mod harness;
 mod healing;
