@@ -373,6 +373,42 @@ pub async fn copies_replace_leftovers(factory: &dyn Factory) {
     store.delete(CHUNK, Generation(2)).await.expect("given up");
     let back = store.stat(CHUNK).await.expect("back");
     assert_eq!((back.state, back.generation, back.length), (ReplicaState::Rbw, Generation(1), 100));
+
+    // One that was finalized under an older generation goes with the copy's last step, and no earlier.
+    for sync in [true, false] {
+        let store = factory.create(None).await;
+        write_finalized(store.as_ref(), CHUNK, 1, &data[..40_000]).await;
+        let old = store.stat(CHUNK).await.expect("there");
+        let used = store.space().await.expect("space").used;
+        refused(ErrorKind::AlreadyExists, store.create(copy(1)).await);
+        let mut given_up = store.create(copy(2)).await.expect("beside the old one");
+        append(given_up.as_mut(), &data[..100], 100).await.expect("append");
+        refused(ErrorKind::NotFound, store.open(CHUNK, Generation(0)).await);
+        store.delete(CHUNK, Generation(2)).await.expect("given up");
+        assert_eq!(store.stat(CHUNK).await.expect("back"), old);
+        assert_eq!(contents(store.as_ref(), CHUNK).await, &data[..40_000]);
+        assert_eq!(store.space().await.expect("space").used, used);
+
+        let mut cut_short = store.create(copy(2)).await.expect("again");
+        append(cut_short.as_mut(), &data[..100], 100).await.expect("append");
+        drop((given_up, cut_short, store));
+        let store = factory.restart().await;
+        assert_eq!(store.stat(CHUNK).await.expect("back after a restart"), old);
+        assert_eq!(contents(store.as_ref(), CHUNK).await, &data[..40_000]);
+
+        let mut copier = store.create(copy(2)).await.expect("again");
+        append(copier.as_mut(), &data[1_000..45_000], 8_000).await.expect("append");
+        let whole = copier.finalize(sync).await.expect("whole");
+        assert_eq!(whole, finalized(CHUNK, 2, 44_000));
+        assert_eq!(contents(store.as_ref(), CHUNK).await, &data[1_000..45_000]);
+        drop(store);
+        let store = factory.restart().await;
+        assert_eq!(store.stat(CHUNK).await.expect("stat"), whole);
+        assert_eq!(contents(store.as_ref(), CHUNK).await, &data[1_000..45_000]);
+        assert_eq!(store.unknown().await.expect("unknown"), [""; 0]);
+        store.delete(CHUNK, Generation(2)).await.expect("delete");
+        assert_eq!(store.space().await.expect("space").used, 0, "nothing of the old one remains");
+    }
 }
 
 /// At most one replica of a chunk; which may be replaced.
@@ -397,7 +433,7 @@ pub async fn creation_and_replacement(factory: &dyn Factory) {
     third.finalize(true).await.expect("finalize");
     refused(ErrorKind::Fenced, second.finalize(true).await);
     refused(ErrorKind::AlreadyExists, store.create(rbw(CHUNK, 9)).await);
-    refused(ErrorKind::AlreadyExists, store.create(CreateReplica { generation: Generation(9), ..temporary }).await);
+    refused(ErrorKind::AlreadyExists, store.create(CreateReplica { generation: Generation(4), ..temporary }).await);
     assert_eq!(contents(store.as_ref(), CHUNK).await, b"third");
 
     let other = ChunkId(9);

@@ -133,7 +133,7 @@ pub trait ChunkStore: Send + Sync + fmt::Debug + 'static {
     /// older generation, which are replaced.
     ///
     /// A temporary replica replaces nothing before it is whole. It may be created beside a replica that is `Rwr`, of its own or an
-    /// older generation, or being written under an older one. The writer of that leftover is stopped; while the temporary
+    /// older generation, or being written or finalized under an older one. The writer of that leftover is stopped; while the temporary
     /// one is there, all calls mean the temporary one; when it is finalized the leftover goes, and when it is deleted, or
     /// the store opened again, the leftover is back as it was.
     async fn create(&self, options: CreateReplica) -> Result<Box<dyn ReplicaWriter>>;

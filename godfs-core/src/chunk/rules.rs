@@ -59,6 +59,8 @@ pub(super) fn create(options: CreateReplica, known: Option<Known>) -> Result<()>
         // What a crash left half-written is no obstacle to a whole copy, which is only ordered of a committed chunk.
         (ReplicaState::Temporary, _) | (ReplicaState::Rwr, ReplicaState::Temporary) => Ok(()),
         (ReplicaState::Rbw, _) if replica.generation < generation => Ok(()),
+        // Finished by a pipeline that went on without it: the chunk has moved on to another generation.
+        (ReplicaState::Finalized, ReplicaState::Temporary) if replica.generation < generation => Ok(()),
         _ => Err(Error::new(
             ErrorKind::AlreadyExists,
             format!("chunk {chunk} has a replica here, {:?} at generation {}", replica.state, replica.generation),

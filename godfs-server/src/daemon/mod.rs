@@ -9,4 +9,4 @@ pub mod dev;
 pub mod namenode;
 mod run;
 
-pub use run::{LogOptions, Running, run};
+pub use run::{LogOptions, Running, log_to_stderr, run};

@@ -67,6 +67,11 @@ impl LogOptions {
     }
 }
 
+/// Logs what `filter` lets through to stderr, as the daemons do with `--log`.
+pub fn log_to_stderr(filter: &str) {
+    LogOptions { log: Some(filter.to_owned()), log_format: None }.start();
+}
+
 /// A node, or several, running in this process.
 #[async_trait]
 pub trait Running: Send {

@@ -1,5 +1,6 @@
 //! What a namenode orders: each command is carried out by one of a bounded number of workers, and answered.
 
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 use godfs_client::transport::{convert, status};
@@ -51,7 +52,16 @@ pub(crate) fn failed(id: u64, error: &Error) -> v1::CommandResult {
 /// Commands that may wait for a worker; the namenode keeps its own queue.
 const MAX_CLAIMS: usize = 4_096;
 
-/// The right to work on a chunk: one command at a time.
+/// What works on a chunk.
+#[derive(Debug)]
+pub(crate) enum Busy {
+    /// A command that changes or judges the replica.
+    Alone,
+    /// So many copies to other nodes, which only read it.
+    Copies(usize),
+}
+
+/// The right to work on a chunk: one command at a time, or any copies.
 struct Claim {
     shared: Arc<Shared>,
     chunk: ChunkId,
@@ -67,14 +77,24 @@ impl Claim {
             Some(Order::Verify(order)) => order.chunk,
             None => return Err(Error::new(ErrorKind::Unsupported, "an order that this datanode does not know")),
         })?;
+        let copies = matches!(command.order, Some(Order::Copy(_)));
         let mut busy = shared.busy.lock();
-        if busy.len() >= MAX_CLAIMS {
+        let claims: usize = busy.values().map(|busy| if let Busy::Copies(count) = busy { *count } else { 1 }).sum();
+        if claims >= MAX_CLAIMS {
             let message = format!("{MAX_CLAIMS} commands wait");
             return Err(Error::new(ErrorKind::LimitExceeded, message).with_retryable(true));
         }
-        if !busy.insert(chunk) {
-            let message = format!("another command is working on chunk {chunk}");
-            return Err(Error::new(ErrorKind::FailedPrecondition, message).with_retryable(true));
+        match busy.entry(chunk) {
+            Entry::Vacant(free) => {
+                free.insert(if copies { Busy::Copies(1) } else { Busy::Alone });
+            }
+            Entry::Occupied(mut taken) => match taken.get_mut() {
+                Busy::Copies(count) if copies => *count += 1,
+                _ => {
+                    let message = format!("another command is working on chunk {chunk}");
+                    return Err(Error::new(ErrorKind::FailedPrecondition, message).with_retryable(true));
+                }
+            },
         }
         Ok(Self { shared: Arc::clone(shared), chunk })
     }
@@ -82,7 +102,13 @@ impl Claim {
 
 impl Drop for Claim {
     fn drop(&mut self) {
-        self.shared.busy.lock().remove(&self.chunk);
+        let mut busy = self.shared.busy.lock();
+        match busy.get_mut(&self.chunk) {
+            Some(Busy::Copies(count)) if *count > 1 => *count -= 1,
+            _ => {
+                busy.remove(&self.chunk);
+            }
+        }
     }
 }
 

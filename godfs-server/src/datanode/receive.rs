@@ -79,6 +79,7 @@ pub(crate) async fn receive(shared: Arc<Shared>, mut packets: Packets, replies: 
         sync_patience: shared.settings.transport.pipeline_sync(open.downstream.len().saturating_sub(1)),
         progress: Instant::now(),
         below: 0,
+        below_ended: false,
         packets: 0,
     };
     let ((), finalized) = tokio::join!(intake.run(), keeper.run(queued));
@@ -362,6 +363,8 @@ struct Keeper<'a> {
     progress: Instant,
     /// The last packet that the next node has acknowledged.
     below: u64,
+    /// The next node has ended the stream, and nothing follows.
+    below_ended: bool,
     /// Packets written so far.
     packets: u64,
 }
@@ -430,6 +433,7 @@ impl Keeper<'_> {
                     return Err(self.failed_below(unexpected(self.rest[0], &message)));
                 }
             }
+            self.check_below()?;
             if self.acknowledge().await? {
                 return Ok(());
             }
@@ -437,10 +441,20 @@ impl Keeper<'_> {
         Ok(())
     }
 
+    /// A next node that has ended the stream must have acknowledged all there is. It may well be done before this one has written
+    /// the last packet.
+    fn check_below(&self) -> Result<(), Failed> {
+        if self.below_ended && self.stored.iter().any(|packet| packet.sequence > self.below) {
+            let error = unexpected(self.rest[0], "ended the stream before it acknowledged everything");
+            return Err(self.failed_below(error));
+        }
+        Ok(())
+    }
+
     async fn next_event(&mut self, queue: &mut mpsc::Receiver<Queued>, more: bool) -> Event {
         let waits = !self.stored.is_empty();
         let deadline = self.progress + self.patience();
-        let mut acks = self.acks.as_mut();
+        let mut acks = self.acks.as_mut().filter(|_| !self.below_ended);
         let heard = async {
             match &mut acks {
                 Some(acks) => acks.next().await,
@@ -503,8 +517,8 @@ impl Keeper<'_> {
         let answer = match answer {
             Ok(Some(answer)) => answer,
             Ok(None) => {
-                let error = unexpected(self.rest[0], "ended the stream before it acknowledged everything");
-                return Err(self.failed_below(error));
+                self.below_ended = true;
+                return Ok(());
             }
             Err(error) => return Err(self.failed_below(error)),
         };
@@ -560,6 +574,7 @@ impl Keeper<'_> {
     }
 
     fn failed_below(&self, error: Error) -> Failed {
+        tracing::debug!(node = %self.node, next = %self.rest[0], sequence = self.below + 1, %error, "the next node failed");
         let failed = convert::node_result_to_wire(self.rest[0], &Err(error));
         Failed { sequence: self.below + 1, results: self.ok_here().chain([failed]).collect() }
     }

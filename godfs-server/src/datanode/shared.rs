@@ -1,6 +1,6 @@
 //! What the parts of one datanode share.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::budget::{Budget, Share};
+use super::commands::Busy;
 use super::events::{Outbox, ReplicaEvent};
 use super::identity::IdentityFile;
 use super::pace::Pace;
@@ -69,7 +70,7 @@ pub(crate) struct Shared {
     pub(crate) commands: Semaphore,
     pub(crate) copies: Semaphore,
     /// Chunks that a command is working on.
-    pub(crate) busy: Mutex<BTreeSet<ChunkId>>,
+    pub(crate) busy: Mutex<HashMap<ChunkId, Busy>>,
     /// Chunks that are being copied to this node.
     pub(crate) incoming_copies: Mutex<BTreeSet<ChunkId>>,
     pub(crate) copy_pace: Pace,

@@ -23,13 +23,19 @@ use crate::harness::{Client, cluster, named, options, packet, pattern};
 #[derive(Clone, Debug)]
 struct NextNode {
     answers: Vec<v1::WriteResponse>,
+    /// Whether it ends the stream then, in good order.
+    ends: bool,
 }
 
 impl NextNode {
     /// Node 9, and the server that must be kept.
     async fn start(answers: Vec<v1::WriteResponse>) -> (godfs_client::transport::convert::Node, Serving) {
+        Self { answers, ends: false }.serve().await
+    }
+
+    async fn serve(self) -> (godfs_client::transport::convert::Node, Serving) {
         let listener = Listener::tcp("127.0.0.1:0").await.expect("listen");
-        let routes = Routes::new(ChunkServiceServer::new(Self { answers }));
+        let routes = Routes::new(ChunkServiceServer::new(self));
         let serving = serve(listener, routes, &ServeSettings::default());
         let wire = v1::Node { id: 9, address: serving.address().to_owned(), domain: String::new() };
         (godfs_client::transport::convert::node(&wire).expect("valid"), serving)
@@ -51,6 +57,9 @@ impl ChunkService for NextNode {
         request: Request<Streaming<v1::WriteRequest>>,
     ) -> Result<Response<Self::WriteStream>, Status> {
         let answers = stream::iter(self.answers.clone().into_iter().map(Ok));
+        if self.ends {
+            return Ok(Response::new(answers.boxed()));
+        }
         // What comes is taken, and nothing more is said.
         let silence = request.into_inner().filter_map(|_| std::future::ready(None)).chain(stream::pending());
         Ok(Response::new(answers.chain(silence).boxed()))
@@ -92,6 +101,24 @@ async fn what_the_next_node_has_not_acknowledged_is_not_shown() {
     let (replica, _, found) = client.read(&nodes[0], client.read_request(&nodes[0], 1)).await.expect("read");
     assert_eq!((replica.state(), replica.visible), (v1::ReplicaState::Rbw, 1_000));
     assert!(found == data[..1_000]);
+}
+
+#[tokio::test]
+async fn a_next_node_may_be_done_before_the_one_in_front_of_it() {
+    let (namenode, nodes, _folders) = cluster(1).await;
+    let client = Client::new(namenode.cluster());
+    for (chunk, acknowledged) in [(1, true), (2, false)] {
+        let answers = if acknowledged { vec![answer(0, &[9]), answer(1, &[9])] } else { vec![answer(0, &[9])] };
+        let (next, _serving) = NextNode { answers, ends: true }.serve().await;
+        let pipeline = vec![named(&nodes[0]), next];
+        let mut sender = client.open_as(pipeline, chunk, 1, WriteMode::Create, 0).await.expect("it stands");
+        sender.send(packet(0, pattern(10)), PacketKind::Last { sync: false }).expect("credit");
+        match (sender.ack().await, acknowledged) {
+            (Ok(1), true) => {}
+            (Err(failure), false) => assert_eq!(failure.nodes, [NodeId(9)], "{}", failure.error),
+            (outcome, _) => panic!("{acknowledged}: {outcome:?}"),
+        }
+    }
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! What a namenode orders.
 
+use godfs_client::transport::convert::WriteMode;
 use godfs_core::{ChunkId, ErrorKind};
 use godfs_proto::v1;
 use v1::command::Order;
@@ -28,6 +29,28 @@ async fn a_replica_is_copied_whole_and_reported_by_the_target() {
     assert_eq!(again.kind(), v1::ErrorKind::AlreadyExists, "{}", again.message);
     let another = namenode.order(1, 1, copy(1)).await.error.expect("not the replica that was meant");
     assert_eq!(another.kind(), v1::ErrorKind::FailedPrecondition, "{}", another.message);
+}
+
+/// Where two nodes lack what a third has, one of which holds a finished replica that the chunk has left behind.
+#[tokio::test]
+async fn one_replica_is_copied_to_two_nodes_at_once_and_over_an_older_one() {
+    let (namenode, nodes, _folders) = cluster(3).await;
+    let client = Client::new(namenode.cluster());
+    let data = pattern(3_500_000);
+    client.write(&[&nodes[1]], 8, &pattern(9)).await.expect("the older one");
+    let mut newer = client.open_as(vec![named(&nodes[0])], 8, 2, WriteMode::Create, 0).await.expect("open");
+    send(&mut newer, 0, &data, true).await.expect("write");
+    let copy = |to: usize| {
+        let target = Some(wire(&nodes[to]));
+        namenode.order(1, 1, Order::Copy(v1::CopyReplica { chunk: 8, generation: 2, length: 3_500_000, target }))
+    };
+    let (first, second) = tokio::join!(copy(1), copy(2));
+    assert_eq!((first.error, second.error), (None, None));
+    for node in &nodes {
+        let (replica, _, found) = client.read(node, client.read_request(node, 8)).await.expect("read");
+        assert_eq!(replica.generation, 2);
+        assert!(found == data);
+    }
 }
 
 #[tokio::test]

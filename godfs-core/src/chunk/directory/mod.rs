@@ -502,7 +502,9 @@ impl Inner {
     /// Removes what stood beside a copy that is whole now.
     fn remove_leftover(&self, chunk: ChunkId) {
         let Some(leftover) = self.leftovers.lock().remove(&chunk) else { return };
-        if let Err(error) = self.unlink(chunk, &leftover) {
+        // A finalized one had the name that the copy has taken.
+        let replaced = leftover.state == ReplicaState::Finalized;
+        if !replaced && let Err(error) = self.unlink(chunk, &leftover) {
             // The next start removes it; until then it must not be in the way.
             tracing::warn!(chunk = chunk.get(), %error, "a replica that was replaced could not be removed");
             self.unknown.in_the_way.lock().insert(self.paths.file(chunk, leftover.state));
