@@ -3,11 +3,14 @@
 use std::sync::Arc;
 
 use godfs_core::env::Env;
+use godfs_core::namespace::Caller;
 use godfs_core::{ClusterId, Error, ErrorKind, Result};
 
+use crate::caller::{parse_caller, process_caller};
 use crate::client::Client;
 use crate::namenode::Namenode;
 use crate::settings::ClientSettings;
+use crate::transport::caller::Claim;
 use crate::transport::hello::Identity;
 use crate::transport::{Address, Channels, Connector, TcpConnector};
 
@@ -24,6 +27,8 @@ pub struct ClientBuilder {
     connector: Arc<dyn Connector>,
     name: String,
     cluster: Option<ClusterId>,
+    /// The process's own, unless one is named.
+    caller: Option<Result<Caller>>,
 }
 
 impl Default for ClientBuilder {
@@ -35,6 +40,7 @@ impl Default for ClientBuilder {
             connector: Arc::new(TcpConnector),
             name: format!("client-{}", std::process::id()),
             cluster: None,
+            caller: None,
         }
     }
 }
@@ -76,14 +82,30 @@ impl ClientBuilder {
         self
     }
 
+    /// For whom its calls are made: `USER` or `USER:GROUP,GROUP`, the first group being that of new files. By default `GODFS_USER`, else the user
+    /// and groups that this process runs as ([`process_caller`]). A fault in it shows when the client is built.
+    ///
+    /// It is claimed and not proved: the namenode takes every client's word. Permissions keep people from mistakes, not those out who mean harm.
+    pub fn user(mut self, user: &str) -> Self {
+        self.caller = Some(parse_caller(user));
+        self
+    }
+
+    /// For whom its calls are made, as [`user`](Self::user).
+    pub fn caller(mut self, caller: Caller) -> Self {
+        self.caller = Some(Ok(caller));
+        self
+    }
+
     /// The client, without contacting anyone: the first call does.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidArgument`] when no namenode is given, or an address is malformed.
+    /// [`ErrorKind::InvalidArgument`] when no namenode is given, or an address or the user is malformed.
     pub fn build(self) -> Result<Client> {
         let channels = Channels::new(self.settings.transport.clone(), self.connector);
         let identity = Identity { cluster: self.cluster, ..Identity::client(self.name) };
-        Ok(Client::new(Namenode::new(self.namenodes?, identity, channels, self.env, self.settings)?))
+        let claim = Claim::of(&self.caller.unwrap_or_else(process_caller)?)?;
+        Ok(Client::new(Namenode::new(self.namenodes?, identity, claim, channels, self.env, self.settings)?))
     }
 
     /// The client, once a namenode has answered.

@@ -49,6 +49,7 @@
 //! `cli`, off by default: the command line as library code.
 
 mod builder;
+mod caller;
 #[cfg(feature = "cli")]
 pub mod cli;
 mod client;
@@ -62,6 +63,7 @@ mod settings;
 pub mod transport;
 
 pub use builder::ClientBuilder;
+pub use caller::{parse_caller, process_caller};
 pub use client::Client;
 pub use file::{DfsFile, FileChecksum, Reader, Writer};
 pub use metadata::{ChunkLocation, DirEntry, FileKind, FileLocations, FileStatus, ReplicaLocation};
@@ -69,6 +71,7 @@ pub use namenode::Greeting;
 pub use options::{CreateOptions, MkdirOptions, RemoveOptions, RenameOptions};
 pub use settings::ClientSettings;
 
+pub use godfs_core::namespace::Caller;
 pub use godfs_core::{DfsPath, Error, ErrorKind, IntoPath, Result};
 pub use godfs_proto::v1::{NodeReport, NodeState, ReportResponse, ScrubProgress};
 

@@ -40,6 +40,12 @@ pub struct FileStatus {
     pub open: bool,
     /// Whether its bytes lie in the namenode.
     pub small: bool,
+    /// The user it belongs to.
+    pub user: String,
+    /// The group it belongs to.
+    pub group: String,
+    /// Permission bits with set-group-id and sticky, at most `0o7777`.
+    pub mode: u16,
 }
 
 impl FileStatus {
@@ -72,6 +78,9 @@ impl FileStatus {
             version: Version(wire.version),
             open: wire.open,
             small: wire.small,
+            user: wire.user.clone(),
+            group: wire.group.clone(),
+            mode: convert::mode(wire.mode)?,
         })
     }
 }

@@ -1,6 +1,26 @@
 //! What callers may ask for.
 
+use godfs_core::namespace::DEFAULT_UMASK;
 use godfs_proto::v1;
+
+/// The permission bits of what is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct NewMode {
+    mode: Option<u16>,
+    umask: u16,
+}
+
+impl Default for NewMode {
+    fn default() -> Self {
+        Self { mode: None, umask: DEFAULT_UMASK }
+    }
+}
+
+impl NewMode {
+    pub(crate) fn to_wire(self) -> v1::NewMode {
+        v1::NewMode { mode: self.mode.map(u32::from), umask: self.umask.into() }
+    }
+}
 
 /// How a file is made. The defaults: exclusive (an existing file is an error), the cluster's replication and chunk size,
 /// visible at once, on disks when closed.
@@ -12,6 +32,7 @@ pub struct CreateOptions {
     pub(crate) replication: u32,
     pub(crate) chunk_size: u64,
     pub(crate) publish_on_close: bool,
+    pub(crate) mode: NewMode,
     pub(crate) sync_on_close: bool,
     pub(crate) relaxed: bool,
     pub(crate) invalid: Option<&'static str>,
@@ -25,6 +46,7 @@ impl Default for CreateOptions {
             replication: 0,
             chunk_size: 0,
             publish_on_close: false,
+            mode: NewMode::default(),
             sync_on_close: true,
             relaxed: false,
             invalid: None,
@@ -74,6 +96,18 @@ impl CreateOptions {
         self
     }
 
+    /// Permission bits, at most `0o7777`, before the umask; `0o666` by default.
+    pub fn mode(mut self, bits: u16) -> Self {
+        self.mode.mode = Some(bits);
+        self
+    }
+
+    /// Bits that are taken away from the mode; `0o022` by default. Parents that are made get the default ones.
+    pub fn umask(mut self, bits: u16) -> Self {
+        self.mode.umask = bits;
+        self
+    }
+
     /// Whether chunks that are finished are on disks before they are acknowledged, so that a closed file survives the loss of power.
     /// On by default; without it closing is faster and the bytes reach the disks in time.
     pub fn sync_on_close(mut self, yes: bool) -> Self {
@@ -95,6 +129,7 @@ impl CreateOptions {
             replication: self.replication,
             chunk_size: self.chunk_size,
             publish_on_close: self.publish_on_close,
+            mode: Some(self.mode.to_wire()),
         }
     }
 }
@@ -104,6 +139,7 @@ impl CreateOptions {
 #[must_use]
 pub struct MkdirOptions {
     pub(crate) parents: bool,
+    pub(crate) mode: NewMode,
 }
 
 impl MkdirOptions {
@@ -115,6 +151,18 @@ impl MkdirOptions {
     /// Makes missing parents, and accepts a directory that exists.
     pub fn parents(mut self, yes: bool) -> Self {
         self.parents = yes;
+        self
+    }
+
+    /// Permission bits, at most `0o7777`, before the umask; `0o777` by default.
+    pub fn mode(mut self, bits: u16) -> Self {
+        self.mode.mode = Some(bits);
+        self
+    }
+
+    /// Bits that are taken away from the mode; `0o022` by default. Parents that are made get the default ones.
+    pub fn umask(mut self, bits: u16) -> Self {
+        self.mode.umask = bits;
         self
     }
 }

@@ -1,6 +1,9 @@
 //! The command line against a running cluster, as its users and their scripts see it.
 #![cfg(feature = "daemons")]
 
+#[path = "cli/access.rs"]
+mod access;
+
 use std::fs;
 use std::io::Write;
 use std::path::Path;

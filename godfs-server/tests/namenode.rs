@@ -1,5 +1,7 @@
 //! A namenode over loopback, and the other side played by stand-ins that speak the wire and nothing more.
 
+#[path = "namenode/callers.rs"]
+mod callers;
 #[path = "namenode/failing.rs"]
 mod failing;
 #[path = "namenode/fake.rs"]
@@ -27,6 +29,8 @@ fn settings() -> NamenodeSettings {
     settings.liveness.dead_after = Duration::from_millis(1_500);
     settings.liveness.repair_grace = Duration::from_millis(200);
     settings.reader_grace = Duration::from_millis(50);
+    // The stand-ins do not say who they are.
+    settings.namespace.permissions = false;
     settings.recovery.backoff_first = Duration::from_millis(50);
     settings
 }
@@ -130,8 +134,9 @@ async fn a_killed_namenode_comes_back_with_what_it_answered() {
     let namenode = start_with(source(), settings()).await;
     assert_eq!(namenode.cluster_id(), cluster);
     let client = client.again(namenode.address()).await;
-    let late =
-        refused(client.stub.clone().mkdir(v1::MkdirRequest { call: same, path: "/a".into(), parents: false }).await);
+    let late = refused(
+        client.stub.clone().mkdir(v1::MkdirRequest { call: same, path: "/a".into(), ..Default::default() }).await,
+    );
     assert_eq!(late.kind(), ErrorKind::FailedPrecondition, "the slot has moved on: {late}");
     let options = Some(v1::CreateOptions { replication: 3, ..Default::default() });
     let request = v1::CreateRequest { call: client.same(), path: "/a/f".into(), options };

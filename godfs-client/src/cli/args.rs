@@ -28,6 +28,9 @@ pub(super) struct Cli {
     /// The cluster: godfs://HOST:PORT[,HOST:PORT], its namenodes
     #[arg(long, global = true, env = "GODFS_FS", value_name = "URL", hide_env_values = true)]
     pub(super) fs: Option<String>,
+    /// Act as USER[:GROUP,GROUP] instead of the user and groups that this process runs as. The namenode takes your word
+    #[arg(long, global = true, env = "GODFS_USER", value_name = "USER", hide_env_values = true)]
+    pub(super) user: Option<String>,
     /// Print results, and errors on stderr, as JSON
     #[arg(long, global = true)]
     pub(super) json: bool,
@@ -191,15 +194,15 @@ pub(super) struct CatArgs {
 #[derive(Args, Debug)]
 #[command(disable_help_flag = true)]
 #[command(after_help = "\
-The columns of -l: kind (d or -), replicas, bytes, time of the last change (UTC), name. -R prints whole paths, each
-directory before what it holds.
+The columns of -l: kind and permissions, replicas, user, group, bytes, time of the last change (UTC), name. -R prints whole
+paths, each directory before what it holds.
 
 Examples:
   godfs ls /
   godfs ls -lh /models
   godfs ls -R --json /archive")]
 pub(super) struct LsArgs {
-    /// Show kind, replicas, size and time too
+    /// Show kind, permissions, replicas, owner, size and time too
     #[arg(short, long)]
     pub(super) long: bool,
     /// Show sizes such as 1.5G

@@ -9,6 +9,7 @@ use super::args::LsArgs;
 use super::context::{Context, found};
 use super::failure::Outcome;
 use super::format;
+use super::mode;
 use super::output::{JsonList, Output};
 use super::stat::entry;
 use super::transfer::Child;
@@ -89,11 +90,11 @@ fn line(entry: &Entry, args: &LsArgs, whole_path: bool) -> String {
         return name.clone();
     }
     let directory = entry.kind == "directory";
-    let kind = if directory { 'd' } else { '-' };
+    let (mode, Entry { user, group, .. }) = (mode::of_entry(entry), entry);
     let replication = if directory { "-".to_owned() } else { entry.replication.to_string() };
     let size = if directory { "-".to_owned() } else { format::size(entry.length, args.human) };
     let width = if args.human { 6 } else { 15 };
-    format!("{kind} {replication:>3} {size:>width$} {} {name}", format::time(entry.modified_ms))
+    format!("{mode} {replication:>3} {user:<8} {group:<8} {size:>width$} {} {name}", format::time(entry.modified_ms))
 }
 
 #[cfg(test)]
@@ -110,9 +111,9 @@ mod tests {
         for (words, entry, whole_path, expected) in [
             ("ls", &file, false, "a b"),
             ("ls -R", &file, true, "/d/a b"),
-            ("ls -l", &file, false, "-   3         1048576 2026-01-01T00:00:00Z a b"),
-            ("ls -lh", &file, false, "-   3   1.0M 2026-01-01T00:00:00Z a b"),
-            ("ls -lh", &directory, false, "d   -      - 2026-01-01T00:00:00Z a b"),
+            ("ls -l", &file, false, "-rw-r--r--    3 alice    staff            1048576 2026-01-01T00:00:00Z a b"),
+            ("ls -lh", &file, false, "-rw-r--r--    3 alice    staff      1.0M 2026-01-01T00:00:00Z a b"),
+            ("ls -lh", &directory, false, "drw-r--r--    - alice    staff         - 2026-01-01T00:00:00Z a b"),
         ] {
             let cli = Cli::try_parse_from(["godfs"].into_iter().chain(words.split(' '))).expect(words);
             let Verb::Ls(args) = cli.verb else { panic!("not ls") };

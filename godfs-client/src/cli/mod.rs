@@ -9,6 +9,7 @@
 //! | `args` | what can be said, and the help |
 //! | `failure`, `output`, `view` | exit codes and errors; results as text or JSON; the shapes of the JSON |
 //! | `target`, `transfer` | the rules of cp(1), once for `put`, `get` and `cp` |
+//! | `mode` | permission bits as people read and write them |
 //! | `local` | local files, published only when whole |
 //! | `put`, `get`, `cp`, `ls`, `stat`, `names`, `content`, `usage`, `locate`, `report`, `admin` | the verbs |
 //! | `bench` | the load generator |
@@ -28,6 +29,7 @@ mod get;
 mod local;
 mod locate;
 mod ls;
+mod mode;
 mod names;
 mod output;
 #[cfg_attr(unix, path = "platform_unix.rs")]
@@ -112,7 +114,11 @@ fn run(cli: &Cli) -> Outcome {
 }
 
 async fn with_client(cli: &Cli, url: &str) -> Outcome {
-    let context = Context::new(Client::connect(url).await?, cli.verb.name(), cli.json);
+    let mut builder = Client::builder().namenodes(url);
+    if let Some(user) = cli.user.as_deref().filter(|user| !user.is_empty()) {
+        builder = builder.user(user);
+    }
+    let context = Context::new(builder.connect().await?, cli.verb.name(), cli.json);
     let mut output = Output::stdout(cli.json);
     if !leaves_traces(&cli.verb) {
         let outcome = finish(&context, Box::pin(verb(cli, &context, &mut output)).await, &mut output);

@@ -6,6 +6,7 @@ use super::args::StatArgs;
 use super::context::Context;
 use super::failure::Outcome;
 use super::format;
+use super::mode;
 use super::output::Output;
 use super::view::Entry;
 use crate::FileStatus;
@@ -35,11 +36,14 @@ pub(super) fn entry(path: &DfsPath, status: &FileStatus) -> Entry {
         inode: status.inode.get(),
         version: status.version.get(),
         open: status.open,
+        user: status.user.clone(),
+        group: status.group.clone(),
+        mode: mode::octal(status.mode),
     }
 }
 
 fn text(entry: &Entry) -> String {
-    let Entry { path, kind, length, replication, chunk_size, inode, version, .. } = entry;
+    let Entry { path, kind, length, replication, chunk_size, inode, version, user, group, mode, .. } = entry;
     let (modified, accessed) = (format::time(entry.modified_ms), format::time(entry.accessed_ms));
     let open = if entry.open { ", being written" } else { "" };
     let mut text = format!("path         {path}\nkind         {kind}{open}\n");
@@ -47,6 +51,8 @@ fn text(entry: &Entry) -> String {
         let short = format::short_size(*length);
         text += &format!("length       {length} ({short})\nreplication  {replication}\nchunk size   {chunk_size}\n");
     }
+    let letters = mode::of_entry(entry);
+    text += &format!("owner        {user}\ngroup        {group}\nmode         {mode} ({letters})\n");
     text + &format!("modified     {modified}\naccessed     {accessed}\ninode        {inode}\nversion      {version}")
 }
 
@@ -59,6 +65,7 @@ mod tests {
     fn shows_what_the_kind_has() {
         let file = text(&Entry { open: true, ..sample() });
         assert!(file.contains("kind         file, being written\nlength       5 (5)\nreplication  3\n"), "{file}");
+        assert!(file.contains("owner        alice\ngroup        staff\nmode         0644 (-rw-r--r--)\n"), "{file}");
         let directory = text(&Entry { kind: "directory", ..sample() });
         assert!(!directory.contains("replication") && directory.contains("2026-01-01T00:00:00Z"), "{directory}");
     }

@@ -18,6 +18,10 @@ pub(super) struct Entry {
     pub(super) version: u64,
     /// Whether a writer has it open.
     pub(super) open: bool,
+    pub(super) user: String,
+    pub(super) group: String,
+    /// Four octal digits.
+    pub(super) mode: String,
 }
 
 /// Where a file lies: `locate`.
@@ -180,6 +184,9 @@ pub(super) fn sample() -> Entry {
         inode: 7,
         version: 9,
         open: false,
+        user: "alice".into(),
+        group: "staff".into(),
+        mode: "0644".into(),
     }
 }
 

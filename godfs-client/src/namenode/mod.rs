@@ -22,6 +22,7 @@ pub(crate) use backoff::Backoff;
 pub(crate) use session::Session;
 
 use crate::settings::ClientSettings;
+use crate::transport::caller::{Claim, ClaimedConnection};
 use crate::transport::hello::Identity;
 use crate::transport::settings::MESSAGE_BYTES;
 use crate::transport::{Address, Channels, Connection};
@@ -36,7 +37,7 @@ const REPORT_PATIENCE: Duration = Duration::from_secs(5);
 const MAX_EVIDENCE_BYTES: usize = 1_024;
 
 /// The generated client of the namespace service.
-pub(crate) type Stub = NamespaceServiceClient<Connection>;
+pub(crate) type Stub = NamespaceServiceClient<ClaimedConnection>;
 
 /// What the cluster said of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,6 +59,7 @@ pub struct Greeting {
 pub(crate) struct Namenode(Arc<Inner>);
 
 struct Inner {
+    claim: Claim,
     channels: Channels,
     env: Env,
     settings: ClientSettings,
@@ -81,6 +83,7 @@ impl Namenode {
     pub(crate) fn new(
         addresses: Vec<Address>,
         identity: Identity,
+        claim: Claim,
         channels: Channels,
         env: Env,
         settings: ClientSettings,
@@ -90,6 +93,7 @@ impl Namenode {
         }
         let state = State { identity, addresses, current: 0, greeted: None };
         Ok(Self(Arc::new(Inner {
+            claim,
             channels,
             env,
             settings,
@@ -258,11 +262,16 @@ impl Namenode {
     {
         self.retry(repeated, |connection| {
             let origin = connection.address().origin();
-            let stub = Stub::with_origin(connection.clone(), origin).max_decoding_message_size(MESSAGE_BYTES);
+            let stub = Stub::with_origin(self.claimed(&connection), origin).max_decoding_message_size(MESSAGE_BYTES);
             let answer = make(stub);
             async move { answer.await.map(Response::into_inner).map_err(|status| connection.error(&status)) }
         })
         .await
+    }
+
+    /// A connection for calls of this client's user.
+    pub(crate) fn claimed(&self, connection: &Connection) -> ClaimedConnection {
+        ClaimedConnection::new(connection.clone(), self.0.claim.clone())
     }
 
     /// Runs one attempt after another, each on a greeted connection.
@@ -350,7 +359,7 @@ impl Namenode {
             return Ok(greeting);
         }
         let identity = self.identity();
-        let mut stub = Stub::with_origin(connection.clone(), connection.address().origin());
+        let mut stub = Stub::with_origin(self.claimed(connection), connection.address().origin());
         let answer = stub
             .hello(v1::HelloRequest { hello: Some(identity.hello()) })
             .await

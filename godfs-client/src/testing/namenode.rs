@@ -560,6 +560,16 @@ impl NamespaceService for Service {
         self.0.once("set_times", request.call, |_, _| Ok(v1::SetTimesResponse {})).await
     }
 
+    async fn set_owner(&self, request: Request<v1::SetOwnerRequest>) -> Answer<v1::SetOwnerResponse> {
+        let request = request.into_inner();
+        self.0.once("set_owner", request.call, |_, _| Ok(v1::SetOwnerResponse {})).await
+    }
+
+    async fn set_mode(&self, request: Request<v1::SetModeRequest>) -> Answer<v1::SetModeResponse> {
+        let request = request.into_inner();
+        self.0.once("set_mode", request.call, |_, _| Ok(v1::SetModeResponse {})).await
+    }
+
     async fn report_corrupt(&self, request: Request<v1::ReportCorruptRequest>) -> Answer<v1::ReportCorruptResponse> {
         self.0.enter("report_corrupt").await?;
         self.0.state.lock().corrupt.push((request.get_ref().chunk, request.get_ref().node));

@@ -5,6 +5,7 @@
 use bytes::Bytes;
 use godfs_core::checksum::{CHECKSUM_BYTES, PIECE};
 use godfs_core::chunk::{MAX_CHUNK_BYTES, MAX_PACKET_BYTES, MIN_CHUNK_BYTES, Packet, Replica, ReplicaState, Space};
+use godfs_core::namespace::{MODE_BITS, NewMode};
 use godfs_core::placement::Domain;
 use godfs_core::{
     ChunkId, ClusterId, Error, ErrorKind, Generation, Incarnation, InodeId, LeaseId, NodeId, NodeUuid, Result,
@@ -381,6 +382,26 @@ pub fn replication(count: u32) -> Result<Option<u32>> {
         1..=MAX_REPLICATION => Ok(Some(count)),
         _ => Err(invalid(format!("replication: {count} is not from 1 to {MAX_REPLICATION}"))),
     }
+}
+
+/// Permission bits.
+///
+/// # Errors
+/// [`ErrorKind::InvalidArgument`].
+pub fn mode(bits: u32) -> Result<u16> {
+    u16::try_from(bits)
+        .ok()
+        .filter(|&bits| bits <= MODE_BITS)
+        .ok_or_else(|| invalid(format!("mode: {bits:o} has bits beyond {MODE_BITS:o}")))
+}
+
+/// The permission bits that something new is to have.
+///
+/// # Errors
+/// [`ErrorKind::InvalidArgument`].
+pub fn new_mode(wire: Option<&v1::NewMode>) -> Result<NewMode> {
+    let Some(wire) = wire else { return Ok(NewMode::default()) };
+    Ok(NewMode { mode: wire.mode.map(mode).transpose()?, umask: mode(wire.umask)? })
 }
 
 /// The first message of a write, which must carry `open` and nothing else.

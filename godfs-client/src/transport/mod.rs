@@ -10,12 +10,14 @@
 //! | [`channels`] | which connections there are: one per peer for small calls, others for bulk streams |
 //! | [`body`] | messages out, their payload not copied |
 //! | [`messages`] | messages in, their payload not copied where the frames allow it |
+//! | [`caller`] | for whom a call is made |
 //! | [`status`] | [`Error`](godfs_core::Error) ⇄ [`tonic::Status`] |
 //! | [`hello`] | who speaks, which versions, which cluster |
 //! | [`convert`] | wire ⇄ domain, checked on the way in |
 
 pub mod address;
 pub mod body;
+pub mod caller;
 pub mod channels;
 pub mod connection;
 pub mod connector;

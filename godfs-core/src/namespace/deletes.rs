@@ -4,7 +4,7 @@ use super::options::Call;
 use super::outcome::Operation;
 use super::rows::{self, EntryRow, InodeKind, InodeRow, keys};
 use super::sessions::{Recorded, once};
-use super::{Context, directories, paths, sums, usage};
+use super::{Context, access, directories, paths, sums, usage};
 use crate::error::{Error, ErrorKind};
 use crate::id::{InodeId, Version};
 use crate::metadata::{Counters, Space, Stamped, Step, Transaction};
@@ -18,12 +18,16 @@ pub(super) fn delete(
     recursive: bool,
 ) -> Step<((), Option<Version>)> {
     once(txn, context, call, Operation::Delete, |txn| {
-        let place = paths::place(txn, path)?;
+        let place = paths::place(txn, context, path)?;
         let Some(entry) = place.entry else {
             return Err(paths::not_found(path).into());
         };
-        if entry.directory && !recursive && !rows::is_empty(txn, entry.inode)? {
-            return Err(not_empty(path).into());
+        access::may_remove(txn, context, &place, entry, path)?;
+        if entry.directory && !rows::is_empty(txn, entry.inode)? {
+            if !recursive {
+                return Err(not_empty(path).into());
+            }
+            access::may_remove_tree(txn, context, entry.inode, path)?;
         }
         detach(txn, &place.ancestors, place.name, entry)?;
         directories::touch(txn, context, place.parent())?;

@@ -1,12 +1,12 @@
 //! Making directories.
 
 use super::Context;
-use super::options::{Call, MAX_OWNER_BYTES, MkdirOptions, Owner, PARENT_MODE};
+use super::options::{Call, MODE_BITS, MkdirOptions, NewMode};
 use super::outcome::Operation;
 use super::paths::{self, Place};
 use super::rows::{self, EntryRow, InodeKind, InodeRow, Series};
 use super::sessions::{Recorded, once};
-use super::usage;
+use super::{access, usage};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{InodeId, Version};
 use crate::metadata::{Counters, Step, Transaction};
@@ -19,35 +19,41 @@ pub(super) fn mkdir(
     path: &DfsPath,
     options: &MkdirOptions,
 ) -> Step<(InodeId, Option<Version>)> {
-    check_owner(&options.owner)?;
+    check_mode(options.mode)?;
     once(txn, context, call, Operation::Mkdir, |txn| {
         if path.is_root() && options.parents {
             return Ok(Recorded::No(InodeId::ROOT));
         }
         if options.parents {
-            make_parents(txn, context, path, &options.owner)?;
+            make_parents(txn, context, path)?;
         }
-        let place = paths::place(txn, path)?;
+        let place = paths::place(txn, context, path)?;
         match place.entry {
             Some(EntryRow { inode, directory: true }) if options.parents => Ok(Recorded::No(inode)),
             Some(_) => Err(already_exists(path).into()),
-            None => Ok(Recorded::Yes(make(txn, context, &place.ancestors, place.name, options.owner.clone())?)),
+            None => {
+                access::may_add(txn, context, &place, path)?;
+                Ok(Recorded::Yes(make(txn, context, &place.ancestors, place.name, options.mode, 0)?))
+            }
         }
     })
 }
 
 /// Makes the directories above `path` that are missing.
-pub(super) fn make_parents(txn: &mut dyn Transaction, context: &Context, path: &DfsPath, owner: &Owner) -> Step<()> {
+pub(super) fn make_parents(txn: &mut dyn Transaction, context: &Context, path: &DfsPath) -> Step<()> {
+    /// Who makes a directory on the way makes the next one in it.
+    const OWNER_GOES_ON: u16 = 0o300;
     let above = path.names().count().saturating_sub(1);
     let mut ancestors = vec![InodeId::ROOT];
     for (depth, name) in path.names().take(above).enumerate() {
         let parent = *ancestors.last().expect("the root at least");
+        access::traverse(txn, context, parent, path, depth)?;
         match rows::entry(txn, parent, name)? {
             Some(EntryRow { inode, directory: true }) => ancestors.push(inode),
             Some(_) => return Err(paths::not_a_directory(path, depth).into()),
             None => {
-                let owner = Owner { mode: PARENT_MODE, ..owner.clone() };
-                let made = make(txn, context, &ancestors, name, owner)?;
+                access::may_add_in(txn, context, parent, path, depth)?;
+                let made = make(txn, context, &ancestors, name, NewMode::default(), OWNER_GOES_ON)?;
                 ancestors.push(made);
             }
         }
@@ -55,18 +61,22 @@ pub(super) fn make_parents(txn: &mut dyn Transaction, context: &Context, path: &
     Ok(())
 }
 
-/// Makes one directory where nothing stands.
+/// Makes one directory where nothing stands; it has the bits `besides` in any case.
 fn make(
     txn: &mut dyn Transaction,
     context: &Context,
     ancestors: &[InodeId],
     name: &str,
-    owner: Owner,
+    mode: NewMode,
+    besides: u16,
 ) -> Step<InodeId> {
     let inode = InodeId(rows::draw_ids(txn, Series::Names, 1)?);
+    let parent = *ancestors.last().expect("the root at least");
+    let mut owner = access::new_owner(context, &rows::inode(txn, parent)?, mode, true);
+    owner.mode |= besides;
     let row = InodeRow {
         version: Version::PENDING,
-        parent: *ancestors.last().expect("the root at least"),
+        parent,
         name: name.to_owned(),
         modified_ms: context.now_ms,
         accessed_ms: context.now_ms,
@@ -112,17 +122,16 @@ pub(super) fn check_free(place: &Place<'_>, path: &DfsPath) -> Result<()> {
     }
 }
 
-pub(super) fn check_owner(owner: &Owner) -> Result<()> {
-    let refuse = |message: String| Err(Error::new(ErrorKind::InvalidArgument, message));
-    for (what, name) in [("user", &owner.user), ("group", &owner.group)] {
-        if name.len() > MAX_OWNER_BYTES || name.contains('\0') {
-            return refuse(format!("the name of a {what} has at most {MAX_OWNER_BYTES} bytes and no NUL"));
-        }
+pub(super) fn check_mode(mode: NewMode) -> Result<()> {
+    check_bits(mode.mode.unwrap_or(0)).and_then(|()| check_bits(mode.umask))
+}
+
+/// Whether there is a meaning to every bit.
+pub(super) fn check_bits(mode: u16) -> Result<()> {
+    if mode <= MODE_BITS {
+        return Ok(());
     }
-    if owner.mode > 0o7777 {
-        return refuse(format!("mode {:o} has bits beyond 7777", owner.mode));
-    }
-    Ok(())
+    Err(Error::new(ErrorKind::InvalidArgument, format!("mode {mode:o} has bits beyond {MODE_BITS:o}")))
 }
 
 pub(super) fn already_exists(path: &DfsPath) -> Error {

@@ -12,7 +12,7 @@ use super::rows::{
 };
 use super::sessions::{Recorded, once};
 use super::settings::{MAX_OPEN_CHUNKS, check_chunk_size, check_replication};
-use super::{Context, deletes, directories, generations, locations, paths, usage};
+use super::{Context, access, deletes, directories, generations, locations, paths, usage};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{ChunkId, Generation, InodeId, LeaseId, NodeId, Version};
 use crate::metadata::{Range, Space, Step, Transaction};
@@ -374,19 +374,24 @@ fn new_file(
     let replication = options.replication.unwrap_or(context.settings.replication);
     let chunk_size = options.chunk_size.unwrap_or(context.settings.chunk_size);
     check_replication(replication).and_then(|()| check_chunk_size(chunk_size)).map_err(|error| error.context(path))?;
-    directories::check_owner(&options.owner)?;
+    directories::check_mode(options.mode)?;
     if path.is_root() {
         return Err(paths::is_a_directory(path).into());
     }
     if options.parents {
-        directories::make_parents(txn, context, path, &options.owner)?;
+        directories::make_parents(txn, context, path)?;
     }
-    let place = paths::place(txn, path)?;
+    let place = paths::place(txn, context, path)?;
     if !options.overwrite {
         directories::check_free(&place, path)?;
     }
     if place.entry.is_some_and(|entry| entry.directory) {
         return Err(paths::is_a_directory(path).into());
+    }
+    access::may_add(txn, context, &place, path)?;
+    if let Some(old) = place.entry {
+        access::need_of(txn, context, old.inode, access::WRITE, path)?;
+        access::may_remove(txn, context, &place, old, path)?;
     }
     let mut file = FileRow { replication, chunk_size, length: 0, small: false, open: None };
     finish(&mut file);
@@ -396,7 +401,7 @@ fn new_file(
         name: place.name.to_owned(),
         modified_ms: context.now_ms,
         accessed_ms: context.now_ms,
-        owner: options.owner.clone(),
+        owner: access::new_owner(context, &rows::inode(txn, place.parent())?, options.mode, false),
         kind: InodeKind::File(file),
     };
     if !row.is_hidden() {

@@ -6,7 +6,7 @@ use super::outcome::Operation;
 use super::rows::session::decode_leased;
 use super::rows::{self, FileRow, InodeRow, LeaseRow, OpenState, RECOVERY, keys};
 use super::sessions::{Recorded, once};
-use super::{Context, MAX_PAGE, deletes, files, paths, usage};
+use super::{Context, MAX_PAGE, access, deletes, files, paths, usage};
 use crate::error::{Error, ErrorKind};
 use crate::id::{InodeId, LeaseId, SessionId, Version};
 use crate::metadata::{Range, Snapshot, Space, Step, Transaction};
@@ -88,7 +88,8 @@ pub(super) fn recover(
     path: &DfsPath,
 ) -> Step<(bool, Option<Version>)> {
     once(txn, context, call, Operation::RecoverLease, |txn| {
-        let (inode, _) = paths::find_file(txn, path)?;
+        let (inode, _) = paths::find_file(txn, context, path)?;
+        access::need_of(txn, context, inode, access::WRITE, path)?;
         // Closed or in recovery already: nothing to record, the next call shall look again.
         Ok(Recorded::No(take_over(txn, context, inode)?))
     })

@@ -5,7 +5,7 @@
 //! of namenodes can serve over one store. What needs the cluster at one moment (which nodes are live, where new
 //! replicas go, when a session has expired) is decided outside and passed in.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 
@@ -16,7 +16,9 @@ use crate::id::{ChunkId, ClusterId, Generation, InodeId, LeaseId, NodeId, Sessio
 use crate::metadata::{MetadataStore, MetadataStoreExt, Snapshot, Step, Transaction};
 use crate::path::DfsPath;
 
+mod access;
 mod answers;
+mod caller;
 mod collector;
 mod deletes;
 mod directories;
@@ -29,6 +31,7 @@ mod names;
 mod nodes;
 mod options;
 mod outcome;
+mod owners;
 mod paths;
 mod reads;
 mod recovery;
@@ -47,11 +50,12 @@ pub use answers::{
     FileStatus, LeaseInfo, ListEntry, Located, NodeHoldings, NodeInfo, RecoveryPlan, ReplicaPlace, SessionInfo,
     TotalCounts, Usage, Verdict,
 };
+pub use caller::{ANONYMOUS, Caller, MAX_GROUPS, MAX_PRINCIPAL_BYTES, SUPERGROUP, check_principal};
 pub use files::MAX_FILE_BYTES;
 pub use invariants::Violation;
 pub use options::{
-    AddChunk, Call, ChunkCommit, Complete, CreateOptions, FileRef, LocateRange, MAX_OWNER_BYTES, MkdirOptions, Owner,
-    PARENT_MODE, Registration, Rename, Times, Writing,
+    AddChunk, Call, ChunkCommit, Complete, CreateOptions, DEFAULT_UMASK, FileRef, LocateRange, MAX_SESSION_NAME_BYTES,
+    MODE_BITS, MkdirOptions, NewMode, NewOwner, Owner, Registration, Rename, Times, Writing,
 };
 pub use reports::{RangeSum, ReplicaEvent};
 pub use rows::FORMAT_VERSION;
@@ -68,17 +72,26 @@ struct Context {
     settings: Arc<NamespaceSettings>,
     /// Wall clock, milliseconds since 1970, taken once for all runs of a body.
     now_ms: u64,
+    /// Who makes the call.
+    caller: Arc<Caller>,
+    /// The caller may do everything, or nobody asks.
+    may_all: bool,
 }
 
 /// The namespace over a metadata store. Cheap to clone.
 ///
 /// Mutating methods are durable when they return. Those that take a [`Call`] are safe to repeat: the same (session, slot,
 /// sequence) gets the first answer, also after a restart. A call that is refused changes nothing and is not recorded.
+///
+/// It acts for the namenode itself, which may do everything; [`by`](Namespace::by) gives the same namespace as another caller finds it.
 #[derive(Clone, Debug)]
 pub struct Namespace {
     store: Arc<dyn MetadataStore>,
     settings: Arc<NamespaceSettings>,
     env: Env,
+    caller: Arc<Caller>,
+    /// Who made the cluster, once it was asked for. It never changes, so any number of namenodes may remember it.
+    superuser: Arc<OnceLock<String>>,
 }
 
 impl Namespace {
@@ -88,7 +101,16 @@ impl Namespace {
     /// [`ErrorKind::InvalidArgument`](crate::ErrorKind::InvalidArgument) for settings out of bounds.
     pub fn new(store: Arc<dyn MetadataStore>, settings: NamespaceSettings, env: Env) -> Result<Self> {
         settings.check()?;
-        Ok(Self { store, settings: Arc::new(settings), env })
+        let caller = Arc::new(Caller::system());
+        Ok(Self { store, settings: Arc::new(settings), env, caller, superuser: Arc::default() })
+    }
+
+    /// The same namespace, with what `caller` may do there. Methods that take a [`DfsPath`] or a [`FileRef`] fail with
+    /// [`ErrorKind::PermissionDenied`](crate::ErrorKind::PermissionDenied) for the rest, naming the path, the user and the right that is missing; calls under a lease need no
+    /// further right; all else is the namenode's own business and is not asked about.
+    #[must_use]
+    pub fn by(&self, caller: Caller) -> Self {
+        Self { caller: Arc::new(caller), ..self.clone() }
     }
 
     /// The settings.
@@ -105,8 +127,8 @@ impl Namespace {
 
     // The store as a whole.
 
-    /// Makes a new cluster in an empty store, with a root that belongs to `owner`; in any other does nothing. Gives back
-    /// the cluster's id.
+    /// Makes a new cluster in an empty store, with a root that belongs to `owner`, whose user is the superuser from then on; in any other does
+    /// nothing. Gives back the cluster's id.
     ///
     /// # Errors
     /// [`ErrorKind::Incompatible`](crate::ErrorKind::Incompatible) when the rows are of another format.
@@ -295,27 +317,40 @@ impl Namespace {
         self.call(move |txn, context| times::set(txn, context, call, &path, times)).await
     }
 
+    // Attributes.
+
+    /// Gives a file or directory to another user (which only the superuser may) or group (which the owner may, if it is one of the
+    /// caller's).
+    pub async fn set_owner(&self, call: Call, path: DfsPath, new: NewOwner) -> Result<()> {
+        self.call(move |txn, context| owners::set_owner(txn, context, call, &path, &new)).await
+    }
+
+    /// Sets permission bits, at most [`MODE_BITS`]. Set-group-id is left out for an owner who is no member of the group.
+    pub async fn set_mode(&self, call: Call, path: DfsPath, mode: u16) -> Result<()> {
+        self.call(move |txn, context| owners::set_mode(txn, context, call, &path, mode)).await
+    }
+
     // Reading.
 
     /// The status of a file or directory.
     pub async fn stat(&self, file: FileRef) -> Result<FileStatus> {
-        self.view(move |snapshot| reads::stat(snapshot, &file)).await
+        self.read(move |snapshot, context| reads::stat(snapshot, context, &file)).await
     }
 
     /// The entries of a directory with names above `after`, in the order of their bytes; fewer than `limit` only at the
     /// end.
     pub async fn list(&self, path: DfsPath, after: String, limit: usize) -> Result<Vec<ListEntry>> {
-        self.view(move |snapshot| reads::list(snapshot, &path, &after, limit)).await
+        self.read(move |snapshot, context| reads::list(snapshot, context, &path, &after, limit)).await
     }
 
     /// A file's status, its bytes if it is small, and its chunks in a range.
     pub async fn locate(&self, file: FileRef, range: LocateRange) -> Result<Located> {
-        self.view(move |snapshot| reads::locate(snapshot, &file, &range)).await
+        self.read(move |snapshot, context| reads::locate(snapshot, context, &file, &range)).await
     }
 
     /// All below a path, in O(1).
     pub async fn usage(&self, path: DfsPath) -> Result<Usage> {
-        self.view(move |snapshot| reads::usage(snapshot, &path)).await
+        self.read(move |snapshot, context| reads::usage(snapshot, context, &path)).await
     }
 
     /// The path of an inode; `None` when it has none (any more, or yet).
@@ -513,8 +548,38 @@ impl Namespace {
         F: FnMut(&mut dyn Transaction, &Context) -> Step<T> + Send + 'static,
         T: Send + 'static,
     {
-        let context = Context { settings: Arc::clone(&self.settings), now_ms: self.env.clock.wall_ms() };
+        let context = self.context().await?;
         self.store.commit(move |txn| work(txn, &context)).await
+    }
+
+    /// Runs a reading call of the caller.
+    async fn read<T, F>(&self, mut work: F) -> Result<T>
+    where
+        F: FnMut(&mut dyn Snapshot, &Context) -> Step<T> + Send + 'static,
+        T: Send + 'static,
+    {
+        let context = self.context().await?;
+        self.store.view(move |snapshot| work(snapshot, &context)).await
+    }
+
+    async fn context(&self) -> Result<Context> {
+        Ok(Context {
+            settings: Arc::clone(&self.settings),
+            now_ms: self.env.clock.wall_ms(),
+            caller: Arc::clone(&self.caller),
+            may_all: !self.settings.permissions
+                || self.caller.is_system()
+                || access::may_all(&self.caller, self.superuser().await?),
+        })
+    }
+
+    /// The user who made the cluster.
+    async fn superuser(&self) -> Result<&str> {
+        if let Some(known) = self.superuser.get() {
+            return Ok(known);
+        }
+        let superuser = self.view(store::superuser).await?;
+        Ok(self.superuser.get_or_init(|| superuser))
     }
 
     async fn view<T, F>(&self, work: F) -> Result<T>

@@ -5,7 +5,7 @@ use super::outcome::Operation;
 use super::paths::{self, Place};
 use super::rows::{self, EntryRow, keys};
 use super::sessions::{Recorded, once};
-use super::{Context, deletes, directories, sums, usage};
+use super::{Context, access, deletes, directories, sums, usage};
 use crate::error::{Error, ErrorKind};
 use crate::id::Version;
 use crate::metadata::{Counters, Snapshot, Space, Step, Transaction};
@@ -19,20 +19,23 @@ pub(super) fn rename(
 ) -> Step<((), Option<Version>)> {
     let Rename { from, to, replace } = request;
     once(txn, context, call, Operation::Rename, |txn| {
-        let source = paths::place(txn, from)?;
+        let source = paths::place(txn, context, from)?;
         let Some(moved) = source.entry else {
             return Err(paths::not_found(from).into());
         };
         if from == to {
             return Ok(Recorded::No(()));
         }
-        let target = paths::place(txn, to)?;
+        access::may_remove(txn, context, &source, moved, from)?;
+        let target = paths::place(txn, context, to)?;
         if target.ancestors.contains(&moved.inode) {
             let message = format!("{from} can't be renamed into its own subtree, to {to}");
             return Err(Error::new(ErrorKind::InvalidArgument, message).into());
         }
+        access::may_add(txn, context, &target, to)?;
         if let Some(old) = target.entry {
             check_replaced(txn, to, moved, old, *replace)?;
+            access::may_remove(txn, context, &target, old, to)?;
             deletes::detach(txn, &target.ancestors, target.name, old)?;
         }
         relink(txn, context, moved, &source, &target)?;

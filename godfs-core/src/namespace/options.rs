@@ -5,10 +5,12 @@ use bytes::Bytes;
 use crate::id::{ChunkId, Generation, InodeId, LeaseId, NodeId, NodeUuid, SessionId};
 use crate::path::DfsPath;
 
-/// The longest name of a user, group or session, in bytes.
-pub const MAX_OWNER_BYTES: usize = 255;
-/// What directories get that are made as missing parents.
-pub const PARENT_MODE: u16 = 0o755;
+/// The longest name of a session, in bytes.
+pub const MAX_SESSION_NAME_BYTES: usize = 255;
+/// All bits of a mode: set-user-id (kept, and without a meaning here), set-group-id, sticky, and three rights for each of owner, group and others.
+pub const MODE_BITS: u16 = 0o7777;
+/// The bits that clients take away from the mode of what they make, unless they say otherwise.
+pub const DEFAULT_UMASK: u16 = 0o022;
 
 /// Makes a mutating call safe to repeat: a repeated sequence of a slot gets the first answer, a lower one is refused.
 ///
@@ -24,24 +26,51 @@ pub struct Call {
     pub sequence: u64,
 }
 
-/// Who a file or directory belongs to. Stored as given.
+/// Who a file or directory belongs to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Owner {
     /// The user.
     pub user: String,
     /// The group.
     pub group: String,
-    /// Permission bits, with set-group-id and sticky: at most `0o7777`.
+    /// Permission bits, with set-group-id and sticky: at most [`MODE_BITS`].
     pub mode: u16,
+}
+
+/// The permission bits that a new file or directory is to have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NewMode {
+    /// The bits, at most [`MODE_BITS`]; `None` for `0o666` of a file and `0o777` of a directory.
+    pub mode: Option<u16>,
+    /// Bits to take away from these.
+    pub umask: u16,
+}
+
+impl Default for NewMode {
+    fn default() -> Self {
+        Self { mode: None, umask: DEFAULT_UMASK }
+    }
+}
+
+impl NewMode {
+    /// What is asked for, before the umask.
+    pub(super) fn asked(self, directory: bool) -> u16 {
+        self.mode.unwrap_or(if directory { 0o777 } else { 0o666 })
+    }
+
+    /// What remains of it.
+    pub(super) fn bits(self, directory: bool) -> u16 {
+        self.asked(directory) & !self.umask
+    }
 }
 
 /// How a directory is made.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MkdirOptions {
-    /// Make missing parents, and accept a directory that exists.
+    /// Make missing parents, each with the default bits and `u+wx`, and accept a directory that exists.
     pub parents: bool,
-    /// Whose it is.
-    pub owner: Owner,
+    /// Its permission bits.
+    pub mode: NewMode,
 }
 
 /// How a file is made.
@@ -49,7 +78,7 @@ pub struct MkdirOptions {
 pub struct CreateOptions {
     /// Replace a file that exists; one that is open loses its lease.
     pub overwrite: bool,
-    /// Make missing parents, with the file's user and group and [`PARENT_MODE`].
+    /// Make missing parents, each with the default bits and `u+wx`.
     pub parents: bool,
     /// Replicas; `None` for the default.
     pub replication: Option<u16>,
@@ -57,8 +86,8 @@ pub struct CreateOptions {
     pub chunk_size: Option<u64>,
     /// The name appears, and an old file under it goes, only when the file is closed.
     pub publish_on_close: bool,
-    /// Whose it is.
-    pub owner: Owner,
+    /// Its permission bits.
+    pub mode: NewMode,
 }
 
 /// The right under which a writer's call is made: all three must match.
@@ -118,6 +147,15 @@ pub struct Rename {
     pub to: DfsPath,
     /// Replace a file by a file, or an empty directory by a directory.
     pub replace: bool,
+}
+
+/// A new owner; `None` leaves one as it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NewOwner {
+    /// The user.
+    pub user: Option<String>,
+    /// The group.
+    pub group: Option<String>,
 }
 
 /// New times; `None` leaves one as it is.

@@ -1,6 +1,7 @@
 //! From paths to inodes and back.
 
 use super::rows::{self, EntryRow};
+use super::{Context, access};
 use crate::error::{Error, ErrorKind};
 use crate::id::InodeId;
 use crate::metadata::{Snapshot, Step};
@@ -25,8 +26,8 @@ impl Place<'_> {
     }
 }
 
-/// The place that `path` names. Everything in front of it must exist.
-pub(super) fn place<'p>(snapshot: &mut dyn Snapshot, path: &'p DfsPath) -> Step<Place<'p>> {
+/// The place that `path` names. Everything in front of it must exist, and the caller may go through it.
+pub(super) fn place<'p>(snapshot: &mut dyn Snapshot, context: &Context, path: &'p DfsPath) -> Step<Place<'p>> {
     let Some(name) = path.name() else {
         return Err(Error::new(ErrorKind::InvalidArgument, "/ can be neither made, renamed nor deleted").into());
     };
@@ -34,6 +35,7 @@ pub(super) fn place<'p>(snapshot: &mut dyn Snapshot, path: &'p DfsPath) -> Step<
     let above = path.names().count() - 1;
     for (depth, step) in path.names().take(above).enumerate() {
         let parent = *ancestors.last().expect("the root at least");
+        access::traverse(snapshot, context, parent, path, depth)?;
         match rows::entry(snapshot, parent, step)? {
             Some(EntryRow { inode, directory: true }) => ancestors.push(inode),
             Some(_) => return Err(not_a_directory(path, depth).into()),
@@ -41,27 +43,32 @@ pub(super) fn place<'p>(snapshot: &mut dyn Snapshot, path: &'p DfsPath) -> Step<
         }
     }
     let parent = *ancestors.last().expect("the root at least");
+    access::traverse(snapshot, context, parent, path, above)?;
     let entry = rows::entry(snapshot, parent, name)?;
     Ok(Place { ancestors, name, entry })
 }
 
 /// What stands at `path`.
-pub(super) fn find(snapshot: &mut dyn Snapshot, path: &DfsPath) -> Step<InodeId> {
+pub(super) fn find(snapshot: &mut dyn Snapshot, context: &Context, path: &DfsPath) -> Step<InodeId> {
     if path.is_root() {
         return Ok(InodeId::ROOT);
     }
-    match place(snapshot, path)?.entry {
+    match place(snapshot, context, path)?.entry {
         Some(entry) => Ok(entry.inode),
         None => Err(not_found(path).into()),
     }
 }
 
 /// What stands at `path`, which must be a file, and the directories above it.
-pub(super) fn find_file(snapshot: &mut dyn Snapshot, path: &DfsPath) -> Step<(InodeId, Vec<InodeId>)> {
+pub(super) fn find_file(
+    snapshot: &mut dyn Snapshot,
+    context: &Context,
+    path: &DfsPath,
+) -> Step<(InodeId, Vec<InodeId>)> {
     if path.is_root() {
         return Err(is_a_directory(path).into());
     }
-    let place = place(snapshot, path)?;
+    let place = place(snapshot, context, path)?;
     match place.entry {
         Some(EntryRow { inode, directory: false }) => Ok((inode, place.ancestors)),
         Some(_) => Err(is_a_directory(path).into()),

@@ -6,29 +6,37 @@ use super::MAX_PAGE;
 use super::answers::{ChunkInfo, ChunkLocation, FileKind, FileStatus, ListEntry, Located, ReplicaPlace, Usage};
 use super::options::{FileRef, LocateRange};
 use super::rows::{self, ChunkRow, ChunkState, EntryRow, InodeKind, InodeRow, keys};
-use super::{paths, usage};
+use super::{Context, access, paths, usage};
 use crate::chunk::ReplicaState;
 use crate::error::{Error, ErrorKind};
 use crate::id::{ChunkId, InodeId};
 use crate::metadata::{Range, Snapshot, Space, Step};
 use crate::path::{DfsPath, MAX_NAME_BYTES};
 
-pub(super) fn stat(snapshot: &mut dyn Snapshot, file: &FileRef) -> Step<FileStatus> {
-    let (inode, row) = resolve(snapshot, file)?;
+pub(super) fn stat(snapshot: &mut dyn Snapshot, context: &Context, file: &FileRef) -> Step<FileStatus> {
+    let (inode, row) = resolve(snapshot, context, file)?;
     Ok(status(inode, row))
 }
 
 /// The entries after a name, in the order of their names' bytes; fewer than `limit` only at the end.
-pub(super) fn list(snapshot: &mut dyn Snapshot, path: &DfsPath, after: &str, limit: usize) -> Step<Vec<ListEntry>> {
+pub(super) fn list(
+    snapshot: &mut dyn Snapshot,
+    context: &Context,
+    path: &DfsPath,
+    after: &str,
+    limit: usize,
+) -> Step<Vec<ListEntry>> {
     if after.len() > MAX_NAME_BYTES {
         let message =
             format!("a listing of {path} after a name of {} bytes; names have at most {MAX_NAME_BYTES}", after.len());
         return Err(Error::new(ErrorKind::InvalidArgument, message).into());
     }
-    let directory = paths::find(snapshot, path)?;
-    if !matches!(rows::inode(snapshot, directory)?.kind, InodeKind::Directory) {
+    let directory = paths::find(snapshot, context, path)?;
+    let row = rows::inode(snapshot, directory)?;
+    if !matches!(row.kind, InodeKind::Directory) {
         return Err(Error::new(ErrorKind::NotADirectory, format!("{path} is a file, it has no entries")).into());
     }
+    access::need(snapshot, context, directory, &row, access::LIST, || path.to_string())?;
     let prefix = keys::entries(directory);
     let range = Range::prefix_after(&prefix, &keys::entry(directory, after), limit.clamp(1, MAX_PAGE));
     let found = snapshot.scan(Space::Rows, &range)?;
@@ -49,8 +57,13 @@ pub(super) fn list(snapshot: &mut dyn Snapshot, path: &DfsPath, after: &str, lim
 }
 
 /// A file's status, its bytes if it is small, and its chunks in a range.
-pub(super) fn locate(snapshot: &mut dyn Snapshot, file: &FileRef, range: &LocateRange) -> Step<Located> {
-    let (inode, row) = resolve(snapshot, file)?;
+pub(super) fn locate(
+    snapshot: &mut dyn Snapshot,
+    context: &Context,
+    file: &FileRef,
+    range: &LocateRange,
+) -> Step<Located> {
+    let (inode, row) = resolve(snapshot, context, file)?;
     let Some(facts) = row.file().cloned() else {
         let shown = match file {
             FileRef::Path(path) => path.to_string(),
@@ -58,6 +71,15 @@ pub(super) fn locate(snapshot: &mut dyn Snapshot, file: &FileRef, range: &Locate
         };
         return Err(Error::new(ErrorKind::IsADirectory, format!("{shown} is a directory, it has no bytes")).into());
     };
+    // A writer looks up the nodes of its own file, whatever its mode.
+    let writes = facts.open.is_some() && row.owner.user == context.caller.user();
+    if !context.may_all && !writes {
+        let shown = match file {
+            FileRef::Path(path) => path.to_string(),
+            FileRef::Inode(inode) => paths::shown(snapshot, *inode)?,
+        };
+        access::need(snapshot, context, inode, &row, access::READ, || shown)?;
+    }
     let data = if facts.small {
         let data = snapshot.get(Space::Data, &keys::data(inode))?;
         data.ok_or_else(|| Error::new(ErrorKind::Corrupt, format!("metadata: the bytes of inode {inode} are missing")))?
@@ -69,9 +91,12 @@ pub(super) fn locate(snapshot: &mut dyn Snapshot, file: &FileRef, range: &Locate
 }
 
 /// All below a path.
-pub(super) fn usage(snapshot: &mut dyn Snapshot, path: &DfsPath) -> Step<Usage> {
-    let inode = paths::find(snapshot, path)?;
+pub(super) fn usage(snapshot: &mut dyn Snapshot, context: &Context, path: &DfsPath) -> Step<Usage> {
+    let inode = paths::find(snapshot, context, path)?;
     let row = rows::inode(snapshot, inode)?;
+    if matches!(row.kind, InodeKind::Directory) {
+        access::need(snapshot, context, inode, &row, access::LIST, || path.to_string())?;
+    }
     Ok(usage::answer(match row.kind {
         InodeKind::Directory => usage::of_directory(snapshot, inode)?,
         InodeKind::File(_) => usage::weight(&row),
@@ -99,14 +124,17 @@ pub(super) fn chunk_info(chunk: ChunkId, row: &ChunkRow) -> ChunkInfo {
     }
 }
 
-fn resolve(snapshot: &mut dyn Snapshot, file: &FileRef) -> Step<(InodeId, InodeRow)> {
+fn resolve(snapshot: &mut dyn Snapshot, context: &Context, file: &FileRef) -> Step<(InodeId, InodeRow)> {
     match file {
         FileRef::Path(path) => {
-            let inode = paths::find(snapshot, path)?;
+            let inode = paths::find(snapshot, context, path)?;
             Ok((inode, rows::inode(snapshot, inode)?))
         }
         FileRef::Inode(inode) => match rows::find_inode(snapshot, *inode)? {
-            Some(row) => Ok((*inode, row)),
+            Some(row) => {
+                access::reach(snapshot, context, &row)?;
+                Ok((*inode, row))
+            }
             None => Err(Error::new(ErrorKind::NotFound, format!("inode {inode} does not exist")).into()),
         },
     }

@@ -7,7 +7,7 @@ use super::outcome::Operation;
 use super::rows::{self, ChunkRow, keys};
 use super::sessions::{Recorded, once};
 use super::settings::check_replication;
-use super::{Context, locations, paths, sums, usage};
+use super::{Context, access, locations, paths, sums, usage};
 use crate::id::{InodeId, Version};
 use crate::metadata::{Range, Step, Transaction};
 use crate::path::DfsPath;
@@ -44,8 +44,9 @@ pub(super) fn set(
     check_replication(replication).map_err(|error| error.context(path))?;
     let mut more = None;
     let ((), version) = once(txn, context, call, Operation::SetReplication, |txn| {
-        let (inode, ancestors) = paths::find_file(txn, path)?;
+        let (inode, ancestors) = paths::find_file(txn, context, path)?;
         let before = rows::inode(txn, inode)?;
+        access::need(txn, context, inode, &before, access::WRITE, || path.to_string())?;
         let prefix = keys::extents(inode);
         let mut range = Range::prefix(&prefix, CHUNKS_A_STEP);
         // The name may stand for another file by now; then it is begun anew.

@@ -2,7 +2,7 @@
 
 use super::answers::SessionInfo;
 use super::leases;
-use super::options::{Call, MAX_OWNER_BYTES};
+use super::options::{Call, MAX_SESSION_NAME_BYTES};
 use super::outcome::{Operation, Outcome};
 use super::rows::{self, RECOVERY, Series, SessionRow, SlotRow, keys};
 use super::{Context, MAX_PAGE};
@@ -62,8 +62,8 @@ pub(super) enum Recorded<T> {
 }
 
 pub(super) fn open(txn: &mut dyn Transaction, context: &Context, name: &str) -> Step<SessionId> {
-    if name.len() > MAX_OWNER_BYTES {
-        let message = format!("the name of a session has {} bytes, the limit is {MAX_OWNER_BYTES}", name.len());
+    if name.len() > MAX_SESSION_NAME_BYTES {
+        let message = format!("the name of a session has {} bytes, the limit is {MAX_SESSION_NAME_BYTES}", name.len());
         return Err(Error::new(ErrorKind::InvalidArgument, message).into());
     }
     let session = SessionId(rows::draw_ids(txn, Series::Names, 1)?);

@@ -33,6 +33,8 @@ pub struct NamespaceSettings {
     pub slots: u32,
     /// How long a session lives without a renewal; judged outside of the namespace.
     pub session_timeout: Duration,
+    /// Whether callers are asked what they may do. Without, everybody may do everything; owners and modes are kept all the same.
+    pub permissions: bool,
 }
 
 impl Default for NamespaceSettings {
@@ -43,6 +45,7 @@ impl Default for NamespaceSettings {
             small_file_limit: 16 << 10,
             slots: 64,
             session_timeout: Duration::from_secs(60),
+            permissions: true,
         }
     }
 }

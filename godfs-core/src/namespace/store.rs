@@ -2,6 +2,7 @@
 
 use super::Context;
 use super::answers::TotalCounts;
+use super::caller::check_principal;
 use super::directories;
 use super::options::Owner;
 use super::rows::{self, FORMAT_VERSION, InodeKind, InodeRow, StoreRow, keys};
@@ -17,11 +18,14 @@ pub(super) fn initialize(
     cluster: ClusterId,
     owner: &Owner,
 ) -> Step<ClusterId> {
-    directories::check_owner(owner)?;
+    check_principal("user", &owner.user)?;
+    check_principal("group", &owner.group)?;
+    directories::check_bits(owner.mode)?;
     if let Some(known) = find(txn)? {
-        return Ok(known);
+        return Ok(known.cluster);
     }
-    txn.put(Space::Rows, keys::store().into(), StoreRow { format: FORMAT_VERSION, cluster }.encode());
+    let row = StoreRow { format: FORMAT_VERSION, cluster, superuser: owner.user.clone() };
+    txn.put(Space::Rows, keys::store().into(), row.encode());
     let root = InodeRow {
         version: Version::PENDING,
         parent: InodeId(0),
@@ -37,14 +41,23 @@ pub(super) fn initialize(
 
 /// Writes the row of the store as it is.
 pub(super) fn touch(txn: &mut dyn Transaction) -> Step<()> {
-    let cluster = cluster(txn)?;
-    txn.put(Space::Rows, keys::store().into(), StoreRow { format: FORMAT_VERSION, cluster }.encode());
+    let row = row(txn)?;
+    txn.put(Space::Rows, keys::store().into(), row.encode());
     Ok(())
 }
 
 pub(super) fn cluster(snapshot: &mut dyn Snapshot) -> Step<ClusterId> {
+    Ok(row(snapshot)?.cluster)
+}
+
+/// The user who made the cluster.
+pub(super) fn superuser(snapshot: &mut dyn Snapshot) -> Step<String> {
+    Ok(row(snapshot)?.superuser)
+}
+
+fn row(snapshot: &mut dyn Snapshot) -> Step<StoreRow> {
     match find(snapshot)? {
-        Some(cluster) => Ok(cluster),
+        Some(row) => Ok(row),
         None => {
             let message = "the metadata store is empty: it must be initialised as a new cluster first";
             Err(Error::new(ErrorKind::FailedPrecondition, message).into())
@@ -65,7 +78,7 @@ pub(super) fn totals(snapshot: &mut dyn Snapshot) -> Step<TotalCounts> {
     })
 }
 
-fn find(snapshot: &mut dyn Snapshot) -> Step<Option<ClusterId>> {
+fn find(snapshot: &mut dyn Snapshot) -> Step<Option<StoreRow>> {
     let Some(row) = snapshot.get(Space::Rows, &keys::store())? else {
         return Ok(None);
     };
@@ -77,5 +90,5 @@ fn find(snapshot: &mut dyn Snapshot) -> Step<Option<ClusterId>> {
         );
         return Err(Error::new(ErrorKind::Incompatible, message).into());
     }
-    Ok(Some(StoreRow::decode(&row)?.cluster))
+    Ok(Some(StoreRow::decode(&row)?))
 }

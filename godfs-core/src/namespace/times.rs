@@ -4,7 +4,7 @@ use super::options::{Call, Times};
 use super::outcome::Operation;
 use super::rows;
 use super::sessions::{Recorded, once};
-use super::{Context, paths};
+use super::{Context, access, paths};
 use crate::id::Version;
 use crate::metadata::{Step, Transaction};
 use crate::path::DfsPath;
@@ -17,8 +17,9 @@ pub(super) fn set(
     times: Times,
 ) -> Step<((), Option<Version>)> {
     once(txn, context, call, Operation::SetTimes, |txn| {
-        let inode = paths::find(txn, path)?;
+        let inode = paths::find(txn, context, path)?;
         let before = rows::inode(txn, inode)?;
+        access::own(context, &before, path)?;
         let mut after = before.clone();
         after.modified_ms = times.modified_ms.unwrap_or(before.modified_ms);
         after.accessed_ms = times.accessed_ms.unwrap_or(before.accessed_ms);

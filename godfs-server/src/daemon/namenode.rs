@@ -72,6 +72,9 @@ pub struct ClusterArgs {
     /// A client silent for this long loses its leases; its open files are recovered [default: 30s]
     #[arg(long, env = "GODFS_SESSION_TIMEOUT", value_name = "TIME")]
     pub session_timeout: Option<Span>,
+    /// Whether callers are asked what they may do [default: true]
+    #[arg(long, env = "GODFS_PERMISSIONS", value_name = "BOOL")]
+    pub permissions: Option<bool>,
     /// How often datanodes speak [default: 1s]
     #[arg(long, env = "GODFS_HEARTBEAT", value_name = "TIME")]
     pub heartbeat: Option<Span>,
@@ -93,6 +96,7 @@ impl ClusterArgs {
             chunk_size: self.chunk_size.or(file.chunk_size),
             small_file_limit: self.small_file_limit.or(file.small_file_limit),
             session_timeout: self.session_timeout.or(file.session_timeout),
+            permissions: self.permissions.or(file.permissions),
             heartbeat: self.heartbeat.or(file.heartbeat),
             dead_after: self.dead_after.or(file.dead_after),
             repair_grace: self.repair_grace.or(file.repair_grace),
@@ -114,6 +118,9 @@ impl ClusterArgs {
         set(&mut settings.liveness.repair_grace, self.repair_grace);
         // Suspicion lies between one missed heartbeat and death, whatever these are.
         settings.liveness.suspect_after = (settings.liveness.heartbeat * 2).min(settings.liveness.dead_after);
+        if let Some(permissions) = self.permissions {
+            settings.namespace.permissions = permissions;
+        }
         if let Some(replication) = self.replication {
             settings.namespace.replication = replication;
         }

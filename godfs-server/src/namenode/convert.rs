@@ -31,6 +31,9 @@ pub(super) fn status(status: &FileStatus) -> v1::FileStatus {
         version: status.version.get(),
         open: status.open,
         small: status.small,
+        user: status.owner.user.clone(),
+        group: status.owner.group.clone(),
+        mode: status.owner.mode.into(),
     }
 }
 

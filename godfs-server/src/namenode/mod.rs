@@ -34,12 +34,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use godfs_client::process_caller;
 use godfs_client::transport::hello::Identity;
 use godfs_core::cluster::{KnownNode, Nodes, RepairQueue};
 use godfs_core::env::Env;
 use godfs_core::io::DiskIo;
 use godfs_core::metadata::{FjallStore, MetadataStore};
-use godfs_core::namespace::{MAX_PAGE, Namespace, Owner};
+use godfs_core::namespace::{Caller, MAX_PAGE, Namespace, Owner, SUPERGROUP};
 use godfs_core::placement::{Domain, ReplicationPolicy, SpreadPolicy};
 use godfs_core::{ClusterId, Epoch, Error, ErrorKind, NodeId, Result};
 use godfs_proto::v1;
@@ -82,6 +83,8 @@ pub struct NamenodeOptions {
     pub metadata: MetadataSource,
     /// Let an empty folder or store become a new cluster. One that holds a cluster is just opened.
     pub init: bool,
+    /// Who becomes the superuser of a new cluster; the user of this process ([`process_caller`]) unless set.
+    pub superuser: Option<Caller>,
     /// Where clients and datanodes come in.
     pub listener: Listener,
     /// Where replicas go.
@@ -99,6 +102,7 @@ impl NamenodeOptions {
         Self {
             metadata,
             init: false,
+            superuser: None,
             listener,
             policy: Arc::new(SpreadPolicy),
             env: Env::system(),
@@ -123,12 +127,14 @@ impl Namenode {
     /// [`ErrorKind::NotFound`] when there is no cluster and `init` was not given; [`ErrorKind::Unavailable`] when another process has
     /// the folder; [`ErrorKind::InvalidArgument`] for settings out of bounds; those of the store.
     pub async fn start(options: NamenodeOptions) -> Result<Self> {
-        let NamenodeOptions { metadata, init, listener, policy, env, settings } = options;
+        let NamenodeOptions { metadata, init, superuser, listener, policy, env, settings } = options;
         settings.check()?;
         let (store, own_store) = open_store(metadata, init, &settings, &env).await?;
         let namespace = Namespace::new(store, settings.namespace.clone(), env.clone())?;
         let cluster_id = if init {
-            namespace.initialize(Owner { mode: ROOT_MODE, ..Owner::default() }).await?
+            let superuser = superuser.map_or_else(process_caller, Ok)?;
+            let owner = Owner { user: superuser.user().to_owned(), group: SUPERGROUP.to_owned(), mode: ROOT_MODE };
+            namespace.initialize(owner).await?
         } else {
             namespace.cluster().await.map_err(|error| error.context("no cluster here (--init makes one)"))?
         };

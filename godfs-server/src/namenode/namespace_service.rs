@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use godfs_client::transport::hello::software;
-use godfs_client::transport::{convert, status};
+use godfs_client::transport::{caller, convert, status};
 use godfs_core::namespace::{
     Call, ChunkCommit, Complete, Completion, CreateOptions, FileRef, LocateRange, Located, MAX_PAGE, MkdirOptions,
-    Owner, Rename, Times, Writing,
+    Namespace, NewOwner, Rename, Times, Writing,
 };
 use godfs_core::placement::Reader;
 use godfs_core::{DfsPath, Error, ErrorKind, Result, SessionId};
@@ -19,10 +19,6 @@ use v1::namespace_service_server::NamespaceService;
 use super::convert::{location, millis, node, status as status_to_wire};
 use super::state::State;
 use super::{allocate, verify};
-
-/// What files and directories get that nobody claims.
-const FILE_MODE: u16 = 0o644;
-const DIRECTORY_MODE: u16 = 0o755;
 
 /// Entries of a page of a listing when the caller does not say.
 const LIST_PAGE: usize = 1_000;
@@ -70,7 +66,7 @@ fn options(wire: Option<v1::CreateOptions>) -> Result<CreateOptions> {
         replication: replication.map(replication_number).transpose()?,
         chunk_size: convert::chunk_size(wire.chunk_size)?,
         publish_on_close: wire.publish_on_close,
-        owner: Owner { mode: FILE_MODE, ..Owner::default() },
+        mode: convert::new_mode(wire.mode.as_ref())?,
     })
 }
 
@@ -110,6 +106,12 @@ async fn retarget(state: Arc<State>, path: DfsPath) {
 }
 
 impl Names {
+    /// The namespace as the caller of `request` finds it.
+    fn by<T>(&self, request: &Request<T>) -> Result<Namespace, Status> {
+        let caller = caller::claimed(request.metadata()).map_err(|error| status::to_status(&error))?;
+        Ok(self.0.namespace.by(caller))
+    }
+
     fn open_answer(
         &self,
         located: Located,
@@ -147,16 +149,16 @@ impl Names {
         Ok(v1::CompleteResponse { complete, version: done.version.get(), missing })
     }
 
-    async fn open(&self, request: v1::OpenRequest) -> Result<v1::OpenResponse> {
+    async fn open(&self, namespace: &Namespace, request: v1::OpenRequest) -> Result<v1::OpenResponse> {
         let host = host(&request.host)?;
         let chunks = usize::try_from(request.chunks).unwrap_or(usize::MAX).min(MAX_LOCATED);
         let range = LocateRange { offset: 0, length: u64::MAX, chunks };
-        let located = self.0.namespace.locate(FileRef::Path(DfsPath::parse(&request.path)?), range).await?;
+        let located = namespace.locate(FileRef::Path(DfsPath::parse(&request.path)?), range).await?;
         let (status, data, chunks, _) = self.open_answer(located, host);
         Ok(v1::OpenResponse { status: Some(status), data, chunks })
     }
 
-    async fn locate(&self, request: v1::LocateRequest) -> Result<v1::LocateResponse> {
+    async fn locate(&self, namespace: &Namespace, request: v1::LocateRequest) -> Result<v1::LocateResponse> {
         let host = host(&request.host)?;
         let file = match (request.path.as_str(), request.inode) {
             ("", inode) => FileRef::Inode(convert::inode(inode)?),
@@ -168,7 +170,7 @@ impl Names {
             chunks => chunks.min(MAX_LOCATED),
         };
         let length = if request.length == 0 { u64::MAX } else { request.length };
-        let located = self.0.namespace.locate(file, LocateRange { offset: request.offset, length, chunks }).await?;
+        let located = namespace.locate(file, LocateRange { offset: request.offset, length, chunks }).await?;
         let (status, _, chunks, more) = self.open_answer(located, host);
         Ok(v1::LocateResponse { status: Some(status), chunks, more })
     }
@@ -176,6 +178,7 @@ impl Names {
     /// Reads pages until the directory ends or the caller goes away.
     async fn list_pages(
         state: Arc<State>,
+        namespace: Namespace,
         path: DfsPath,
         mut after: String,
         size: usize,
@@ -189,7 +192,7 @@ impl Names {
                 // The caller has gone, or the namenode ends: a read may be given up anywhere.
                 () = pages.closed() => return,
                 () = state.tasks.ending().cancelled() => ending(),
-                read = state.namespace.list(path.clone(), after.clone(), size) => read,
+                read = namespace.list(path.clone(), after.clone(), size) => read,
             };
             let (page, more) = match read {
                 Ok(entries) => {
@@ -265,22 +268,24 @@ impl NamespaceService for Names {
     }
 
     async fn mkdir(&self, request: Request<v1::MkdirRequest>) -> Result<Response<v1::MkdirResponse>, Status> {
+        let namespace = self.by(&request)?;
         let request = request.into_inner();
         let mkdir = async {
-            let options =
-                MkdirOptions { parents: request.parents, owner: Owner { mode: DIRECTORY_MODE, ..Owner::default() } };
+            let mode = convert::new_mode(request.mode.as_ref())?;
+            let options = MkdirOptions { parents: request.parents, mode };
             let (call, path) = (call(request.call.as_ref())?, DfsPath::parse(&request.path)?);
-            let made = self.0.namespace.mkdir(call, path, options).await?;
+            let made = namespace.mkdir(call, path, options).await?;
             Ok(v1::MkdirResponse { inode: made.get() })
         };
         answer(mkdir.await)
     }
 
     async fn create(&self, request: Request<v1::CreateRequest>) -> Result<Response<v1::CreateResponse>, Status> {
+        let namespace = self.by(&request)?;
         let request = request.into_inner();
         let create = async {
             let (call, path) = (call(request.call.as_ref())?, DfsPath::parse(&request.path)?);
-            let created = self.0.namespace.create(call, path, options(request.options)?).await?;
+            let created = namespace.create(call, path, options(request.options)?).await?;
             Ok(v1::CreateResponse {
                 inode: created.inode.get(),
                 lease: created.lease.get(),
@@ -292,10 +297,11 @@ impl NamespaceService for Names {
     }
 
     async fn put(&self, request: Request<v1::PutRequest>) -> Result<Response<v1::PutResponse>, Status> {
+        let namespace = self.by(&request)?;
         let request = request.into_inner();
         let put = async {
             let (call, path) = (call(request.call.as_ref())?, DfsPath::parse(&request.path)?);
-            let put = self.0.namespace.put(call, path, options(request.options)?, request.data).await?;
+            let put = namespace.put(call, path, options(request.options)?, request.data).await?;
             Ok(v1::PutResponse { inode: put.value.get(), version: put.version.get() })
         };
         answer(put.await)
@@ -396,10 +402,11 @@ impl NamespaceService for Names {
         &self,
         request: Request<v1::RecoverLeaseRequest>,
     ) -> Result<Response<v1::RecoverLeaseResponse>, Status> {
+        let namespace = self.by(&request)?;
         let request = request.into_inner();
         let recover = async {
             let (call, path) = (call(request.call.as_ref())?, DfsPath::parse(&request.path)?);
-            let closed = self.0.namespace.recover_lease(call, path).await?;
+            let closed = namespace.recover_lease(call, path).await?;
             if !closed {
                 self.0.leases.look();
             }
@@ -409,17 +416,20 @@ impl NamespaceService for Names {
     }
 
     async fn open(&self, request: Request<v1::OpenRequest>) -> Result<Response<v1::OpenResponse>, Status> {
-        answer(Names::open(self, request.into_inner()).await)
+        let namespace = self.by(&request)?;
+        answer(Names::open(self, &namespace, request.into_inner()).await)
     }
 
     async fn locate(&self, request: Request<v1::LocateRequest>) -> Result<Response<v1::LocateResponse>, Status> {
-        answer(Names::locate(self, request.into_inner()).await)
+        let namespace = self.by(&request)?;
+        answer(Names::locate(self, &namespace, request.into_inner()).await)
     }
 
     async fn stat(&self, request: Request<v1::StatRequest>) -> Result<Response<v1::StatResponse>, Status> {
+        let namespace = self.by(&request)?;
         let stat = async {
             let path = DfsPath::parse(&request.into_inner().path)?;
-            let status = self.0.namespace.stat(FileRef::Path(path)).await?;
+            let status = namespace.stat(FileRef::Path(path)).await?;
             Ok(v1::StatResponse { status: Some(status_to_wire(&status)) })
         };
         answer(stat.await)
@@ -428,6 +438,7 @@ impl NamespaceService for Names {
     type ListStream = ReceiverStream<Result<v1::ListPage, Status>>;
 
     async fn list(&self, request: Request<v1::ListRequest>) -> Result<Response<Self::ListStream>, Status> {
+        let namespace = self.by(&request)?;
         let request = request.into_inner();
         let path = DfsPath::parse(&request.path).map_err(|error| status::to_status(&error))?;
         let size = match usize::try_from(request.page_size).unwrap_or(usize::MAX) {
@@ -435,11 +446,12 @@ impl NamespaceService for Names {
             size => size.min(MAX_PAGE),
         };
         let (pages, receive) = mpsc::channel(LIST_READ_AHEAD);
-        self.0.tasks.spawn(Self::list_pages(Arc::clone(&self.0), path, request.start_after, size, pages));
+        self.0.tasks.spawn(Self::list_pages(Arc::clone(&self.0), namespace, path, request.start_after, size, pages));
         Ok(Response::new(ReceiverStream::new(receive)))
     }
 
     async fn rename(&self, request: Request<v1::RenameRequest>) -> Result<Response<v1::RenameResponse>, Status> {
+        let namespace = self.by(&request)?;
         let request = request.into_inner();
         let rename = async {
             let rename = Rename {
@@ -447,17 +459,18 @@ impl NamespaceService for Names {
                 to: DfsPath::parse(&request.to)?,
                 replace: request.replace,
             };
-            self.0.namespace.rename(call(request.call.as_ref())?, rename).await?;
+            namespace.rename(call(request.call.as_ref())?, rename).await?;
             Ok(v1::RenameResponse {})
         };
         answer(rename.await)
     }
 
     async fn delete(&self, request: Request<v1::DeleteRequest>) -> Result<Response<v1::DeleteResponse>, Status> {
+        let namespace = self.by(&request)?;
         let request = request.into_inner();
         let delete = async {
             let (call, path) = (call(request.call.as_ref())?, DfsPath::parse(&request.path)?);
-            self.0.namespace.delete(call, path, request.recursive).await?;
+            namespace.delete(call, path, request.recursive).await?;
             Ok(v1::DeleteResponse {})
         };
         answer(delete.await)
@@ -467,13 +480,14 @@ impl NamespaceService for Names {
         &self,
         request: Request<v1::SetReplicationRequest>,
     ) -> Result<Response<v1::SetReplicationResponse>, Status> {
+        let namespace = self.by(&request)?;
         let request = request.into_inner();
         let set = async {
             let replication = convert::replication(request.replication)?;
             let replication = replication.ok_or_else(|| invalid("replication: 0 replicas hold no file"))?;
             let (call, path) = (call(request.call.as_ref())?, DfsPath::parse(&request.path)?);
             let replication = replication_number(replication)?;
-            self.0.namespace.set_replication(call, path.clone(), replication).await?;
+            namespace.set_replication(call, path.clone(), replication).await?;
             self.0.tasks.spawn(retarget(Arc::clone(&self.0), path));
             Ok(v1::SetReplicationResponse {})
         };
@@ -481,12 +495,35 @@ impl NamespaceService for Names {
     }
 
     async fn set_times(&self, request: Request<v1::SetTimesRequest>) -> Result<Response<v1::SetTimesResponse>, Status> {
+        let namespace = self.by(&request)?;
         let request = request.into_inner();
         let set = async {
             let times = Times { modified_ms: request.modified_ms, accessed_ms: request.accessed_ms };
             let (call, path) = (call(request.call.as_ref())?, DfsPath::parse(&request.path)?);
-            self.0.namespace.set_times(call, path, times).await?;
+            namespace.set_times(call, path, times).await?;
             Ok(v1::SetTimesResponse {})
+        };
+        answer(set.await)
+    }
+
+    async fn set_owner(&self, request: Request<v1::SetOwnerRequest>) -> Result<Response<v1::SetOwnerResponse>, Status> {
+        let namespace = self.by(&request)?;
+        let request = request.into_inner();
+        let set = async {
+            let new = NewOwner { user: request.user, group: request.group };
+            namespace.set_owner(call(request.call.as_ref())?, DfsPath::parse(&request.path)?, new).await?;
+            Ok(v1::SetOwnerResponse {})
+        };
+        answer(set.await)
+    }
+
+    async fn set_mode(&self, request: Request<v1::SetModeRequest>) -> Result<Response<v1::SetModeResponse>, Status> {
+        let namespace = self.by(&request)?;
+        let request = request.into_inner();
+        let set = async {
+            let (call, path) = (call(request.call.as_ref())?, DfsPath::parse(&request.path)?);
+            namespace.set_mode(call, path, convert::mode(request.mode)?).await?;
+            Ok(v1::SetModeResponse {})
         };
         answer(set.await)
     }

@@ -131,7 +131,7 @@ async fn calls_that_name_nothing_that_exists_are_refused() {
         ("slot without end", Some(v1::Call { slot: u32::MAX, ..caller.call().expect("a call") })),
         ("sequence 0", Some(v1::Call { sequence: 0, ..caller.call().expect("a call") })),
     ] {
-        let made = names.mkdir(v1::MkdirRequest { call, path: "/d".into(), parents: false }).await;
+        let made = names.mkdir(v1::MkdirRequest { call, path: "/d".into(), ..Default::default() }).await;
         let error = caller.refused(what, made);
         assert!(!matches!(error.kind(), ErrorKind::Internal | ErrorKind::Corrupt), "{what}: {error}");
     }

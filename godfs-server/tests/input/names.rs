@@ -38,7 +38,10 @@ async fn bad_paths_are_refused_by_every_call() {
         let (none, options) = (String::new(), Some(v1::CreateOptions::default()));
         let good = || "/good".to_owned();
         let mut errors = vec![
-            ("mkdir", names.mkdir(v1::MkdirRequest { call, path: p(), parents: true }).await.err()),
+            (
+                "mkdir",
+                names.mkdir(v1::MkdirRequest { call, path: p(), parents: true, ..Default::default() }).await.err(),
+            ),
             ("create", names.create(v1::CreateRequest { call, path: p(), options }).await.err()),
             ("put", names.put(v1::PutRequest { call, path: p(), options, data: "x".into() }).await.err()),
             ("open", names.open(v1::OpenRequest { path: p(), host: none.clone(), chunks: 1 }).await.err()),

@@ -75,7 +75,7 @@ impl FakeClient {
     }
 
     pub(crate) async fn mkdir(&self, path: &str) -> Result<u64, tonic::Status> {
-        let request = v1::MkdirRequest { call: self.call(), path: path.into(), parents: false };
+        let request = v1::MkdirRequest { call: self.call(), path: path.into(), ..Default::default() };
         Ok(self.stub.clone().mkdir(request).await?.into_inner().inode)
     }
 

@@ -300,6 +300,14 @@ pub struct Call {
     #[prost(uint64, tag = "3")]
     pub sequence: u64,
 }
+/// The permission bits of what is made, at most 07777: those of `mode` (absent: 0666 of a file, 0777 of a directory) without those of `umask`.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct NewMode {
+    #[prost(uint32, optional, tag = "1")]
+    pub mode: ::core::option::Option<u32>,
+    #[prost(uint32, tag = "2")]
+    pub umask: u32,
+}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct MkdirRequest {
     #[prost(message, optional, tag = "1")]
@@ -309,6 +317,9 @@ pub struct MkdirRequest {
     /// Make missing parents, and accept a directory that exists.
     #[prost(bool, tag = "3")]
     pub parents: bool,
+    /// Absent: the default bits with the umask 022.
+    #[prost(message, optional, tag = "12")]
+    pub mode: ::core::option::Option<NewMode>,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct MkdirResponse {
@@ -333,6 +344,9 @@ pub struct CreateOptions {
     /// The name appears, and an old file under it goes, only when the file is closed.
     #[prost(bool, tag = "5")]
     pub publish_on_close: bool,
+    /// Absent: the default bits with the umask 022.
+    #[prost(message, optional, tag = "12")]
+    pub mode: ::core::option::Option<NewMode>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct CreateRequest {
@@ -531,7 +545,7 @@ pub struct RecoverLeaseResponse {
     #[prost(bool, tag = "1")]
     pub closed: bool,
 }
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct FileStatus {
     #[prost(uint64, tag = "1")]
     pub inode: u64,
@@ -558,6 +572,13 @@ pub struct FileStatus {
     /// Whether its bytes lie in the namenode.
     #[prost(bool, tag = "10")]
     pub small: bool,
+    #[prost(string, tag = "12")]
+    pub user: ::prost::alloc::string::String,
+    #[prost(string, tag = "13")]
+    pub group: ::prost::alloc::string::String,
+    /// Permission bits, at most 07777.
+    #[prost(uint32, tag = "14")]
+    pub mode: u32,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ReplicaLocation {
@@ -643,7 +664,7 @@ pub struct StatRequest {
     #[prost(string, tag = "1")]
     pub path: ::prost::alloc::string::String,
 }
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct StatResponse {
     #[prost(message, optional, tag = "1")]
     pub status: ::core::option::Option<FileStatus>,
@@ -724,6 +745,32 @@ pub struct SetTimesRequest {
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct SetTimesResponse {}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SetOwnerRequest {
+    #[prost(message, optional, tag = "1")]
+    pub call: ::core::option::Option<Call>,
+    #[prost(string, tag = "2")]
+    pub path: ::prost::alloc::string::String,
+    /// Absent: unchanged.
+    #[prost(string, optional, tag = "3")]
+    pub user: ::core::option::Option<::prost::alloc::string::String>,
+    #[prost(string, optional, tag = "4")]
+    pub group: ::core::option::Option<::prost::alloc::string::String>,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SetOwnerResponse {}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SetModeRequest {
+    #[prost(message, optional, tag = "1")]
+    pub call: ::core::option::Option<Call>,
+    #[prost(string, tag = "2")]
+    pub path: ::prost::alloc::string::String,
+    /// At most 07777.
+    #[prost(uint32, tag = "3")]
+    pub mode: u32,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SetModeResponse {}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ReportCorruptRequest {
     #[prost(uint64, tag = "1")]
@@ -1389,6 +1436,54 @@ pub mod namespace_service_client {
                 .insert(GrpcMethod::new("godfs.v1.NamespaceService", "SetTimes"));
             self.inner.unary(req, path, codec).await
         }
+        pub async fn set_owner(
+            &mut self,
+            request: impl tonic::IntoRequest<super::SetOwnerRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::SetOwnerResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/godfs.v1.NamespaceService/SetOwner",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("godfs.v1.NamespaceService", "SetOwner"));
+            self.inner.unary(req, path, codec).await
+        }
+        pub async fn set_mode(
+            &mut self,
+            request: impl tonic::IntoRequest<super::SetModeRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::SetModeResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/godfs.v1.NamespaceService/SetMode",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("godfs.v1.NamespaceService", "SetMode"));
+            self.inner.unary(req, path, codec).await
+        }
         /// Says that a replica gave bytes that do not agree with their checksums. A hint: its datanode looks again.
         pub async fn report_corrupt(
             &mut self,
@@ -1580,6 +1675,17 @@ pub mod namespace_service_server {
             tonic::Response<super::SetTimesResponse>,
             tonic::Status,
         >;
+        async fn set_owner(
+            &self,
+            request: tonic::Request<super::SetOwnerRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::SetOwnerResponse>,
+            tonic::Status,
+        >;
+        async fn set_mode(
+            &self,
+            request: tonic::Request<super::SetModeRequest>,
+        ) -> std::result::Result<tonic::Response<super::SetModeResponse>, tonic::Status>;
         /// Says that a replica gave bytes that do not agree with their checksums. A hint: its datanode looks again.
         async fn report_corrupt(
             &self,
@@ -2688,6 +2794,96 @@ pub mod namespace_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = SetTimesSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/godfs.v1.NamespaceService/SetOwner" => {
+                    #[allow(non_camel_case_types)]
+                    struct SetOwnerSvc<T: NamespaceService>(pub Arc<T>);
+                    impl<
+                        T: NamespaceService,
+                    > tonic::server::UnaryService<super::SetOwnerRequest>
+                    for SetOwnerSvc<T> {
+                        type Response = super::SetOwnerResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::SetOwnerRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as NamespaceService>::set_owner(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = SetOwnerSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/godfs.v1.NamespaceService/SetMode" => {
+                    #[allow(non_camel_case_types)]
+                    struct SetModeSvc<T: NamespaceService>(pub Arc<T>);
+                    impl<
+                        T: NamespaceService,
+                    > tonic::server::UnaryService<super::SetModeRequest>
+                    for SetModeSvc<T> {
+                        type Response = super::SetModeResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::SetModeRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as NamespaceService>::set_mode(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = SetModeSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -4,7 +4,7 @@
 //! `*` is the version of the commit that wrote the row, eight bytes; other numbers of values are variable-length.
 //!
 //! ```text
-//! store    01                    format version, cluster id
+//! store    01                    format version, cluster id, superuser
 //! ids      02 series             the next number: inodes, sessions and leases; chunks; nodes
 //! totals   03                    counters: chunks, owed, garbage, leases
 //!

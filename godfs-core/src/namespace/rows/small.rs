@@ -114,16 +114,18 @@ impl NodeRow {
 }
 
 /// The store's own row: which format all others have, and whose they are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::namespace) struct StoreRow {
     pub(in crate::namespace) format: u64,
     pub(in crate::namespace) cluster: ClusterId,
+    /// Who made the cluster.
+    pub(in crate::namespace) superuser: String,
 }
 
 impl StoreRow {
-    pub(in crate::namespace) fn encode(self) -> Stamped {
+    pub(in crate::namespace) fn encode(&self) -> Stamped {
         let mut row = Encoder::new();
-        row.byte(FORMAT).number(self.format).raw(self.cluster.as_bytes());
+        row.byte(FORMAT).number(self.format).raw(self.cluster.as_bytes()).text(&self.superuser);
         Stamped::plain(row.into_bytes())
     }
 
@@ -136,7 +138,8 @@ impl StoreRow {
         let mut row = Decoder::new(bytes, FORMAT, "the store")?;
         let format = row.number()?;
         let cluster = ClusterId::from_bytes(row.raw(16)?).expect("sixteen bytes");
+        let superuser = row.text()?;
         row.end()?;
-        Ok(Self { format, cluster })
+        Ok(Self { format, cluster, superuser })
     }
 }

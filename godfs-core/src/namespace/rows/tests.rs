@@ -88,7 +88,7 @@ fn small_rows_come_back() {
     assert_eq!(ExtentRow::decode(extent.encode().pending()).unwrap(), extent);
     let node = NodeRow { uuid: NodeUuid::from_random(1), address: "h:1".into(), domain: "/d".into() };
     assert_eq!(NodeRow::decode(node.encode().pending()).unwrap(), node);
-    let store = StoreRow { format: 1, cluster: ClusterId::from_random(1) };
+    let store = StoreRow { format: 1, cluster: ClusterId::from_random(1), superuser: "hdfs".into() };
     assert_eq!(StoreRow::decode(store.encode().pending()).unwrap(), store);
 }
 

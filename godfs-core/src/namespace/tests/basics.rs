@@ -55,13 +55,13 @@ async fn pages_of_a_directory_are_bounded_and_in_order() {
 #[tokio::test]
 async fn small_files_are_one_call_each_way() {
     let fixture = Fixture::new(0).await;
-    let options = CreateOptions { parents: true, owner: owner("user"), ..Default::default() };
+    let options = CreateOptions { parents: true, ..Default::default() };
     let put = fixture.namespace.put(fixture.call(), at("/a/b/f"), options, Bytes::from_static(b"hello")).await.unwrap();
     let found = fixture.locate("/a/b/f").await;
     assert_eq!((&found.data[..], found.status.inode, found.status.version), (&b"hello"[..], put.value, put.version));
     assert_eq!((found.status.small, found.status.length, found.chunks.len()), (true, 5, 0));
-    assert_eq!((found.status.owner.user.as_str(), found.status.owner.mode), ("user", 0o755));
-    assert_eq!(fixture.stat("/a").await.unwrap().owner.mode, PARENT_MODE);
+    assert_eq!((found.status.owner.user.as_str(), found.status.owner.mode), ("user", 0o644));
+    assert_eq!(fixture.stat("/a").await.unwrap().owner.mode, 0o755);
 
     let long = Bytes::from(vec![0; 1_025]);
     let refusal = fixture.namespace.put(fixture.call(), at("/g"), CreateOptions::default(), long).await;
@@ -81,7 +81,7 @@ async fn bad_arguments_are_named() {
         (CreateOptions { chunk_size: Some(4_096), ..Default::default() }, "chunk size is 4096"),
         (CreateOptions { chunk_size: Some(CHUNK + 1), ..Default::default() }, "multiple of 4096"),
         (CreateOptions { chunk_size: Some(u64::MAX), ..Default::default() }, "chunk size"),
-        (CreateOptions { owner: Owner { mode: 0o10000, ..owner("x") }, ..Default::default() }, "mode 10000"),
+        (CreateOptions { mode: NewMode { mode: Some(0o10000), umask: 0 }, ..Default::default() }, "mode 10000"),
     ] {
         refused(fixture.namespace.create(fixture.call(), at("/g"), options).await, ErrorKind::InvalidArgument, why);
     }
@@ -117,7 +117,7 @@ async fn an_empty_store_is_made_a_cluster_once_and_another_format_is_refused() {
     assert_eq!(new().initialize(owner("other")).await.unwrap(), cluster);
     assert_eq!(new().cluster().await.unwrap(), cluster);
     let change = |txn: &mut dyn Transaction| {
-        let row = rows::StoreRow { format: 2, cluster: ClusterId::from_random(1) };
+        let row = rows::StoreRow { format: 2, cluster: ClusterId::from_random(1), superuser: "root".into() };
         txn.put(crate::metadata::Space::Rows, rows::keys::store().into(), row.encode());
         Ok(())
     };

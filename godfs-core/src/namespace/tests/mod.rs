@@ -11,6 +11,7 @@ use crate::chunk::{MIN_CHUNK_BYTES, ReplicaState};
 use crate::id::{Incarnation, NodeUuid};
 use crate::metadata::MemoryStore;
 
+mod access;
 mod basics;
 mod collecting;
 mod cost;
@@ -37,7 +38,9 @@ impl Fixture {
         let store = Arc::new(MemoryStore::new(Incarnation::from_random(1)));
         let settings = NamespaceSettings { chunk_size: CHUNK, small_file_limit: 1_024, ..Default::default() };
         let namespace = Namespace::new(store, settings, Env::simulated(1)).unwrap();
-        namespace.initialize(owner("root")).await.unwrap();
+        namespace.initialize(owner("user")).await.unwrap();
+        // The superuser: who may do what has tests of its own.
+        let namespace = namespace.by(Caller::new("user", ["users"]).unwrap());
         for node in 0..nodes {
             namespace.register_node(registration(node)).await.unwrap();
         }
@@ -60,7 +63,7 @@ impl Fixture {
     }
 
     pub(super) async fn mkdir(&self, path: &str) -> InodeId {
-        let options = MkdirOptions { parents: true, owner: owner("user") };
+        let options = MkdirOptions { parents: true, ..Default::default() };
         self.namespace.mkdir(self.call(), at(path), options).await.unwrap()
     }
 

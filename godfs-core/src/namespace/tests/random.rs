@@ -153,7 +153,7 @@ impl Machine {
         let call = self.fixture.call();
         match op {
             Op::Mkdir { path, parents } => {
-                let options = MkdirOptions { parents, owner: owner("user") };
+                let options = MkdirOptions { parents, ..Default::default() };
                 let made = twice!(namespace.mkdir(call, path.clone(), options.clone()));
                 assert_eq!(made.map(drop), self.model.mkdir(&path, parents), "mkdir {path}");
             }

@@ -36,6 +36,18 @@ async fn a_repeated_call_gets_the_first_answer() {
         let request = Rename { from: at("/f"), to: at("/g"), replace: false };
         namespace.rename(call, request).await.unwrap();
     }
+    // What happened in between is not undone.
+    let (first, second) = (fixture.call(), Call { slot: 1, ..fixture.call() });
+    namespace.set_mode(first, at("/g"), 0o600).await.unwrap();
+    namespace.set_mode(second, at("/g"), 0o644).await.unwrap();
+    namespace.set_mode(first, at("/g"), 0o600).await.unwrap();
+    assert_eq!(fixture.stat("/g").await.unwrap().owner.mode, 0o644);
+    let new = |user: &str| NewOwner { user: Some(user.into()), group: None };
+    let (first, second) = (fixture.call(), Call { slot: 1, ..fixture.call() });
+    namespace.set_owner(first, at("/g"), new("alice")).await.unwrap();
+    namespace.set_owner(second, at("/g"), new("bob")).await.unwrap();
+    namespace.set_owner(first, at("/g"), new("alice")).await.unwrap();
+    assert_eq!(fixture.stat("/g").await.unwrap().owner.user, "bob");
     let call = fixture.call();
     for _ in 0..2 {
         namespace.delete(call, at("/g"), false).await.unwrap();

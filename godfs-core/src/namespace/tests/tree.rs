@@ -6,7 +6,7 @@ use super::*;
 async fn directories_are_made_once() {
     let fixture = Fixture::new(0).await;
     let mkdir = |path: &str, parents| {
-        let options = MkdirOptions { parents, owner: owner("user") };
+        let options = MkdirOptions { parents, ..Default::default() };
         fixture.namespace.mkdir(fixture.call(), at(path), options)
     };
     refused(mkdir("/a/b", false).await, ErrorKind::NotFound, "/a/b: the directory /a does not exist");

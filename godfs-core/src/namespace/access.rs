@@ -1,0 +1,277 @@
+//! Who may do what: the only place where it is decided.
+//!
+//! An operation says in one line which right it needs; resolving a path ([`paths`]) asks for `x` on each directory on the way. A
+//! caller that may do everything (the superuser, a member of [`SUPERGROUP`], the namenode itself, or everybody where checks are turned off) costs no read;
+//! another one costs the row of each inode that is asked about.
+//!
+//! | operation | right |
+//! |---|---|
+//! | any, on a path | `x` on each directory above |
+//! | stat | nothing more |
+//! | list, usage of a directory | `r` and `x` on it |
+//! | open, locate | `r` on the file; by number also `x` on the directories above it |
+//! | mkdir, create, put | `w` and `x` on the parent, or on the lowest directory that exists |
+//! | create over a file | the same, `w` on that file, and what taking it away needs |
+//! | delete, rename | `w` and `x` on both parents; in a sticky directory, its owner or the entry's |
+//! | delete of a directory with entries | also `r`, `w` and `x` on it; if it is sticky, its owner. What lies deeper is not looked at: deleting takes one step |
+//! | recover a lease, set replication | `w` on the file |
+//! | set mode, times | owner |
+//! | set the owner | superuser |
+//! | set the group | superuser, or the owner, to a group it is a member of |
+//! | a call under a lease | the lease and nothing more |
+//!
+//! [`SUPERGROUP`]: super::SUPERGROUP
+
+use super::options::{NewMode, Owner};
+use super::paths::{self, Place};
+use super::rows::{self, EntryRow, InodeRow};
+use super::{Context, SUPERGROUP};
+use crate::error::{Error, ErrorKind};
+use crate::id::InodeId;
+use crate::metadata::{Snapshot, Step};
+use crate::path::DfsPath;
+
+/// Only an entry's owner, the directory's or the superuser takes it away.
+const STICKY: u16 = 0o1000;
+/// What is made in the directory belongs to its group.
+const SET_GROUP_ID: u16 = 0o2000;
+
+/// A right to what one inode holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Right {
+    Read,
+    Write,
+    Execute,
+}
+
+impl Right {
+    fn bit(self) -> u16 {
+        match self {
+            Self::Read => 4,
+            Self::Write => 2,
+            Self::Execute => 1,
+        }
+    }
+
+    fn letter(self) -> &'static str {
+        match self {
+            Self::Read => "r",
+            Self::Write => "w",
+            Self::Execute => "x",
+        }
+    }
+}
+
+/// To list a directory.
+pub(super) const LIST: &[Right] = &[Right::Read, Right::Execute];
+/// To change the entries of a directory.
+pub(super) const CHANGE: &[Right] = &[Right::Write, Right::Execute];
+/// To read a file.
+pub(super) const READ: &[Right] = &[Right::Read];
+/// To change a file.
+pub(super) const WRITE: &[Right] = &[Right::Write];
+/// To delete a directory with its entries.
+const DELETE_TREE: &[Right] = &[Right::Read, Right::Write, Right::Execute];
+/// To go through a directory.
+const TRAVERSE: &[Right] = &[Right::Execute];
+
+/// Whether one caller may do everything. `superuser` is the user who made the cluster.
+pub(super) fn may_all(caller: &super::Caller, superuser: &str) -> bool {
+    caller.is_system() || caller.user() == superuser || caller.is_member(SUPERGROUP)
+}
+
+/// The caller may go through a directory, which is the first `depth` names of `path`.
+pub(super) fn traverse(
+    snapshot: &mut dyn Snapshot,
+    context: &Context,
+    directory: InodeId,
+    path: &DfsPath,
+    depth: usize,
+) -> Step<()> {
+    if context.may_all {
+        return Ok(());
+    }
+    let row = rows::inode(snapshot, directory)?;
+    need(snapshot, context, directory, &row, TRAVERSE, || first_names(path, depth))
+}
+
+/// The caller has all of `rights` to an inode.
+pub(super) fn need(
+    snapshot: &mut dyn Snapshot,
+    context: &Context,
+    inode: InodeId,
+    row: &InodeRow,
+    rights: &[Right],
+    shown: impl FnOnce() -> String,
+) -> Step<()> {
+    if context.may_all {
+        return Ok(());
+    }
+    let granted = granted(snapshot, context, inode, row)?;
+    match rights.iter().find(|right| granted & right.bit() == 0) {
+        None => Ok(()),
+        Some(missing) => Err(refuse(context, missing.letter(), &shown(), row).into()),
+    }
+}
+
+/// As [`need`], where the row is not at hand.
+pub(super) fn need_of(
+    snapshot: &mut dyn Snapshot,
+    context: &Context,
+    inode: InodeId,
+    rights: &[Right],
+    path: &DfsPath,
+) -> Step<()> {
+    if context.may_all {
+        return Ok(());
+    }
+    let row = rows::inode(snapshot, inode)?;
+    need(snapshot, context, inode, &row, rights, || path.to_string())
+}
+
+/// The caller may reach an inode that is named by its number: the directories above it, if it still hangs on the root, can be gone through.
+pub(super) fn reach(snapshot: &mut dyn Snapshot, context: &Context, row: &InodeRow) -> Step<()> {
+    if context.may_all || row.parent.0 == 0 {
+        return Ok(());
+    }
+    for directory in paths::chain(snapshot, row.parent)?.unwrap_or_default() {
+        let row = rows::inode(snapshot, directory)?;
+        if granted(snapshot, context, directory, &row)? & Right::Execute.bit() == 0 {
+            let shown = paths::shown(snapshot, directory)?;
+            return Err(refuse(context, Right::Execute.letter(), &shown, &row).into());
+        }
+    }
+    Ok(())
+}
+
+/// The caller may make an entry at a place.
+pub(super) fn may_add(snapshot: &mut dyn Snapshot, context: &Context, place: &Place<'_>, path: &DfsPath) -> Step<()> {
+    if context.may_all {
+        return Ok(());
+    }
+    let parent = rows::inode(snapshot, place.parent())?;
+    need(snapshot, context, place.parent(), &parent, CHANGE, || parent_of(path))
+}
+
+/// The caller may make an entry in a directory, which is the first `depth` names of `path`.
+pub(super) fn may_add_in(
+    snapshot: &mut dyn Snapshot,
+    context: &Context,
+    directory: InodeId,
+    path: &DfsPath,
+    depth: usize,
+) -> Step<()> {
+    if context.may_all {
+        return Ok(());
+    }
+    let row = rows::inode(snapshot, directory)?;
+    need(snapshot, context, directory, &row, CHANGE, || first_names(path, depth))
+}
+
+/// The caller may take the entry at a place away: rename, replace or delete it.
+pub(super) fn may_remove(
+    snapshot: &mut dyn Snapshot,
+    context: &Context,
+    place: &Place<'_>,
+    entry: EntryRow,
+    path: &DfsPath,
+) -> Step<()> {
+    if context.may_all {
+        return Ok(());
+    }
+    let parent = rows::inode(snapshot, place.parent())?;
+    need(snapshot, context, place.parent(), &parent, CHANGE, || parent_of(path))?;
+    if parent.owner.mode & STICKY != 0 && parent.owner.user != context.caller.user() {
+        // The entry's owner, or the directory's.
+        let row = rows::inode(snapshot, entry.inode)?;
+        own(context, &row, path)?;
+    }
+    Ok(())
+}
+
+/// The caller may delete a directory together with its entries.
+pub(super) fn may_remove_tree(
+    snapshot: &mut dyn Snapshot,
+    context: &Context,
+    directory: InodeId,
+    path: &DfsPath,
+) -> Step<()> {
+    if context.may_all {
+        return Ok(());
+    }
+    let row = rows::inode(snapshot, directory)?;
+    need(snapshot, context, directory, &row, DELETE_TREE, || path.to_string())?;
+    // What others have in a sticky directory is not the caller's to take away.
+    if row.owner.mode & STICKY != 0 { Ok(own(context, &row, path)?) } else { Ok(()) }
+}
+
+/// The caller owns the inode.
+pub(super) fn own(context: &Context, row: &InodeRow, path: &DfsPath) -> crate::error::Result<()> {
+    if context.may_all || row.owner.user == context.caller.user() {
+        return Ok(());
+    }
+    Err(refuse(context, "owner", path.as_str(), row))
+}
+
+/// The caller may do everything.
+pub(super) fn superuser(context: &Context, row: &InodeRow, path: &DfsPath) -> crate::error::Result<()> {
+    if context.may_all { Ok(()) } else { Err(refuse(context, "superuser", path.as_str(), row)) }
+}
+
+/// Whose a new inode is, and with which bits: the caller's, in the first of its groups, or in the directory's where that hands its group on or the
+/// caller has none.
+pub(super) fn new_owner(context: &Context, parent: &InodeRow, mode: NewMode, directory: bool) -> Owner {
+    let caller = &context.caller;
+    let hands_on = parent.owner.mode & SET_GROUP_ID != 0;
+    let group = match caller.groups().first() {
+        Some(group) if !hands_on => group,
+        _ => &parent.owner.group,
+    };
+    let mut bits = mode.bits(directory);
+    if directory && hands_on {
+        bits |= SET_GROUP_ID;
+    }
+    if !directory && bits & SET_GROUP_ID != 0 && !context.may_all && !caller.is_member(group) {
+        bits &= !SET_GROUP_ID;
+    }
+    let user = if caller.is_system() { &parent.owner.user } else { caller.user() };
+    Owner { user: user.to_owned(), group: group.clone(), mode: bits }
+}
+
+/// The bits that an owner may give: not set-group-id for a group that it is no member of.
+pub(super) fn settable_mode(context: &Context, row: &InodeRow, mode: u16) -> u16 {
+    let foreign = !context.may_all && !context.caller.is_member(&row.owner.group);
+    if foreign { mode & !SET_GROUP_ID } else { mode }
+}
+
+/// What the caller may do with an inode, as three bits.
+fn granted(_snapshot: &mut dyn Snapshot, context: &Context, _inode: InodeId, row: &InodeRow) -> Step<u16> {
+    let (caller, Owner { user, group, mode }) = (&context.caller, &row.owner);
+    Ok(if caller.user() == user {
+        mode >> 6
+    } else if caller.is_member(group) {
+        mode >> 3
+    } else {
+        *mode
+    } & 7)
+}
+
+fn refuse(context: &Context, missing: &str, shown: &str, row: &InodeRow) -> Error {
+    let Owner { user, group, mode } = &row.owner;
+    let caller = context.caller.user();
+    Error::new(
+        ErrorKind::PermissionDenied,
+        format!("user {caller} lacks {missing} on {shown}, which is {user}:{group} with mode {mode:04o}"),
+    )
+}
+
+fn parent_of(path: &DfsPath) -> String {
+    path.parent().map_or_else(|| path.to_string(), |parent| parent.to_string())
+}
+
+fn first_names(path: &DfsPath, depth: usize) -> String {
+    match depth {
+        0 => "/".to_owned(),
+        _ => paths::prefix(path, depth - 1),
+    }
+}
