@@ -1,6 +1,7 @@
 //! The one writer of a replica.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
@@ -15,7 +16,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::id::ChunkId;
 
 /// How far behind its end a replica is handed to the disk, so that a sync at the end has little left to wait for. Measured: smaller
-/// steps make four times the writes, larger ones are no better.
+/// steps make four times the writes, larger ones are no better. By work of its own, since it waits where the disk's queue is
+/// full, and appends must not.
 const WRITEBACK_STEP: u64 = 8 << 20;
 
 /// Writes one replica. Every call takes the chunk's turn and carries it into its work on the executor: work whose
@@ -36,12 +38,14 @@ struct Cursor {
     named: bool,
     /// Bytes handed to the disk.
     written_back: u64,
+    /// Whether some are being handed to it.
+    writing_back: Arc<AtomicBool>,
 }
 
 impl DirectoryWriter {
     pub(super) fn new(inner: Arc<Inner>, chunk: ChunkId, live: Arc<Live>, file: ReplicaFile, named: bool) -> Self {
         let written_back = live.progress.lock().length;
-        let cursor = Arc::new(Mutex::new(Cursor { file, named, written_back }));
+        let cursor = Arc::new(Mutex::new(Cursor { file, named, written_back, writing_back: Arc::default() }));
         Self { inner, chunk, live, cursor }
     }
 
@@ -142,13 +146,23 @@ impl Work<'_> {
             let mut progress = self.live.progress.lock();
             (progress.length, progress.tail) = (extension.length, extension.tail);
         }
-        let begun = self.cursor.written_back;
-        if extension.length - begun >= WRITEBACK_STEP {
-            // Only a hint: when it fails, the sync has more to do, or fails itself.
-            let _ = share.file.start_writeback(share.layout.data_at(begun), extension.length - begun);
-            self.cursor.written_back = extension.length;
-        }
+        self.write_back(extension.length);
         Ok(())
+    }
+
+    /// Hands what has gathered to the disk, unless it is still busy with what came before.
+    fn write_back(&mut self, end: u64) {
+        let begin = self.cursor.written_back;
+        if end - begin < WRITEBACK_STEP || self.cursor.writing_back.swap(true, Ordering::Acquire) {
+            return;
+        }
+        self.cursor.written_back = end;
+        let (share, busy) = (Arc::clone(&self.cursor.file.share), Arc::clone(&self.cursor.writing_back));
+        self.inner.env.executor.execute(Box::new(move || {
+            // Only a hint: when it fails, the sync has more to do, or fails itself.
+            let _ = share.file.start_writeback(share.layout.data_at(begin), end - begin);
+            busy.store(false, Ordering::Release);
+        }));
     }
 
     fn write(&mut self, offset: u64, fresh: &[u8], extension: &rules::Extension) -> std::io::Result<()> {
