@@ -100,13 +100,9 @@ impl Client {
             return writer.close().await;
         }
         self.namenode
-            .mutate(|mut stub, call| {
-                let request = v1::PutRequest {
-                    call: Some(call),
-                    path: path.as_str().to_owned(),
-                    options: Some(options.to_wire()),
-                    data: data.clone(),
-                };
+            .mutate_at([path], |mut stub, call, [path]| {
+                let request =
+                    v1::PutRequest { call: Some(call), path, options: Some(options.to_wire()), data: data.clone() };
                 async move { stub.put(request).await }
             })
             .await
@@ -129,15 +125,50 @@ impl Client {
     /// # Errors
     /// [`ErrorKind::NotFound`].
     pub async fn stat(&self, path: impl IntoPath) -> Result<FileStatus> {
-        let path = path.into_path()?;
+        self.status(path.into_path()?, false).await
+    }
+
+    /// The same of a symbolic link itself, not of what it leads to.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`].
+    pub async fn lstat(&self, path: impl IntoPath) -> Result<FileStatus> {
+        self.status(path.into_path()?, true).await
+    }
+
+    async fn status(&self, path: DfsPath, no_follow: bool) -> Result<FileStatus> {
         let answer = self
             .namenode
-            .call(|mut stub| {
-                let request = v1::StatRequest { path: path.as_str().to_owned() };
-                async move { stub.stat(request).await }
-            })
+            .call_at(path, |mut stub, path| async move { stub.stat(v1::StatRequest { path, no_follow }).await })
             .await?;
         FileStatus::from_wire(answer.status.as_ref())
+    }
+
+    /// Where a symbolic link leads, as it was given.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`]; [`ErrorKind::InvalidArgument`] when there is something else.
+    pub async fn read_link(&self, path: impl IntoPath) -> Result<String> {
+        let path = path.into_path()?;
+        let status = self.lstat(&path).await?;
+        status.target.ok_or_else(|| Error::new(ErrorKind::InvalidArgument, format!("{path} is no symbolic link")))
+    }
+
+    /// Makes a symbolic link at `link` that leads to `target`: an absolute path, or one from the directory that holds the link. Nothing need be
+    /// there. Calls follow it, up to 40 links in a path; [`rename`](Self::rename), [`remove`](Self::remove) and
+    /// [`exchange`](Self::exchange) act on the link itself.
+    ///
+    /// # Errors
+    /// [`ErrorKind::AlreadyExists`]; [`ErrorKind::InvalidArgument`] for a target that is empty or longer than 4,096 bytes.
+    pub async fn symlink(&self, target: impl Into<String>, link: impl IntoPath) -> Result<()> {
+        let target = target.into();
+        self.namenode
+            .mutate_at([link.into_path()?], |mut stub, call, [path]| {
+                let request = v1::SymlinkRequest { call: Some(call), path, target: target.clone() };
+                async move { stub.symlink(request).await }
+            })
+            .await
+            .map(drop)
     }
 
     /// Whether a path names something.
@@ -183,16 +214,10 @@ impl Client {
     /// [`ErrorKind::AlreadyExists`], or [`ErrorKind::NotFound`] without a parent, unless
     /// [`parents`](MkdirOptions::parents) was asked for.
     pub async fn mkdir(&self, path: impl IntoPath, options: MkdirOptions) -> Result<()> {
-        let path = path.into_path()?;
+        let (parents, mode) = (options.parents, Some(options.mode.to_wire()));
         self.namenode
-            .mutate(|mut stub, call| {
-                let request = v1::MkdirRequest {
-                    call: Some(call),
-                    path: path.as_str().to_owned(),
-                    parents: options.parents,
-                    mode: Some(options.mode.to_wire()),
-                };
-                async move { stub.mkdir(request).await }
+            .mutate_at([path.into_path()?], |mut stub, call, [path]| async move {
+                stub.mkdir(v1::MkdirRequest { call: Some(call), path, parents, mode }).await
             })
             .await
             .map(drop)
@@ -204,16 +229,23 @@ impl Client {
     /// [`ErrorKind::AlreadyExists`] unless [`replace`](RenameOptions::replace) was asked for; [`ErrorKind::NotFound`];
     /// [`ErrorKind::InvalidArgument`] for a directory into itself.
     pub async fn rename(&self, from: impl IntoPath, to: impl IntoPath, options: RenameOptions) -> Result<()> {
-        let (from, to) = (from.into_path()?, to.into_path()?);
+        let replace = options.replace;
         self.namenode
-            .mutate(|mut stub, call| {
-                let request = v1::RenameRequest {
-                    call: Some(call),
-                    from: from.as_str().to_owned(),
-                    to: to.as_str().to_owned(),
-                    replace: options.replace,
-                };
-                async move { stub.rename(request).await }
+            .mutate_at([from.into_path()?, to.into_path()?], |mut stub, call, [from, to]| async move {
+                stub.rename(v1::RenameRequest { call: Some(call), from, to, replace }).await
+            })
+            .await
+            .map(drop)
+    }
+
+    /// Has two files or directories change places in one step.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`]; [`ErrorKind::InvalidArgument`] when one lies in the other.
+    pub async fn exchange(&self, first: impl IntoPath, second: impl IntoPath) -> Result<()> {
+        self.namenode
+            .mutate_at([first.into_path()?, second.into_path()?], |mut stub, call, [first, second]| async move {
+                stub.exchange(v1::ExchangeRequest { call: Some(call), first, second }).await
             })
             .await
             .map(drop)
@@ -224,15 +256,10 @@ impl Client {
     /// # Errors
     /// [`ErrorKind::NotFound`]; [`ErrorKind::DirectoryNotEmpty`] unless [`recursive`](RemoveOptions::recursive) was asked for.
     pub async fn remove(&self, path: impl IntoPath, options: RemoveOptions) -> Result<()> {
-        let path = path.into_path()?;
+        let recursive = options.recursive;
         self.namenode
-            .mutate(|mut stub, call| {
-                let request = v1::DeleteRequest {
-                    call: Some(call),
-                    path: path.as_str().to_owned(),
-                    recursive: options.recursive,
-                };
-                async move { stub.delete(request).await }
+            .mutate_at([path.into_path()?], |mut stub, call, [path]| async move {
+                stub.delete(v1::DeleteRequest { call: Some(call), path, recursive }).await
             })
             .await
             .map(drop)
@@ -264,10 +291,8 @@ impl Client {
             return Err(Error::new(ErrorKind::InvalidArgument, message));
         }
         self.namenode
-            .mutate(|mut stub, call| {
-                let request =
-                    v1::SetReplicationRequest { call: Some(call), path: path.as_str().to_owned(), replication };
-                async move { stub.set_replication(request).await }
+            .mutate_at([path], |mut stub, call, [path]| async move {
+                stub.set_replication(v1::SetReplicationRequest { call: Some(call), path, replication }).await
             })
             .await
             .map(drop)
@@ -283,12 +308,9 @@ impl Client {
         modified_ms: Option<u64>,
         accessed_ms: Option<u64>,
     ) -> Result<()> {
-        let path = path.into_path()?;
         self.namenode
-            .mutate(|mut stub, call| {
-                let request =
-                    v1::SetTimesRequest { call: Some(call), path: path.as_str().to_owned(), modified_ms, accessed_ms };
-                async move { stub.set_times(request).await }
+            .mutate_at([path.into_path()?], |mut stub, call, [path]| async move {
+                stub.set_times(v1::SetTimesRequest { call: Some(call), path, modified_ms, accessed_ms }).await
             })
             .await
             .map(drop)
@@ -344,9 +366,9 @@ impl Client {
             let inode = found.as_ref().map_or(0, |found| found.status.inode.get());
             let answer = self
                 .namenode
-                .call(|mut stub| {
+                .call_at(path.clone(), |mut stub, path| {
                     let request = v1::LocateRequest {
-                        path: if inode == 0 { path.as_str().to_owned() } else { String::new() },
+                        path: if inode == 0 { path } else { String::new() },
                         inode,
                         offset,
                         length: 0,
@@ -384,12 +406,10 @@ impl Client {
     /// # Errors
     /// [`ErrorKind::NotFound`]; [`ErrorKind::IsADirectory`].
     pub async fn recover_lease(&self, path: impl IntoPath) -> Result<bool> {
-        let path = path.into_path()?;
         let answer = self
             .namenode
-            .mutate(|mut stub, call| {
-                let request = v1::RecoverLeaseRequest { call: Some(call), path: path.as_str().to_owned() };
-                async move { stub.recover_lease(request).await }
+            .mutate_at([path.into_path()?], |mut stub, call, [path]| async move {
+                stub.recover_lease(v1::RecoverLeaseRequest { call: Some(call), path }).await
             })
             .await?;
         Ok(answer.closed)

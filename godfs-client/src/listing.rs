@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use godfs_core::{DfsPath, Result};
 use godfs_proto::v1;
 
+use crate::links::Hops;
 use crate::metadata::{DirEntry, FileStatus};
 use crate::namenode::Namenode;
 
@@ -15,16 +16,28 @@ const PAGE: u32 = 1_000;
 pub(crate) struct Listing {
     namenode: Namenode,
     path: DfsPath,
+    /// The same past symbolic links.
+    resolved: DfsPath,
     /// Entries that arrived and were not given yet.
     page: VecDeque<DirEntry>,
     /// The last name that arrived.
     after: String,
     ended: bool,
+    hops: Hops,
 }
 
 impl Listing {
     pub(crate) fn new(namenode: &Namenode, path: DfsPath) -> Self {
-        Self { namenode: namenode.clone(), path, page: VecDeque::new(), after: String::new(), ended: false }
+        let resolved = path.clone();
+        Self {
+            namenode: namenode.clone(),
+            path,
+            resolved,
+            page: VecDeque::new(),
+            after: String::new(),
+            ended: false,
+            hops: Hops::default(),
+        }
     }
 
     pub(crate) async fn next(&mut self) -> Result<Option<DirEntry>> {
@@ -35,7 +48,13 @@ impl Listing {
             if self.ended {
                 return Ok(None);
             }
-            let entries = self.fetch().await?;
+            let entries = match self.fetch().await {
+                Ok(entries) => entries,
+                Err(error) => {
+                    self.hops.follow(error, std::slice::from_mut(&mut self.resolved))?;
+                    continue;
+                }
+            };
             match entries.last() {
                 Some(last) => self.after.clone_from(&last.name),
                 None => self.ended = true,
@@ -54,7 +73,7 @@ impl Listing {
         self.namenode
             .call(|mut stub| {
                 let request = v1::ListRequest {
-                    path: self.path.as_str().to_owned(),
+                    path: self.resolved.as_str().to_owned(),
                     start_after: self.after.clone(),
                     page_size: PAGE,
                 };

@@ -1,5 +1,8 @@
 //! What the namenode says of files and where they are.
 
+use std::fmt;
+use std::str::FromStr;
+
 use godfs_core::chunk::ReplicaState;
 use godfs_core::{ChunkId, Error, ErrorKind, Generation, InodeId, Result, Version};
 use godfs_proto::v1;
@@ -14,6 +17,39 @@ pub enum FileKind {
     File,
     /// A directory.
     Directory,
+    /// A symbolic link.
+    Symlink,
+}
+
+/// A state of a file: it changes with each change of the file or its attributes. Written `INODE-VERSION`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ETag {
+    /// The file.
+    pub inode: InodeId,
+    /// The version that wrote its row.
+    pub version: Version,
+}
+
+impl fmt::Display for ETag {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.inode, self.version)
+    }
+}
+
+impl FromStr for ETag {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let parsed = text.split_once('-').and_then(|(inode, version)| {
+            Some(Self { inode: InodeId(inode.parse().ok()?), version: Version(version.parse().ok()?) })
+        });
+        parsed.filter(|etag| etag.inode.get() > 0).ok_or_else(|| {
+            Error::new(
+                ErrorKind::InvalidArgument,
+                format!("{text:?} is no ETag: it is INODE-VERSION, as stat shows it"),
+            )
+        })
+    }
 }
 
 /// The status of a file or directory.
@@ -46,6 +82,8 @@ pub struct FileStatus {
     pub group: String,
     /// Permission bits with set-group-id and sticky, at most `0o7777`.
     pub mode: u16,
+    /// Where a symbolic link leads.
+    pub target: Option<String>,
 }
 
 impl FileStatus {
@@ -61,6 +99,18 @@ impl FileStatus {
         self.kind == FileKind::Directory
     }
 
+    /// Whether it is a symbolic link.
+    #[must_use]
+    pub fn is_symlink(&self) -> bool {
+        self.kind == FileKind::Symlink
+    }
+
+    /// The state that the file is in: what [`CreateOptions::if_match`](crate::CreateOptions::if_match) takes.
+    #[must_use]
+    pub fn etag(&self) -> ETag {
+        ETag { inode: self.inode, version: self.version }
+    }
+
     pub(crate) fn from_wire(wire: Option<&v1::FileStatus>) -> Result<Self> {
         let wire = wire.ok_or_else(|| malformed("an answer without a status"))?;
         Ok(Self {
@@ -68,6 +118,7 @@ impl FileStatus {
             kind: match v1::FileKind::try_from(wire.kind) {
                 Ok(v1::FileKind::File) => FileKind::File,
                 Ok(v1::FileKind::Directory) => FileKind::Directory,
+                Ok(v1::FileKind::Symlink) => FileKind::Symlink,
                 Ok(v1::FileKind::Unspecified) | Err(_) => return Err(malformed("an entry of no kind")),
             },
             length: wire.length,
@@ -81,6 +132,7 @@ impl FileStatus {
             user: wire.user.clone(),
             group: wire.group.clone(),
             mode: convert::mode(wire.mode)?,
+            target: (wire.kind == i32::from(v1::FileKind::Symlink)).then(|| wire.target.clone()),
         })
     }
 }

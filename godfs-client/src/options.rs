@@ -3,6 +3,8 @@
 use godfs_core::namespace::DEFAULT_UMASK;
 use godfs_proto::v1;
 
+use crate::metadata::ETag;
+
 /// The permission bits of what is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct NewMode {
@@ -28,6 +30,7 @@ impl NewMode {
 #[must_use]
 pub struct CreateOptions {
     pub(crate) overwrite: bool,
+    pub(crate) if_match: Option<ETag>,
     pub(crate) parents: bool,
     pub(crate) replication: u32,
     pub(crate) chunk_size: u64,
@@ -42,6 +45,7 @@ impl Default for CreateOptions {
     fn default() -> Self {
         Self {
             overwrite: false,
+            if_match: None,
             parents: false,
             replication: 0,
             chunk_size: 0,
@@ -63,6 +67,14 @@ impl CreateOptions {
     /// Replaces a file that exists; its readers keep what they opened.
     pub fn overwrite(mut self, yes: bool) -> Self {
         self.overwrite = yes;
+        self
+    }
+
+    /// Replaces the file that is there if it is just this one, as [`FileStatus::etag`](crate::FileStatus::etag) tells; else the file is not made and
+    /// the error is [`ErrorKind::FailedPrecondition`](godfs_core::ErrorKind::FailedPrecondition). With
+    /// [`publish_on_close`](Self::publish_on_close), and in [`Client::put`](crate::Client::put), it must be so when the file is closed, too.
+    pub fn if_match(mut self, etag: ETag) -> Self {
+        self.if_match = Some(etag);
         self
     }
 
@@ -125,6 +137,7 @@ impl CreateOptions {
     pub(crate) fn to_wire(&self) -> v1::CreateOptions {
         v1::CreateOptions {
             overwrite: self.overwrite,
+            if_match: self.if_match.map(|etag| v1::ETag { inode: etag.inode.get(), version: etag.version.get() }),
             parents: self.parents,
             replication: self.replication,
             chunk_size: self.chunk_size,

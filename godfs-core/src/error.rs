@@ -4,6 +4,8 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::io;
 
+use crate::path::DfsPath;
+
 /// The result of everything that can fail with an [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -37,6 +39,8 @@ pub enum ErrorKind {
     Corrupt,
     /// No datanode, disk or quota has room.
     StorageFull,
+    /// A symbolic link is in the way: follow it, and ask again. Clients do so by themselves.
+    Symlink,
     /// A limit (of names, sizes, streams in flight) was reached.
     LimitExceeded,
     /// The other side can't be reached, or is starting or stopping: try again, or elsewhere.
@@ -55,7 +59,7 @@ pub enum ErrorKind {
 
 impl ErrorKind {
     /// Every kind, for tables and tests.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::InvalidArgument,
         Self::NotFound,
         Self::AlreadyExists,
@@ -69,6 +73,7 @@ impl ErrorKind {
         Self::SessionLost,
         Self::Corrupt,
         Self::StorageFull,
+        Self::Symlink,
         Self::LimitExceeded,
         Self::Unavailable,
         Self::DeadlineExceeded,
@@ -95,6 +100,7 @@ impl ErrorKind {
             Self::SessionLost => "session lost",
             Self::Corrupt => "corrupt",
             Self::StorageFull => "storage full",
+            Self::Symlink => "symbolic link",
             Self::LimitExceeded => "limit exceeded",
             Self::Unavailable => "unavailable",
             Self::DeadlineExceeded => "deadline exceeded",
@@ -129,6 +135,7 @@ struct Inner {
     message: String,
     retryable: bool,
     redirect: Option<String>,
+    link: Option<(DfsPath, String)>,
     source: Option<Source>,
 }
 
@@ -140,8 +147,17 @@ impl Error {
             message: message.into(),
             retryable: kind.retryable_by_default(),
             redirect: None,
+            link: None,
             source: None,
         }))
+    }
+
+    /// A symbolic link at `link` is in the way, which leads to `target`.
+    #[must_use]
+    pub fn symlink(link: DfsPath, target: impl Into<String>) -> Self {
+        let mut error = Self::new(ErrorKind::Symlink, format!("{link} is a symbolic link"));
+        error.0.link = Some((link, target.into()));
+        error
     }
 
     /// Adds what caused it.
@@ -206,6 +222,12 @@ impl Error {
         self.0.redirect.as_deref()
     }
 
+    /// The symbolic link that is in the way, and where it leads; only with [`ErrorKind::Symlink`].
+    #[must_use]
+    pub fn link(&self) -> Option<(&DfsPath, &str)> {
+        self.0.link.as_ref().map(|(link, target)| (link, target.as_str()))
+    }
+
     /// The message and the chain of its sources, for whoever consumes the error.
     #[must_use]
     pub fn report(&self) -> String {
@@ -231,6 +253,7 @@ impl Error {
             message: self.0.message.clone(),
             retryable: self.0.retryable,
             redirect: self.0.redirect.clone(),
+            link: self.0.link.clone(),
             source: None,
         }))
     }

@@ -319,3 +319,61 @@ async fn a_wrong_address_is_named() {
     assert_eq!(ran.code, 2);
     assert!(ran.stderr.contains("GODFS_FS"), "{}", ran.stderr);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn links_lead_on_and_names_change_places() {
+    let world = World::new().await;
+    let data = noise(100_000);
+    world.write("data", &data);
+    world.ok("mkdir -p /models/v7").await;
+    world.ok("put data /models/v7/big").await;
+    world.ok("ln -s v7 /models/live").await;
+    world.ok("ln -s ../../models/live/big /models/v7/same").await;
+    assert!(world.run("cat /models/live/same").await.stdout == data, "through two links");
+    assert_eq!(world.ok("readlink /models/live").await, "v7\n");
+    assert_eq!(world.json("readlink --json /models/live").await["target"], "v7");
+    assert!(world.ok("ls -l /models").await.contains(" live -> v7\n"));
+    assert_eq!(world.ok("ls /models/live").await, "big\nsame\n");
+    assert_eq!(world.ok("ls -R /models/live").await, "/models/live/big\n/models/live/same\n");
+    assert_eq!(world.json("stat --json /models/live").await["kind"], "symlink");
+    assert_eq!(world.json("stat -L --json /models/live").await["kind"], "directory");
+    world.ok("get -r /models/v7 copy").await;
+    assert!(world.read("copy/same") == data, "a link to a file is its bytes");
+    world.ok("touch /models/live/new").await;
+    world.ok("mv /models/live/new /models/v7/old").await;
+    world.ok("setrep 2 /models/v7/same").await;
+    assert_eq!(world.json("stat --json /models/v7/big").await["replication"], 2);
+
+    // Links into a directory, links that end nowhere, loops, and links that are no symbolic ones.
+    world.ok("mkdir /links").await;
+    world.ok("ln -s /links/b /links/a").await;
+    world.ok("ln -s a /links/b").await;
+    let error = world.fails("cat /links/a", 1).await;
+    assert!(error.contains("/links/") && error.contains("loop"), "{error}");
+    world.ok("ln -s /nowhere /links").await;
+    let error = world.fails("cat /links/nowhere", 3).await;
+    assert!(error.contains("/nowhere does not exist"), "{error}");
+    assert_eq!(world.ok("ls /links/nowhere").await, "/links/nowhere\n");
+    let error = world.fails("ln /models/v7/big /hard", 2).await;
+    assert!(error.contains("no hard links"), "{error}");
+    world.fails("get -r /models models", 1).await;
+
+    // Links are removed and renamed, not what they lead to.
+    world.ok("rm /models/live").await;
+    world.ok("rm /links/a").await;
+    assert_eq!(world.ok("ls /models").await, "v7\n");
+
+    world.ok("mkdir /models/v8").await;
+    world.ok("exchange /models/v7 /models/v8").await;
+    assert_eq!(world.ok("ls /models/v8").await, "big\nold\nsame\n");
+    let error = world.fails("exchange /models /models/v8", 1).await;
+    assert!(error.contains("lies in"), "{error}");
+
+    let etag = world.json("stat --json /models/v8/big").await["etag"].as_str().expect("text").to_owned();
+    world.write("other", "other");
+    world.ok(&format!("put --if-match {etag} other /models/v8/big")).await;
+    let error = world.fails(&format!("put --if-match {etag} data /models/v8/big"), 5).await;
+    assert!(error.contains("/models/v8/big is not"), "{error}");
+    assert_eq!(world.ok("cat /models/v8/big").await, "other");
+    world.fails("put --if-match 17 other /models/v8/big", 2).await;
+}

@@ -141,7 +141,13 @@ async fn a_killed_namenode_comes_back_with_what_it_answered() {
     let options = Some(v1::CreateOptions { replication: 3, ..Default::default() });
     let request = v1::CreateRequest { call: client.same(), path: "/a/f".into(), options };
     assert_eq!(client.stub.clone().create(request).await.expect("the first answer").into_inner(), file);
-    let status = client.stub.clone().stat(v1::StatRequest { path: "/a".into() }).await.expect("stat").into_inner();
+    let status = client
+        .stub
+        .clone()
+        .stat(v1::StatRequest { path: "/a".into(), no_follow: false })
+        .await
+        .expect("stat")
+        .into_inner();
     assert_eq!(status.status.expect("status").inode, inode);
     let report = report(&namenode).await;
     assert_eq!((report.live_datanodes, report.dead_datanodes, report.open_files), (0, 1, 1));
@@ -410,7 +416,8 @@ async fn a_file_whose_writer_is_gone_is_recovered() {
     assert_eq!((settle.chunk, settle.generation, settle.length), (chunk.chunk, recover.generation, 700));
     only.done(id, Some(finalized(chunk.chunk, settle.generation, 700))).await;
     let status = until("the file is closed", || async {
-        let status = client.stub.clone().stat(v1::StatRequest { path: "/f".into() }).await.expect("stat");
+        let status =
+            client.stub.clone().stat(v1::StatRequest { path: "/f".into(), no_follow: false }).await.expect("stat");
         status.into_inner().status.filter(|status| !status.open)
     });
     assert_eq!(status.await.length, 700);

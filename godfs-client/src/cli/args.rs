@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use clap::{ArgAction, Args, Parser, Subcommand};
 
 use super::size::ByteSize;
-use crate::CreateOptions;
+use crate::{CreateOptions, ETag};
 
 /// The most replicas that a file may ask for.
 const MAX_REPLICATION: i64 = 512;
@@ -56,6 +56,12 @@ pub(super) enum Verb {
     Rm(RmArgs),
     /// Rename or move files and directories
     Mv(MvArgs),
+    /// Have two files or directories change places
+    Exchange(ExchangeArgs),
+    /// Make symbolic links
+    Ln(LnArgs),
+    /// Show where symbolic links lead
+    Readlink(ReadlinkArgs),
     /// Copy files within the cluster
     Cp(CpArgs),
     /// Make empty files, or set the time of those that exist
@@ -92,6 +98,9 @@ impl Verb {
             Self::Mkdir(_) => "mkdir",
             Self::Rm(_) => "rm",
             Self::Mv(_) => "mv",
+            Self::Exchange(_) => "exchange",
+            Self::Ln(_) => "ln",
+            Self::Readlink(_) => "readlink",
             Self::Cp(_) => "cp",
             Self::Touch(_) => "touch",
             Self::Df(_) => "df",
@@ -140,6 +149,7 @@ Examples:
   godfs put model.bin /models/
   godfs put -r logs /archive
   tar c . | godfs put - /backup.tar
+  godfs put --if-match 17-4242 table.csv /table.csv
   godfs put -f --replication 2 --chunk-size 16M new.csv /data.csv")]
 pub(super) struct PutArgs {
     /// Copy directories with all below them
@@ -148,6 +158,9 @@ pub(super) struct PutArgs {
     /// Replace files that exist
     #[arg(short, long)]
     pub(super) force: bool,
+    /// Replace the file only if it is still in this state, which `stat` shows
+    #[arg(long, value_name = "ETAG", conflicts_with_all = ["recursive", "force"])]
+    pub(super) if_match: Option<ETag>,
     /// Don't wait for the disks of the datanodes before a file is closed
     #[arg(long)]
     pub(super) no_sync: bool,
@@ -194,8 +207,8 @@ pub(super) struct CatArgs {
 #[derive(Args, Debug)]
 #[command(disable_help_flag = true)]
 #[command(after_help = "\
-The columns of -l: kind and permissions, replicas, user, group, bytes, time of the last change (UTC), name. -R prints whole
-paths, each directory before what it holds.
+The columns of -l: kind and permissions, replicas, user, group, bytes, time of the last change (UTC), name, target of a
+link. -R prints whole paths, each directory before what it holds.
 
 Examples:
   godfs ls /
@@ -221,12 +234,16 @@ pub(super) struct LsArgs {
 
 #[derive(Args, Debug)]
 #[command(after_help = "\
-With --json, prints an object a path, each on a line.
+With --json, prints an object a path, each on a line. Its etag is what `put --if-match` takes.
 
 Examples:
   godfs stat /models/model.bin
+  godfs stat -L /models/live
   godfs stat --json /models | jq .modified_ms")]
 pub(super) struct StatArgs {
+    /// Show what symbolic links lead to, not them
+    #[arg(short = 'L', long)]
+    pub(super) dereference: bool,
     /// Files and directories
     #[arg(required = true, value_name = "PATH")]
     pub(super) paths: Vec<String>,
@@ -277,6 +294,54 @@ pub(super) struct MvArgs {
     pub(super) force: bool,
     /// What to move; last, where to
     #[arg(required = true, num_args = 2.., value_name = "PATH")]
+    pub(super) paths: Vec<String>,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Both names are there at every moment. Neither may lie in the other.
+
+Examples:
+  godfs exchange /models/live /models/next
+  godfs exchange /a.csv /b.csv")]
+pub(super) struct ExchangeArgs {
+    /// A file or directory
+    #[arg(value_name = "PATH")]
+    pub(super) first: String,
+    /// The other one
+    #[arg(value_name = "PATH")]
+    pub(super) second: String,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "\
+A target that does not begin with / is looked for from the directory of the link. Nothing need be there. There are no
+hard links: without -s nothing is made.
+
+Examples:
+  godfs ln -s /models/v7 /models/live
+  godfs ln -s v7 /models/live
+  godfs ln -s ../shared/table.csv /jobs")]
+pub(super) struct LnArgs {
+    /// Make a symbolic link, the only kind there is
+    #[arg(short, long)]
+    pub(super) symbolic: bool,
+    /// Where the link leads
+    #[arg(value_name = "TARGET")]
+    pub(super) target: String,
+    /// The link, or the directory that gets it under the name of its target
+    #[arg(value_name = "LINK")]
+    pub(super) link: String,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  godfs readlink /models/live
+  godfs readlink --json /models/live | jq -r .target")]
+pub(super) struct ReadlinkArgs {
+    /// Symbolic links
+    #[arg(required = true, value_name = "PATH")]
     pub(super) paths: Vec<String>,
 }
 

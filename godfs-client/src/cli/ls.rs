@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use futures::stream::{self, LocalBoxStream, StreamExt, TryStreamExt};
-use godfs_core::{DfsPath, Result};
+use godfs_core::{DfsPath, Error, ErrorKind, Result};
 
 use super::args::LsArgs;
 use super::context::{Context, found};
@@ -14,7 +14,7 @@ use super::output::{JsonList, Output};
 use super::stat::entry;
 use super::transfer::Child;
 use super::view::Entry;
-use crate::Client;
+use crate::{Client, DirEntry};
 
 /// Runs `ls`.
 pub(super) async fn ls(context: &Context, args: &LsArgs, output: &mut Output) -> Outcome {
@@ -27,17 +27,27 @@ pub(super) async fn ls(context: &Context, args: &LsArgs, output: &mut Output) ->
     }
 }
 
-/// The entries of a directory.
-pub(super) fn children<'a>(client: &Client, path: &'a DfsPath) -> LocalBoxStream<'a, Result<Child<DfsPath>>> {
+/// The entries of a directory, to be copied. A link to a file counts as the file; links to directories, which may lead in circles, are refused.
+pub(super) fn children<'a>(client: &'a Client, path: &'a DfsPath) -> LocalBoxStream<'a, Result<Child<DfsPath>>> {
     let entries = match client.list(path) {
         Ok(entries) => entries,
         Err(error) => return stream::iter([Err(error)]).boxed_local(),
     };
     entries
-        .map(move |entry| {
-            let entry = entry?;
-            let path = path.join(&entry.name)?;
-            Ok(Child { name: entry.name, path, found: found(&entry.status) })
+        .then(move |entry| {
+            let client = client.clone();
+            async move {
+                let DirEntry { name, mut status } = entry?;
+                let path = path.join(&name)?;
+                if status.is_symlink() {
+                    status = client.stat(&path).await?;
+                    if status.is_dir() {
+                        let message = format!("{path} is a symbolic link to a directory, which is not followed");
+                        return Err(Error::new(ErrorKind::Unsupported, message));
+                    }
+                }
+                Ok(Child { name, path, found: found(&status) })
+            }
         })
         .boxed_local()
 }
@@ -54,8 +64,12 @@ impl Listing<'_> {
     async fn path(&mut self, context: &Context, text: &str, output: &mut Output) -> Outcome {
         let path = DfsPath::parse(text)?;
         let client = &context.client;
-        let status = client.stat(&path).await?;
-        if status.is_file() {
+        // As with ls(1), -l shows a link itself, and so does a link that leads nowhere.
+        let mut status = client.lstat(&path).await?;
+        if status.is_symlink() && !self.args.long {
+            status = client.stat(&path).await.unwrap_or(status);
+        }
+        if !status.is_dir() {
             return self.print(output, &entry(&path, &status), true);
         }
         if self.titled && !self.args.recursive && self.json.is_none() {
@@ -89,12 +103,14 @@ fn line(entry: &Entry, args: &LsArgs, whole_path: bool) -> String {
     if !args.long {
         return name.clone();
     }
-    let directory = entry.kind == "directory";
+    let file = entry.kind == "file";
     let (mode, Entry { user, group, .. }) = (mode::of_entry(entry), entry);
-    let replication = if directory { "-".to_owned() } else { entry.replication.to_string() };
-    let size = if directory { "-".to_owned() } else { format::size(entry.length, args.human) };
+    let leads = entry.target.as_ref().map_or_else(String::new, |target| format!(" -> {target}"));
+    let replication = if file { entry.replication.to_string() } else { "-".to_owned() };
+    let size = if file { format::size(entry.length, args.human) } else { "-".to_owned() };
     let width = if args.human { 6 } else { 15 };
-    format!("{mode} {replication:>3} {user:<8} {group:<8} {size:>width$} {} {name}", format::time(entry.modified_ms))
+    let time = format::time(entry.modified_ms);
+    format!("{mode} {replication:>3} {user:<8} {group:<8} {size:>width$} {time} {name}{leads}")
 }
 
 #[cfg(test)]
@@ -108,11 +124,13 @@ mod tests {
     fn lines_have_columns() {
         let file = Entry { path: "/d/a b".into(), name: "a b".into(), length: 1 << 20, ..super::super::view::sample() };
         let directory = Entry { kind: "directory", ..file.clone() };
+        let link = Entry { kind: "symlink", target: Some("../b".into()), ..file.clone() };
         for (words, entry, whole_path, expected) in [
             ("ls", &file, false, "a b"),
             ("ls -R", &file, true, "/d/a b"),
             ("ls -l", &file, false, "-rw-r--r--    3 alice    staff            1048576 2026-01-01T00:00:00Z a b"),
             ("ls -lh", &file, false, "-rw-r--r--    3 alice    staff      1.0M 2026-01-01T00:00:00Z a b"),
+            ("ls -lh", &link, false, "lrw-r--r--    - alice    staff         - 2026-01-01T00:00:00Z a b -> ../b"),
             ("ls -lh", &directory, false, "drw-r--r--    - alice    staff         - 2026-01-01T00:00:00Z a b"),
         ] {
             let cli = Cli::try_parse_from(["godfs"].into_iter().chain(words.split(' '))).expect(words);

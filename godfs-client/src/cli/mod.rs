@@ -11,7 +11,7 @@
 //! | `target`, `transfer` | the rules of cp(1), once for `put`, `get` and `cp` |
 //! | `mode` | permission bits as people read and write them |
 //! | `local` | local files, published only when whole |
-//! | `put`, `get`, `cp`, `ls`, `stat`, `names`, `content`, `usage`, `locate`, `report`, `admin` | the verbs |
+//! | `put`, `get`, `cp`, `ls`, `stat`, `names`, `links`, `content`, `usage`, `locate`, `report`, `admin` | the verbs |
 //! | `bench` | the load generator |
 //! | [`size`] | sizes and durations as people write them |
 //!
@@ -26,6 +26,7 @@ mod cp;
 mod failure;
 mod format;
 mod get;
+mod links;
 mod local;
 mod locate;
 mod ls;
@@ -154,6 +155,9 @@ async fn verb(cli: &Cli, context: &Context, output: &mut Output) -> Outcome {
         Verb::Mkdir(args) => names::mkdir(context, args).await,
         Verb::Rm(args) => names::rm(context, args).await,
         Verb::Mv(args) => names::mv(context, args).await,
+        Verb::Exchange(args) => names::exchange(context, args).await,
+        Verb::Ln(args) => links::ln(context, args).await,
+        Verb::Readlink(args) => links::readlink(context, args, output).await,
         Verb::Cp(args) => cp::cp(context, args).await,
         Verb::Touch(args) => names::touch(context, args).await,
         Verb::Df(args) => usage::df(context, args, output).await,

@@ -13,7 +13,11 @@ pub(super) fn octal(mode: u16) -> String {
 
 /// As `ls -l` shows them, with the kind in front: `drwxr-xr-x` and a blank.
 pub(super) fn of_entry(entry: &Entry) -> String {
-    let kind = if entry.kind == "directory" { 'd' } else { '-' };
+    let kind = match entry.kind {
+        "directory" => 'd',
+        "symlink" => 'l',
+        _ => '-',
+    };
     let mode = u16::from_str_radix(&entry.mode, 8).unwrap_or(0);
     format!("{kind}{}", letters(mode))
 }

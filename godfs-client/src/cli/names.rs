@@ -1,10 +1,10 @@
-//! `mkdir`, `rm`, `mv`, `touch`, `setrep`: what changes names and their attributes.
+//! `mkdir`, `rm`, `mv`, `exchange`, `touch`, `setrep`: what changes names and their attributes.
 
 use futures::stream::TryStreamExt;
 use godfs_core::env::{Clock, SystemClock};
 use godfs_core::{DfsPath, Error, ErrorKind, Result};
 
-use super::args::{MkdirArgs, MvArgs, RmArgs, SetrepArgs, TouchArgs};
+use super::args::{ExchangeArgs, MkdirArgs, MvArgs, RmArgs, SetrepArgs, TouchArgs};
 use super::context::{Context, found};
 use super::failure::Outcome;
 use super::target::{Found, Last, may_replace};
@@ -33,7 +33,7 @@ async fn remove(context: &Context, path: &DfsPath, recursive: bool) -> Result<()
         return Err(Error::new(ErrorKind::InvalidArgument, "/ can not be removed"));
     }
     // The call itself would take an empty directory without being asked for directories.
-    if !recursive && found(&context.client.stat(path).await?) == Found::Directory {
+    if !recursive && found(&context.client.lstat(path).await?) == Found::Directory {
         return Err(Error::new(ErrorKind::IsADirectory, format!("{path}; -r removes it with all below it")));
     }
     context.client.remove(path, RemoveOptions::new().recursive(recursive)).await
@@ -47,7 +47,7 @@ pub(super) async fn mv(context: &Context, args: &MvArgs) -> Outcome {
     context
         .each(sources, async |from| {
             let from = DfsPath::parse(from)?;
-            let source = found(&context.client.stat(&from).await?);
+            let source = found(&context.client.lstat(&from).await?);
             let (to, there) = match from.name() {
                 Some(name) if last.takes_name(source)? => {
                     let to = target.join(name)?;
@@ -65,6 +65,12 @@ pub(super) async fn mv(context: &Context, args: &MvArgs) -> Outcome {
             Ok(context.client.rename(&from, &to, RenameOptions::new().replace(replace)).await?)
         })
         .await
+}
+
+/// Runs `exchange`.
+pub(super) async fn exchange(context: &Context, args: &ExchangeArgs) -> Outcome {
+    let (first, second) = (DfsPath::parse(&args.first)?, DfsPath::parse(&args.second)?);
+    Ok(context.client.exchange(&first, &second).await?)
 }
 
 /// Runs `touch`.

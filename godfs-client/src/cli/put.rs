@@ -30,17 +30,19 @@ pub(super) async fn put(context: &Context, args: &PutArgs) -> Outcome {
     let sources: Vec<PathBuf> = sources.iter().map(PathBuf::from).collect();
     // How much stdin has is not known.
     let total = (!sources.iter().any(|source| is_stdin(source))).then_some(0);
+    let mut create = CreateOptions::new();
+    if let Some(etag) = args.if_match {
+        if sources.len() > 1 {
+            return Err(Failure::Usage("--if-match is for a single file".to_owned()));
+        }
+        create = create.if_match(etag);
+    }
     let way = Put {
         context,
-        create: args
-            .layout
-            .apply(CreateOptions::new())
-            .overwrite(args.force)
-            .publish_on_close(true)
-            .sync_on_close(!args.no_sync),
+        create: args.layout.apply(create).overwrite(args.force).publish_on_close(true).sync_on_close(!args.no_sync),
         progress: Progress::bytes(total, context.quiet()),
     };
-    let options = CopyOptions { recursive: args.recursive, force: args.force };
+    let options = CopyOptions { recursive: args.recursive, force: args.force || args.if_match.is_some() };
     let done = copy_all(&way, &sources, &to, text, options, |error| {
         way.progress.suspended(|| context.say(&error.into()));
     })

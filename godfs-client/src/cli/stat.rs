@@ -9,14 +9,16 @@ use super::format;
 use super::mode;
 use super::output::Output;
 use super::view::Entry;
-use crate::FileStatus;
+use crate::{FileKind, FileStatus};
 
 /// Runs `stat`.
 pub(super) async fn stat(context: &Context, args: &StatArgs, output: &mut Output) -> Outcome {
     context
         .each(&args.paths, async |path| {
             let path = DfsPath::parse(path)?;
-            let entry = entry(&path, &context.client.stat(&path).await?);
+            let client = &context.client;
+            let status = if args.dereference { client.stat(&path).await? } else { client.lstat(&path).await? };
+            let entry = entry(&path, &status);
             if output.json() { output.object(&entry) } else { output.line(&text(&entry)) }
         })
         .await
@@ -27,7 +29,11 @@ pub(super) fn entry(path: &DfsPath, status: &FileStatus) -> Entry {
     Entry {
         path: path.to_string(),
         name: path.name().unwrap_or("/").to_owned(),
-        kind: if status.is_dir() { "directory" } else { "file" },
+        kind: match status.kind {
+            FileKind::File => "file",
+            FileKind::Directory => "directory",
+            FileKind::Symlink => "symlink",
+        },
         length: status.length,
         replication: status.replication,
         chunk_size: status.chunk_size,
@@ -35,10 +41,12 @@ pub(super) fn entry(path: &DfsPath, status: &FileStatus) -> Entry {
         accessed_ms: status.accessed_ms,
         inode: status.inode.get(),
         version: status.version.get(),
+        etag: status.etag().to_string(),
         open: status.open,
         user: status.user.clone(),
         group: status.group.clone(),
         mode: mode::octal(status.mode),
+        target: status.target.clone(),
     }
 }
 
@@ -50,6 +58,9 @@ fn text(entry: &Entry) -> String {
     if *kind == "file" {
         let short = format::short_size(*length);
         text += &format!("length       {length} ({short})\nreplication  {replication}\nchunk size   {chunk_size}\n");
+    }
+    if let Some(target) = &entry.target {
+        text += &format!("target       {target}\n");
     }
     let letters = mode::of_entry(entry);
     text += &format!("owner        {user}\ngroup        {group}\nmode         {mode} ({letters})\n");

@@ -58,7 +58,7 @@ pub(super) async fn du(context: &Context, args: &DuArgs, output: &mut Output) ->
 
 async fn usage(client: &Client, path: DfsPath) -> Result<Usage> {
     let mut usage = Usage { path: path.to_string(), bytes: 0, replicated_bytes: 0, files: 0, directories: 0 };
-    let status = client.stat(&path).await?;
+    let status = client.lstat(&path).await?;
     count(&mut usage, &status);
     if status.is_dir() {
         let mut below = client.walk(&path)?;

@@ -7,7 +7,7 @@ use serde::Serialize;
 pub(super) struct Entry {
     pub(super) path: String,
     pub(super) name: String,
-    /// `file` or `directory`.
+    /// `file`, `directory` or `symlink`.
     pub(super) kind: &'static str,
     pub(super) length: u64,
     pub(super) replication: u32,
@@ -16,12 +16,17 @@ pub(super) struct Entry {
     pub(super) accessed_ms: u64,
     pub(super) inode: u64,
     pub(super) version: u64,
+    /// Inode and version: what `put --if-match` takes.
+    pub(super) etag: String,
     /// Whether a writer has it open.
     pub(super) open: bool,
     pub(super) user: String,
     pub(super) group: String,
     /// Four octal digits.
     pub(super) mode: String,
+    /// Where a symbolic link leads.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) target: Option<String>,
 }
 
 /// Where a file lies: `locate`.
@@ -126,6 +131,13 @@ pub(super) struct Usage {
     pub(super) directories: u64,
 }
 
+/// A symbolic link: `readlink`.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Link {
+    pub(super) path: String,
+    pub(super) target: String,
+}
+
 /// The checksum of a file: `checksum`.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Checksum {
@@ -183,10 +195,12 @@ pub(super) fn sample() -> Entry {
         accessed_ms: 1_767_225_600_000,
         inode: 7,
         version: 9,
+        etag: "7-9".into(),
         open: false,
         user: "alice".into(),
         group: "staff".into(),
         mode: "0644".into(),
+        target: None,
     }
 }
 
@@ -264,8 +278,10 @@ mod tests {
     fn entries_keep_their_fields() {
         assert_eq!(
             keys(&sample()),
-            "accessed_ms chunk_size inode kind length modified_ms name open path replication version"
+            "accessed_ms chunk_size etag inode kind length modified_ms name open path replication version"
         );
+        let link = Entry { target: Some("/b".into()), ..sample() };
+        assert!(keys(&link).contains(" target "));
     }
 
     #[test]

@@ -8,6 +8,7 @@ use godfs_core::{ChunkId, DfsPath, Error, ErrorKind, Generation, InodeId, LeaseI
 use godfs_proto::v1;
 
 use super::locations::Locations;
+use crate::links;
 use crate::metadata::malformed;
 use crate::namenode::{Namenode, Session};
 use crate::options::CreateOptions;
@@ -55,8 +56,8 @@ impl OpenFile {
             let session = Arc::clone(session);
             let (path, options) = (&path, &options);
             async move {
-                namenode
-                    .mutate_under(&session, |mut stub, call| {
+                links::follow([path.clone()], |[path]| {
+                    namenode.mutate_under(&session, move |mut stub, call| {
                         let request = v1::CreateRequest {
                             call: Some(call),
                             path: path.as_str().to_owned(),
@@ -64,7 +65,8 @@ impl OpenFile {
                         };
                         async move { stub.create(request).await }
                     })
-                    .await
+                })
+                .await
             }
         };
         let mut answer = create(&session).await;

@@ -57,14 +57,9 @@ pub(super) struct Shared {
 
 impl Reader {
     pub(crate) async fn open(namenode: &Namenode, path: DfsPath) -> Result<Self> {
-        let request = v1::OpenRequest {
-            path: path.as_str().to_owned(),
-            host: namenode.settings().host.clone(),
-            chunks: CHUNKS_AT_ONCE,
-        };
         let answer = namenode
-            .call(|mut stub| {
-                let request = request.clone();
+            .call_at(path.clone(), |mut stub, path| {
+                let request = v1::OpenRequest { path, host: namenode.settings().host.clone(), chunks: CHUNKS_AT_ONCE };
                 async move { stub.open(request).await }
             })
             .await?;

@@ -231,6 +231,11 @@ fn commit(file: &mut FakeFile, commits: &[v1::ChunkCommit]) {
     }
 }
 
+/// What no test of the client asks of it.
+fn not_offered(what: &str) -> Status {
+    to_status(&Error::new(ErrorKind::Unsupported, format!("the namenode of the tests knows no {what}")))
+}
+
 fn status(file: &FakeFile) -> v1::FileStatus {
     let committed = file.chunks.iter().filter_map(|chunk| chunk.length).sum::<u64>();
     v1::FileStatus {
@@ -537,6 +542,14 @@ impl NamespaceService for Service {
                 Ok(v1::RenameResponse {})
             })
             .await
+    }
+
+    async fn exchange(&self, _: Request<v1::ExchangeRequest>) -> Answer<v1::ExchangeResponse> {
+        Err(not_offered("exchange"))
+    }
+
+    async fn symlink(&self, _: Request<v1::SymlinkRequest>) -> Answer<v1::SymlinkResponse> {
+        Err(not_offered("symlink"))
     }
 
     async fn delete(&self, request: Request<v1::DeleteRequest>) -> Answer<v1::DeleteResponse> {

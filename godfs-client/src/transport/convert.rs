@@ -9,7 +9,7 @@ use godfs_core::namespace::{MODE_BITS, NewMode};
 use godfs_core::placement::Domain;
 use godfs_core::{
     ChunkId, ClusterId, Error, ErrorKind, Generation, Incarnation, InodeId, LeaseId, NodeId, NodeUuid, Result,
-    SessionId,
+    SessionId, Version,
 };
 use godfs_proto::v1;
 
@@ -131,6 +131,14 @@ pub fn node_id(id: u32) -> Result<NodeId> {
 /// [`ErrorKind::InvalidArgument`].
 pub fn inode(id: u64) -> Result<InodeId> {
     if id == 0 { Err(invalid("inode: 0 is no file")) } else { Ok(InodeId(id)) }
+}
+
+/// A state of a file.
+///
+/// # Errors
+/// [`ErrorKind::InvalidArgument`].
+pub fn etag(wire: &v1::ETag) -> Result<(InodeId, Version)> {
+    Ok((inode(wire.inode)?, Version(wire.version)))
 }
 
 /// A lease id, which is never 0.

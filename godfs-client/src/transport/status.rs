@@ -7,7 +7,8 @@ use base64::Engine as _;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use bytes::Bytes;
-use godfs_core::{Error, ErrorKind};
+use godfs_core::namespace::MAX_TARGET_BYTES;
+use godfs_core::{DfsPath, Error, ErrorKind};
 use godfs_proto::v1;
 use http::HeaderMap;
 use prost::Message;
@@ -50,6 +51,7 @@ pub fn to_detail(error: &Error) -> v1::ErrorDetail {
         message: folded(error),
         retryable: error.is_retryable(),
         redirect: error.redirect().unwrap_or_default().to_owned(),
+        link: error.link().map(|(path, target)| v1::SymbolicLink { path: path.to_string(), target: target.to_owned() }),
     }
 }
 
@@ -57,6 +59,11 @@ pub fn to_detail(error: &Error) -> v1::ErrorDetail {
 #[must_use]
 pub fn from_detail(detail: &v1::ErrorDetail) -> Error {
     let kind = kind_from_wire(detail.kind);
+    if let Some(link) = detail.link.as_ref().filter(|_| kind == ErrorKind::Symlink)
+        && let Ok(path) = DfsPath::parse(&link.path)
+    {
+        return Error::symlink(path, cut(&link.target, MAX_TARGET_BYTES));
+    }
     let error = Error::new(kind, cut(&detail.message, MAX_DETAIL_BYTES)).with_retryable(detail.retryable);
     // A redirect that is no address could not be followed; the error itself still stands.
     if Address::parse(&detail.redirect).is_ok() { error.with_redirect(&detail.redirect) } else { error }
@@ -141,6 +148,7 @@ fn kind_to_wire(kind: ErrorKind) -> v1::ErrorKind {
         ErrorKind::SessionLost => v1::ErrorKind::SessionLost,
         ErrorKind::Corrupt => v1::ErrorKind::Corrupt,
         ErrorKind::StorageFull => v1::ErrorKind::StorageFull,
+        ErrorKind::Symlink => v1::ErrorKind::Symlink,
         ErrorKind::LimitExceeded => v1::ErrorKind::LimitExceeded,
         ErrorKind::Unavailable => v1::ErrorKind::Unavailable,
         ErrorKind::DeadlineExceeded => v1::ErrorKind::DeadlineExceeded,
@@ -166,6 +174,7 @@ fn code_of(kind: ErrorKind) -> Code {
         | ErrorKind::IsADirectory
         | ErrorKind::DirectoryNotEmpty
         | ErrorKind::FailedPrecondition
+        | ErrorKind::Symlink
         | ErrorKind::Incompatible => Code::FailedPrecondition,
         ErrorKind::LeaseLost | ErrorKind::Fenced | ErrorKind::SessionLost => Code::Aborted,
         ErrorKind::Corrupt => Code::DataLoss,
@@ -215,6 +224,19 @@ mod tests {
                 assert_eq!((back.is_retryable(), back.redirect()), (retryable, Some("other:2")));
             }
         }
+    }
+
+    #[test]
+    fn symbolic_links_cross_and_fit_the_headers() {
+        let path = DfsPath::parse(&format!("/{}", vec!["x".repeat(254); 16].join("/"))).expect("valid");
+        let target = "../".repeat(1_365);
+        let error = Error::symlink(path.clone(), &target);
+        let mut headers = HeaderMap::new();
+        to_status(&error).add_header(&mut headers).expect("valid headers");
+        let bytes: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
+        assert!(bytes < 15_000, "{bytes} bytes of headers");
+        let back = from_status(&Status::from_header_map(&headers).expect("has a status"), &peer());
+        assert_eq!(back.link(), Some((&path, target.as_str())));
     }
 
     #[test]

@@ -7,12 +7,13 @@
 //! | operation | right |
 //! |---|---|
 //! | any, on a path | `x` on each directory above |
-//! | stat | nothing more |
+//! | stat, lstat | nothing more |
 //! | list, usage of a directory | `r` and `x` on it |
 //! | open, locate | `r` on the file; by number also `x` on the directories above it |
 //! | mkdir, create, put | `w` and `x` on the parent, or on the lowest directory that exists |
 //! | create over a file | the same, `w` on that file, and what taking it away needs |
-//! | delete, rename | `w` and `x` on both parents; in a sticky directory, its owner or the entry's |
+//! | symbolic link | as for mkdir |
+//! | delete, rename, exchange | `w` and `x` on both parents; in a sticky directory, its owner or the entry's |
 //! | delete of a directory with entries | also `r`, `w` and `x` on it; if it is sticky, its owner. What lies deeper is not looked at: deleting takes one step |
 //! | recover a lease, set replication | `w` on the file |
 //! | set mode, times | owner |

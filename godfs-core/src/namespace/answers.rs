@@ -16,6 +16,8 @@ pub enum FileKind {
     File,
     /// Names.
     Directory,
+    /// The path of something else.
+    Symlink,
 }
 
 /// What is known of a file or directory.
@@ -23,7 +25,7 @@ pub enum FileKind {
 pub struct FileStatus {
     /// Its number, for life.
     pub inode: InodeId,
-    /// File or directory.
+    /// What it is.
     pub kind: FileKind,
     /// Bytes of a file, as far as the namespace knows: an open file may have more.
     pub length: u64,
@@ -41,6 +43,8 @@ pub struct FileStatus {
     pub open: bool,
     /// Whether its bytes lie in the metadata store.
     pub small: bool,
+    /// Where a symbolic link leads.
+    pub target: Option<String>,
     /// Whose it is.
     pub owner: Owner,
 }
@@ -59,7 +63,7 @@ pub struct ListEntry {
 pub struct Usage {
     /// Bytes of files.
     pub bytes: u64,
-    /// Files.
+    /// Files and symbolic links.
     pub files: u64,
     /// Directories.
     pub directories: u64,

@@ -104,9 +104,10 @@ fn empty_directory(
         if budget.is_spent() {
             return Ok(Some(last));
         }
-        let EntryRow { inode, directory } = EntryRow::decode(value)?;
+        let entry = EntryRow::decode(value)?;
+        let inode = entry.inode;
         let mut child = rows::inode(txn, inode)?;
-        if directory {
+        if entry.is_directory() {
             child.parent = InodeId(0);
             child.name.clear();
             rows::put_inode(txn, inode, &child);

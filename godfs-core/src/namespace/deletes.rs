@@ -23,7 +23,7 @@ pub(super) fn delete(
             return Err(paths::not_found(path).into());
         };
         access::may_remove(txn, context, &place, entry, path)?;
-        if entry.directory && !rows::is_empty(txn, entry.inode)? {
+        if entry.is_directory() && !rows::is_empty(txn, entry.inode)? {
             if !recursive {
                 return Err(not_empty(path).into());
             }
@@ -55,6 +55,7 @@ pub(super) fn discard_hidden(txn: &mut dyn Transaction, inode: InodeId, row: &In
 fn dispose(txn: &mut dyn Transaction, inode: InodeId, mut row: InodeRow) -> Step<()> {
     let leaf = match &mut row.kind {
         InodeKind::Directory => rows::is_empty(txn, inode)?,
+        InodeKind::Symlink(_) => true,
         InodeKind::File(file) => {
             if let Some(open) = &mut file.open {
                 let lease = std::mem::replace(&mut open.lease, rows::NO_LEASE);
@@ -80,7 +81,7 @@ pub(super) fn remove(txn: &mut dyn Transaction, inode: InodeId, row: &InodeRow) 
     match &row.kind {
         InodeKind::Directory => txn.delete(Space::Rows, &keys::usage(inode)),
         InodeKind::File(file) if file.small => txn.delete(Space::Data, &keys::data(inode)),
-        InodeKind::File(_) => {}
+        InodeKind::File(_) | InodeKind::Symlink(_) => {}
     }
     txn.delete(Space::Rows, &keys::inode(inode));
 }

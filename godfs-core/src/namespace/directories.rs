@@ -1,10 +1,11 @@
 //! Making directories.
 
 use super::Context;
+use super::links;
 use super::options::{Call, MODE_BITS, MkdirOptions, NewMode};
 use super::outcome::Operation;
 use super::paths::{self, Place};
-use super::rows::{self, EntryRow, InodeKind, InodeRow, Series};
+use super::rows::{self, EntryKind, EntryRow, InodeKind, InodeRow, Series};
 use super::sessions::{Recorded, once};
 use super::{access, usage};
 use crate::error::{Error, ErrorKind, Result};
@@ -29,7 +30,8 @@ pub(super) fn mkdir(
         }
         let place = paths::place(txn, context, path)?;
         match place.entry {
-            Some(EntryRow { inode, directory: true }) if options.parents => Ok(Recorded::No(inode)),
+            Some(EntryRow { inode, kind: EntryKind::Directory }) if options.parents => Ok(Recorded::No(inode)),
+            Some(EntryRow { inode, kind: EntryKind::Symlink }) if options.parents => links::followed(txn, path, inode),
             Some(_) => Err(already_exists(path).into()),
             None => {
                 access::may_add(txn, context, &place, path)?;
@@ -49,7 +51,10 @@ pub(super) fn make_parents(txn: &mut dyn Transaction, context: &Context, path: &
         let parent = *ancestors.last().expect("the root at least");
         access::traverse(txn, context, parent, path, depth)?;
         match rows::entry(txn, parent, name)? {
-            Some(EntryRow { inode, directory: true }) => ancestors.push(inode),
+            Some(EntryRow { inode, kind: EntryKind::Directory }) => ancestors.push(inode),
+            Some(EntryRow { inode, kind: EntryKind::Symlink }) => {
+                return links::followed(txn, &paths::first_names(path, depth), inode);
+            }
             Some(_) => return Err(paths::not_a_directory(path, depth).into()),
             None => {
                 access::may_add_in(txn, context, parent, path, depth)?;
@@ -100,8 +105,7 @@ pub(super) fn link(
     weight: Counters,
 ) -> Step<()> {
     let parent = *ancestors.last().expect("the root at least");
-    let directory = matches!(row.kind, InodeKind::Directory);
-    rows::put_entry(txn, parent, name, EntryRow { inode, directory });
+    rows::put_entry(txn, parent, name, EntryRow { inode, kind: row.entry_kind() });
     usage::add(txn, ancestors, weight);
     touch(txn, context, parent)
 }

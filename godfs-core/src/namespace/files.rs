@@ -4,15 +4,15 @@ use bytes::Bytes;
 
 use super::answers::{AddedChunk, Completion, Created};
 use super::leases::{self, OpenFile};
-use super::options::{AddChunk, Call, ChunkCommit, Complete, CreateOptions, Writing};
+use super::options::{AddChunk, Call, ChunkCommit, Complete, CreateOptions, ETag, Writing};
 use super::outcome::Operation;
 use super::rows::{
-    self, ChunkRow, ChunkState, EntryRow, ExtentRow, FileRow, Hidden, InodeKind, InodeRow, LeaseRow, OpenState,
-    ReplicaRow, Series, keys,
+    self, ChunkRow, ChunkState, EntryKind, EntryRow, ExtentRow, FileRow, Hidden, InodeKind, InodeRow, LeaseRow,
+    OpenState, ReplicaRow, Series, keys,
 };
 use super::sessions::{Recorded, once};
 use super::settings::{MAX_OPEN_CHUNKS, check_chunk_size, check_replication};
-use super::{Context, access, deletes, directories, generations, locations, paths, usage};
+use super::{Context, access, deletes, directories, generations, links, locations, paths, usage};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{ChunkId, Generation, InodeId, LeaseId, NodeId, Version};
 use crate::metadata::{Range, Space, Step, Transaction};
@@ -34,7 +34,8 @@ pub(super) fn create(
     once(txn, context, call, Operation::Create, |txn| {
         let first = rows::draw_ids(txn, Series::Names, 2)?;
         let (inode, lease) = (InodeId(first), LeaseId(first + 1));
-        let hidden = options.publish_on_close.then_some(Hidden { overwrite: options.overwrite });
+        let hidden =
+            options.publish_on_close.then_some(Hidden { overwrite: options.overwrite, if_match: options.if_match });
         let open = OpenState { lease, hidden, thin: false, chunks: Vec::new() };
         let row = new_file(txn, context, path, options, inode, |file| file.open = Some(open))?;
         rows::put_lease(txn, lease, LeaseRow { session: call.session, inode });
@@ -382,11 +383,17 @@ fn new_file(
         directories::make_parents(txn, context, path)?;
     }
     let place = paths::place(txn, context, path)?;
-    if !options.overwrite {
+    if options.overwrite || options.if_match.is_some() {
+        match place.entry {
+            Some(EntryRow { kind: EntryKind::Directory, .. }) => return Err(paths::is_a_directory(path).into()),
+            Some(EntryRow { kind: EntryKind::Symlink, inode }) => return links::followed(txn, path, inode),
+            _ => {}
+        }
+    } else {
         directories::check_free(&place, path)?;
     }
-    if place.entry.is_some_and(|entry| entry.directory) {
-        return Err(paths::is_a_directory(path).into());
+    if let Some(etag) = options.if_match {
+        check_match(txn, path, place.entry, etag)?;
     }
     access::may_add(txn, context, &place, path)?;
     if let Some(old) = place.entry {
@@ -417,21 +424,45 @@ fn new_file(
 /// Puts a finished file under its name. Its weight is added when it is saved.
 fn publish(txn: &mut dyn Transaction, context: &Context, file: &OpenFile, hidden: Hidden) -> Step<()> {
     let (parent, name) = (file.row.parent, &file.row.name);
-    if let Some(old) = rows::entry(txn, parent, name)? {
+    let old = rows::entry(txn, parent, name)?;
+    if let Some(etag) = hidden.if_match {
+        let directory = paths::shown(txn, parent)?;
+        check_match(txn, format_args!("{}/{name}", directory.trim_end_matches('/')), old, etag)?;
+    }
+    if let Some(old) = old {
         let path = paths::path_of(txn, old.inode)?.map_or_else(|| name.clone(), |path| path.to_string());
-        if old.directory {
+        if old.is_directory() {
             let message = format!("{path} is a directory now: the file can't be published under that name");
             return Err(Error::new(ErrorKind::IsADirectory, message).into());
         }
-        if !hidden.overwrite {
+        if !hidden.overwrite && hidden.if_match.is_none() {
             let message =
                 format!("{path} was created by another meanwhile: the file can't be published under that name");
             return Err(Error::new(ErrorKind::AlreadyExists, message).into());
         }
         deletes::detach(txn, &file.ancestors, name, old)?;
     }
-    rows::put_entry(txn, parent, name, EntryRow { inode: file.inode, directory: false });
+    rows::put_entry(txn, parent, name, EntryRow { inode: file.inode, kind: EntryKind::File });
     directories::touch(txn, context, parent)
+}
+
+/// Whether just that stands under a name which is to be replaced.
+fn check_match(
+    txn: &mut dyn Transaction,
+    shown: impl std::fmt::Display,
+    entry: Option<EntryRow>,
+    etag: ETag,
+) -> Step<()> {
+    let ETag { inode, version } = etag;
+    let found = match entry {
+        Some(entry) => format!("it is {}-{} now", entry.inode, rows::inode(txn, entry.inode)?.version),
+        None => "it does not exist any more".to_owned(),
+    };
+    if found == format!("it is {inode}-{version} now") {
+        return Ok(());
+    }
+    let message = format!("{shown} is not {inode}-{version}, {found}: look again before it is replaced");
+    Err(Error::new(ErrorKind::FailedPrecondition, message).into())
 }
 
 /// Keeps all bytes of a file with its inode.

@@ -124,7 +124,7 @@ fn entries_lead_to_inodes_that_point_back(snapshot: &mut dyn Snapshot, findings:
         findings.check((row.parent, row.name.as_str()) == (parent, name), || {
             format!("entry {parent}/{name:?} leads to inode {}, which is {}/{:?}", entry.inode, row.parent, row.name)
         });
-        findings.check(entry.directory == (row.kind == InodeKind::Directory) && !row.is_hidden(), || {
+        findings.check(entry.kind == row.entry_kind() && !row.is_hidden(), || {
             format!("entry {parent}/{name:?} and inode {} are of different kinds", entry.inode)
         });
         if !matches!(rows::find_inode(snapshot, parent)?, Some(InodeRow { kind: InodeKind::Directory, .. })) {

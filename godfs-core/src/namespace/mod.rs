@@ -26,6 +26,7 @@ mod files;
 mod generations;
 mod invariants;
 mod leases;
+mod links;
 mod locations;
 mod names;
 mod nodes;
@@ -53,9 +54,11 @@ pub use answers::{
 pub use caller::{ANONYMOUS, Caller, MAX_GROUPS, MAX_PRINCIPAL_BYTES, SUPERGROUP, check_principal};
 pub use files::MAX_FILE_BYTES;
 pub use invariants::Violation;
+pub use links::MAX_TARGET_BYTES;
 pub use options::{
-    AddChunk, Call, ChunkCommit, Complete, CreateOptions, DEFAULT_UMASK, FileRef, LocateRange, MAX_SESSION_NAME_BYTES,
-    MODE_BITS, MkdirOptions, NewMode, NewOwner, Owner, Registration, Rename, Times, Writing,
+    AddChunk, Call, ChunkCommit, Complete, CreateOptions, DEFAULT_UMASK, ETag, FileRef, LocateRange,
+    MAX_SESSION_NAME_BYTES, MODE_BITS, MkdirOptions, NewMode, NewOwner, Owner, Registration, Rename, Symlink, Times,
+    Writing,
 };
 pub use reports::{RangeSum, ReplicaEvent};
 pub use rows::FORMAT_VERSION;
@@ -220,6 +223,20 @@ impl Namespace {
         self.call(move |txn, context| names::rename(txn, context, call, &request)).await
     }
 
+    /// Has two files or directories change places in one step.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidArgument`](crate::ErrorKind::InvalidArgument) when one lies in the other.
+    pub async fn exchange(&self, call: Call, first: DfsPath, second: DfsPath) -> Result<()> {
+        self.call(move |txn, context| names::exchange(txn, context, call, &first, &second)).await
+    }
+
+    /// Makes a symbolic link. No operation follows one: where a path leads through a link, or ends in one and the operation wants what it leads to,
+    /// the error is of [`ErrorKind::Symlink`](crate::ErrorKind::Symlink) and carries what it takes to go on.
+    pub async fn symlink(&self, call: Call, request: Symlink) -> Result<InodeId> {
+        self.call(move |txn, context| links::make(txn, context, call, &request)).await
+    }
+
     /// Deletes a file or directory. Readers of a file keep what they have opened until the collector comes by; a writer
     /// loses its lease.
     pub async fn delete(&self, call: Call, path: DfsPath, recursive: bool) -> Result<()> {
@@ -335,6 +352,11 @@ impl Namespace {
     /// The status of a file or directory.
     pub async fn stat(&self, file: FileRef) -> Result<FileStatus> {
         self.read(move |snapshot, context| reads::stat(snapshot, context, &file)).await
+    }
+
+    /// The status of what stands at a path, also of a symbolic link itself.
+    pub async fn lstat(&self, path: DfsPath) -> Result<FileStatus> {
+        self.read(move |snapshot, context| reads::lstat(snapshot, context, &path)).await
     }
 
     /// The entries of a directory with names above `after`, in the order of their bytes; fewer than `limit` only at the

@@ -1,4 +1,4 @@
-//! Renaming: one transaction, whatever lies below.
+//! Renaming and exchanging: one transaction, whatever lies below.
 
 use super::options::{Call, Rename};
 use super::outcome::Operation;
@@ -43,6 +43,54 @@ pub(super) fn rename(
     })
 }
 
+/// Has two paths change places, files or directories.
+pub(super) fn exchange(
+    txn: &mut dyn Transaction,
+    context: &Context,
+    call: Call,
+    first: &DfsPath,
+    second: &DfsPath,
+) -> Step<((), Option<Version>)> {
+    once(txn, context, call, Operation::Exchange, |txn| {
+        let (left, right) = (paths::place(txn, context, first)?, paths::place(txn, context, second)?);
+        let found = |place: &Place<'_>, path| place.entry.ok_or_else(|| paths::not_found(path));
+        let (left_entry, right_entry) = (found(&left, first)?, found(&right, second)?);
+        for (inner, outer, entry, place) in [(second, first, left_entry, &right), (first, second, right_entry, &left)] {
+            if place.ancestors.contains(&entry.inode) {
+                let message = format!("{inner} lies in {outer}: they can't be exchanged");
+                return Err(Error::new(ErrorKind::InvalidArgument, message).into());
+            }
+        }
+        if first == second {
+            return Ok(Recorded::No(()));
+        }
+        for (place, entry, path) in [(&left, left_entry, first), (&right, right_entry, second)] {
+            access::may_remove(txn, context, place, entry, path)?;
+        }
+        let (mut left_row, mut right_row) = (rows::inode(txn, left_entry.inode)?, rows::inode(txn, right_entry.inode)?);
+        let change = sums::minus(
+            usage::tree(txn, right_entry.inode, &right_row)?,
+            usage::tree(txn, left_entry.inode, &left_row)?,
+        );
+        let shared = shared(&left, &right);
+        usage::add(txn, &left.ancestors[shared..], change);
+        usage::add(txn, &right.ancestors[shared..], sums::minus(Counters::default(), change));
+        for (entry, row, place) in [(left_entry, &mut left_row, &right), (right_entry, &mut right_row, &left)] {
+            row.parent = place.parent();
+            place.name.clone_into(&mut row.name);
+            rows::put_inode(txn, entry.inode, row);
+            rows::put_entry(txn, place.parent(), place.name, entry);
+            directories::touch(txn, context, place.parent())?;
+        }
+        Ok(Recorded::Yes(()))
+    })
+}
+
+/// How many directories are above both.
+fn shared(one: &Place<'_>, other: &Place<'_>) -> usize {
+    one.ancestors.iter().zip(&other.ancestors).take_while(|(a, b)| a == b).count()
+}
+
 /// What may be replaced by what.
 fn check_replaced(
     snapshot: &mut dyn Snapshot,
@@ -54,7 +102,7 @@ fn check_replaced(
     if !replace {
         return Err(directories::already_exists(to).into());
     }
-    match (moved.directory, old.directory) {
+    match (moved.is_directory(), old.is_directory()) {
         (false, false) => Ok(()),
         (true, true) if rows::is_empty(snapshot, old.inode)? => Ok(()),
         (true, true) => Err(deletes::not_empty(to).into()),
@@ -75,7 +123,7 @@ fn relink(
 ) -> Step<()> {
     let mut row = rows::inode(txn, moved.inode)?;
     // Directories above both see no change.
-    let shared = source.ancestors.iter().zip(&target.ancestors).take_while(|(a, b)| a == b).count();
+    let shared = shared(source, target);
     if shared < source.ancestors.len() || shared < target.ancestors.len() {
         let tree = usage::tree(txn, moved.inode, &row)?;
         usage::add(txn, &source.ancestors[shared..], sums::minus(Counters::default(), tree));

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::id::{ChunkId, Generation, InodeId, LeaseId, NodeId, NodeUuid, SessionId};
+use crate::id::{ChunkId, Generation, InodeId, LeaseId, NodeId, NodeUuid, SessionId, Version};
 use crate::path::DfsPath;
 
 /// The longest name of a session, in bytes.
@@ -73,11 +73,22 @@ pub struct MkdirOptions {
     pub mode: NewMode,
 }
 
+/// Which state of which file is meant: its inode, and the version that wrote its row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ETag {
+    /// The file.
+    pub inode: InodeId,
+    /// The version of its row.
+    pub version: Version,
+}
+
 /// How a file is made.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CreateOptions {
     /// Replace a file that exists; one that is open loses its lease.
     pub overwrite: bool,
+    /// Replace the file under the name if it is just this one, and make none otherwise. With `publish_on_close` it must be so then, too.
+    pub if_match: Option<ETag>,
     /// Make missing parents, each with the default bits and `u+wx`.
     pub parents: bool,
     /// Replicas; `None` for the default.
@@ -147,6 +158,16 @@ pub struct Rename {
     pub to: DfsPath,
     /// Replace a file by a file, or an empty directory by a directory.
     pub replace: bool,
+}
+
+/// A symbolic link that is made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Symlink {
+    /// The link itself, which must not exist.
+    pub path: DfsPath,
+    /// Where it leads: absolute, or from the directory that holds it. Nothing need be there. At most
+    /// [`MAX_TARGET_BYTES`](super::MAX_TARGET_BYTES).
+    pub target: String,
 }
 
 /// A new owner; `None` leaves one as it is.

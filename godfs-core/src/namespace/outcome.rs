@@ -26,6 +26,8 @@ pub(super) enum Operation {
     Delete = 13,
     SetReplication = 14,
     SetTimes = 15,
+    Exchange = 30,
+    Symlink = 31,
     SetOwner = 40,
     SetMode = 41,
 }

@@ -1,7 +1,7 @@
 //! From paths to inodes and back.
 
-use super::rows::{self, EntryRow};
-use super::{Context, access};
+use super::rows::{self, EntryKind, EntryRow};
+use super::{Context, access, links};
 use crate::error::{Error, ErrorKind};
 use crate::id::InodeId;
 use crate::metadata::{Snapshot, Step};
@@ -26,7 +26,8 @@ impl Place<'_> {
     }
 }
 
-/// The place that `path` names. Everything in front of it must exist, and the caller may go through it.
+/// The place that `path` names. Everything in front of it must exist, and the caller may go through it. What stands there is not followed, should
+/// it be a symbolic link.
 pub(super) fn place<'p>(snapshot: &mut dyn Snapshot, context: &Context, path: &'p DfsPath) -> Step<Place<'p>> {
     let Some(name) = path.name() else {
         return Err(Error::new(ErrorKind::InvalidArgument, "/ can be neither made, renamed nor deleted").into());
@@ -37,7 +38,10 @@ pub(super) fn place<'p>(snapshot: &mut dyn Snapshot, context: &Context, path: &'
         let parent = *ancestors.last().expect("the root at least");
         access::traverse(snapshot, context, parent, path, depth)?;
         match rows::entry(snapshot, parent, step)? {
-            Some(EntryRow { inode, directory: true }) => ancestors.push(inode),
+            Some(EntryRow { inode, kind: EntryKind::Directory }) => ancestors.push(inode),
+            Some(EntryRow { inode, kind: EntryKind::Symlink }) => {
+                return links::followed(snapshot, &first_names(path, depth), inode);
+            }
             Some(_) => return Err(not_a_directory(path, depth).into()),
             None => return Err(no_directory(path, depth).into()),
         }
@@ -48,15 +52,20 @@ pub(super) fn place<'p>(snapshot: &mut dyn Snapshot, context: &Context, path: &'
     Ok(Place { ancestors, name, entry })
 }
 
-/// What stands at `path`.
+/// What stands at `path`, which must be no symbolic link.
 pub(super) fn find(snapshot: &mut dyn Snapshot, context: &Context, path: &DfsPath) -> Step<InodeId> {
+    match find_entry(snapshot, context, path)? {
+        EntryRow { inode, kind: EntryKind::Symlink } => links::followed(snapshot, path, inode),
+        EntryRow { inode, .. } => Ok(inode),
+    }
+}
+
+/// What stands at `path`: a symbolic link itself, not where it leads.
+pub(super) fn find_entry(snapshot: &mut dyn Snapshot, context: &Context, path: &DfsPath) -> Step<EntryRow> {
     if path.is_root() {
-        return Ok(InodeId::ROOT);
+        return Ok(EntryRow { inode: InodeId::ROOT, kind: EntryKind::Directory });
     }
-    match place(snapshot, context, path)?.entry {
-        Some(entry) => Ok(entry.inode),
-        None => Err(not_found(path).into()),
-    }
+    Ok(place(snapshot, context, path)?.entry.ok_or_else(|| not_found(path))?)
 }
 
 /// What stands at `path`, which must be a file, and the directories above it.
@@ -70,7 +79,8 @@ pub(super) fn find_file(
     }
     let place = place(snapshot, context, path)?;
     match place.entry {
-        Some(EntryRow { inode, directory: false }) => Ok((inode, place.ancestors)),
+        Some(EntryRow { inode, kind: EntryKind::File }) => Ok((inode, place.ancestors)),
+        Some(EntryRow { inode, kind: EntryKind::Symlink }) => links::followed(snapshot, path, inode),
         Some(_) => Err(is_a_directory(path).into()),
         None => Err(not_found(path).into()),
     }
@@ -140,6 +150,12 @@ fn no_directory(path: &DfsPath, depth: usize) -> Error {
 pub(super) fn not_a_directory(path: &DfsPath, depth: usize) -> Error {
     let file = prefix(path, depth);
     Error::new(ErrorKind::NotADirectory, format!("{path}: {file} is a file, not a directory"))
+}
+
+/// The path of the first `depth + 1` names.
+pub(super) fn first_names(path: &DfsPath, depth: usize) -> DfsPath {
+    let below = path.names().count().saturating_sub(depth + 1);
+    (0..below).fold(path.clone(), |path, _| path.parent().unwrap_or(path))
 }
 
 /// The first `depth + 1` names.

@@ -18,6 +18,13 @@ pub(super) fn stat(snapshot: &mut dyn Snapshot, context: &Context, file: &FileRe
     Ok(status(inode, row))
 }
 
+/// The status of what stands at a path: of a symbolic link itself.
+pub(super) fn lstat(snapshot: &mut dyn Snapshot, context: &Context, path: &DfsPath) -> Step<FileStatus> {
+    let inode = paths::find_entry(snapshot, context, path)?.inode;
+    let row = rows::inode(snapshot, inode)?;
+    Ok(status(inode, row))
+}
+
 /// The entries after a name, in the order of their names' bytes; fewer than `limit` only at the end.
 pub(super) fn list(
     snapshot: &mut dyn Snapshot,
@@ -69,7 +76,11 @@ pub(super) fn locate(
             FileRef::Path(path) => path.to_string(),
             FileRef::Inode(inode) => paths::shown(snapshot, *inode)?,
         };
-        return Err(Error::new(ErrorKind::IsADirectory, format!("{shown} is a directory, it has no bytes")).into());
+        let (kind, what) = match row.kind {
+            InodeKind::Symlink(_) => (ErrorKind::InvalidArgument, "symbolic link"),
+            _ => (ErrorKind::IsADirectory, "directory"),
+        };
+        return Err(Error::new(kind, format!("{shown} is a {what}, it has no bytes")).into());
     };
     // A writer looks up the nodes of its own file, whatever its mode.
     let writes = facts.open.is_some() && row.owner.user == context.caller.user();
@@ -99,7 +110,7 @@ pub(super) fn usage(snapshot: &mut dyn Snapshot, context: &Context, path: &DfsPa
     }
     Ok(usage::answer(match row.kind {
         InodeKind::Directory => usage::of_directory(snapshot, inode)?,
-        InodeKind::File(_) => usage::weight(&row),
+        InodeKind::File(_) | InodeKind::Symlink(_) => usage::weight(&row),
     }))
 }
 
@@ -144,7 +155,11 @@ fn status(inode: InodeId, row: InodeRow) -> FileStatus {
     let file = row.file();
     FileStatus {
         inode,
-        kind: if file.is_some() { FileKind::File } else { FileKind::Directory },
+        kind: match row.kind {
+            InodeKind::File(_) => FileKind::File,
+            InodeKind::Directory => FileKind::Directory,
+            InodeKind::Symlink(_) => FileKind::Symlink,
+        },
         length: file.map_or(0, |file| file.length),
         replication: file.map_or(0, |file| file.replication),
         chunk_size: file.map_or(0, |file| file.chunk_size),
@@ -153,6 +168,10 @@ fn status(inode: InodeId, row: InodeRow) -> FileStatus {
         modified_ms: row.modified_ms,
         accessed_ms: row.accessed_ms,
         version: row.version,
+        target: match row.kind {
+            InodeKind::Symlink(target) => Some(target),
+            _ => None,
+        },
         owner: row.owner,
     }
 }

@@ -10,6 +10,8 @@ pub(super) fn weight(row: &InodeRow) -> Counters {
     match &row.kind {
         _ if row.is_hidden() => Counters::default(),
         InodeKind::Directory => Counters([0, 0, 1, 0]),
+        // A name without bytes.
+        InodeKind::Symlink(_) => Counters([0, 1, 0, 0]),
         InodeKind::File(file) => {
             let bytes = file.length.cast_signed();
             Counters([bytes, 1, 0, bytes.wrapping_mul(i64::from(file.replication))])
@@ -21,7 +23,7 @@ pub(super) fn weight(row: &InodeRow) -> Counters {
 pub(super) fn tree(snapshot: &mut dyn Snapshot, inode: InodeId, row: &InodeRow) -> Step<Counters> {
     match row.kind {
         InodeKind::Directory => Ok(weight(row).plus(of_directory(snapshot, inode)?)),
-        InodeKind::File(_) => Ok(weight(row)),
+        InodeKind::File(_) | InodeKind::Symlink(_) => Ok(weight(row)),
     }
 }
 

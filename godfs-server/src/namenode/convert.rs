@@ -18,6 +18,7 @@ pub(super) fn millis(duration: Duration) -> u64 {
 pub(super) fn status(status: &FileStatus) -> v1::FileStatus {
     let kind = match status.kind {
         FileKind::Directory => v1::FileKind::Directory,
+        FileKind::Symlink => v1::FileKind::Symlink,
         _ => v1::FileKind::File,
     };
     v1::FileStatus {
@@ -34,6 +35,7 @@ pub(super) fn status(status: &FileStatus) -> v1::FileStatus {
         user: status.owner.user.clone(),
         group: status.owner.group.clone(),
         mode: status.owner.mode.into(),
+        target: status.target.clone().unwrap_or_default(),
     }
 }
 

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use godfs_client::transport::hello::software;
 use godfs_client::transport::{caller, convert, status};
 use godfs_core::namespace::{
-    Call, ChunkCommit, Complete, Completion, CreateOptions, FileRef, LocateRange, Located, MAX_PAGE, MkdirOptions,
-    Namespace, NewOwner, Rename, Times, Writing,
+    Call, ChunkCommit, Complete, Completion, CreateOptions, ETag, FileRef, LocateRange, Located, MAX_PAGE,
+    MkdirOptions, Namespace, NewOwner, Rename, Symlink, Times, Writing,
 };
 use godfs_core::placement::Reader;
 use godfs_core::{DfsPath, Error, ErrorKind, Result, SessionId};
@@ -62,6 +62,11 @@ fn options(wire: Option<v1::CreateOptions>) -> Result<CreateOptions> {
     let replication = convert::replication(wire.replication)?;
     Ok(CreateOptions {
         overwrite: wire.overwrite,
+        if_match: wire
+            .if_match
+            .map(|etag| convert::etag(&etag))
+            .transpose()?
+            .map(|(inode, version)| ETag { inode, version }),
         parents: wire.parents,
         replication: replication.map(replication_number).transpose()?,
         chunk_size: convert::chunk_size(wire.chunk_size)?,
@@ -428,8 +433,12 @@ impl NamespaceService for Names {
     async fn stat(&self, request: Request<v1::StatRequest>) -> Result<Response<v1::StatResponse>, Status> {
         let namespace = self.by(&request)?;
         let stat = async {
-            let path = DfsPath::parse(&request.into_inner().path)?;
-            let status = namespace.stat(FileRef::Path(path)).await?;
+            let request = request.into_inner();
+            let path = DfsPath::parse(&request.path)?;
+            let status = match request.no_follow {
+                true => namespace.lstat(path).await?,
+                false => namespace.stat(FileRef::Path(path)).await?,
+            };
             Ok(v1::StatResponse { status: Some(status_to_wire(&status)) })
         };
         answer(stat.await)
@@ -463,6 +472,28 @@ impl NamespaceService for Names {
             Ok(v1::RenameResponse {})
         };
         answer(rename.await)
+    }
+
+    async fn exchange(&self, request: Request<v1::ExchangeRequest>) -> Result<Response<v1::ExchangeResponse>, Status> {
+        let namespace = self.by(&request)?;
+        let request = request.into_inner();
+        let exchange = async {
+            let (first, second) = (DfsPath::parse(&request.first)?, DfsPath::parse(&request.second)?);
+            namespace.exchange(call(request.call.as_ref())?, first, second).await?;
+            Ok(v1::ExchangeResponse {})
+        };
+        answer(exchange.await)
+    }
+
+    async fn symlink(&self, request: Request<v1::SymlinkRequest>) -> Result<Response<v1::SymlinkResponse>, Status> {
+        let namespace = self.by(&request)?;
+        let request = request.into_inner();
+        let symlink = async {
+            let link = Symlink { path: DfsPath::parse(&request.path)?, target: request.target };
+            let made = namespace.symlink(call(request.call.as_ref())?, link).await?;
+            Ok(v1::SymlinkResponse { inode: made.get() })
+        };
+        answer(symlink.await)
     }
 
     async fn delete(&self, request: Request<v1::DeleteRequest>) -> Result<Response<v1::DeleteResponse>, Status> {

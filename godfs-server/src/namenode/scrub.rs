@@ -296,7 +296,8 @@ async fn walk(state: &State, path: &DfsPath, visitor: &mut Visitor<'_>) -> Resul
                 open.push((child, String::new()));
                 break;
             }
-            if !walk_file(state, child, visitor).await? {
+            let file = entry.status.kind == FileKind::File;
+            if file && !walk_file(state, child, visitor).await? {
                 return Ok(());
             }
             if full && entries.len() == 0 {

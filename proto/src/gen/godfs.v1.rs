@@ -34,6 +34,20 @@ pub struct ErrorDetail {
     /// HOST:PORT of the namenode to go to instead; empty for none.
     #[prost(string, tag = "4")]
     pub redirect: ::prost::alloc::string::String,
+    /// With ERROR_KIND_SYMLINK: the link that is in the way.
+    #[prost(message, optional, tag = "5")]
+    pub link: ::core::option::Option<SymbolicLink>,
+}
+/// A symbolic link that a path leads through, or ends in. Whoever asked puts the target in the place of the link, resolving a relative one from
+/// the directory that holds the link, and asks again.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SymbolicLink {
+    /// The path of the link itself, at most 4,096 bytes: what was asked for, or the beginning of it.
+    #[prost(string, tag = "1")]
+    pub path: ::prost::alloc::string::String,
+    /// At most 4,096 bytes.
+    #[prost(string, tag = "2")]
+    pub target: ::prost::alloc::string::String,
 }
 /// A datanode and where it is reached at the moment.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -132,6 +146,7 @@ pub enum ErrorKind {
     Incompatible = 18,
     Io = 19,
     Internal = 20,
+    Symlink = 21,
 }
 impl ErrorKind {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -161,6 +176,7 @@ impl ErrorKind {
             Self::Incompatible => "ERROR_KIND_INCOMPATIBLE",
             Self::Io => "ERROR_KIND_IO",
             Self::Internal => "ERROR_KIND_INTERNAL",
+            Self::Symlink => "ERROR_KIND_SYMLINK",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -187,6 +203,7 @@ impl ErrorKind {
             "ERROR_KIND_INCOMPATIBLE" => Some(Self::Incompatible),
             "ERROR_KIND_IO" => Some(Self::Io),
             "ERROR_KIND_INTERNAL" => Some(Self::Internal),
+            "ERROR_KIND_SYMLINK" => Some(Self::Symlink),
             _ => None,
         }
     }
@@ -344,9 +361,21 @@ pub struct CreateOptions {
     /// The name appears, and an old file under it goes, only when the file is closed.
     #[prost(bool, tag = "5")]
     pub publish_on_close: bool,
+    /// Replace the file under the name if it is just this one, else ERROR_KIND_FAILED_PRECONDITION.
+    #[prost(message, optional, tag = "6")]
+    pub if_match: ::core::option::Option<ETag>,
     /// Absent: the default bits with the umask 022.
     #[prost(message, optional, tag = "12")]
     pub mode: ::core::option::Option<NewMode>,
+}
+/// A state of a file.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ETag {
+    #[prost(uint64, tag = "1")]
+    pub inode: u64,
+    /// The version of its row.
+    #[prost(uint64, tag = "2")]
+    pub version: u64,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct CreateRequest {
@@ -572,6 +601,9 @@ pub struct FileStatus {
     /// Whether its bytes lie in the namenode.
     #[prost(bool, tag = "10")]
     pub small: bool,
+    /// Where a symbolic link leads.
+    #[prost(string, tag = "11")]
+    pub target: ::prost::alloc::string::String,
     #[prost(string, tag = "12")]
     pub user: ::prost::alloc::string::String,
     #[prost(string, tag = "13")]
@@ -663,6 +695,9 @@ pub struct LocateResponse {
 pub struct StatRequest {
     #[prost(string, tag = "1")]
     pub path: ::prost::alloc::string::String,
+    /// Of a symbolic link itself, not of what it leads to.
+    #[prost(bool, tag = "2")]
+    pub no_follow: bool,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct StatResponse {
@@ -707,6 +742,34 @@ pub struct RenameRequest {
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RenameResponse {}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ExchangeRequest {
+    #[prost(message, optional, tag = "1")]
+    pub call: ::core::option::Option<Call>,
+    #[prost(string, tag = "2")]
+    pub first: ::prost::alloc::string::String,
+    /// Neither may lie in the other.
+    #[prost(string, tag = "3")]
+    pub second: ::prost::alloc::string::String,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ExchangeResponse {}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SymlinkRequest {
+    #[prost(message, optional, tag = "1")]
+    pub call: ::core::option::Option<Call>,
+    /// The link, which must not exist.
+    #[prost(string, tag = "2")]
+    pub path: ::prost::alloc::string::String,
+    /// Where it leads: absolute, or from the directory that holds it; 1 to 4,096 bytes. Nothing need be there.
+    #[prost(string, tag = "3")]
+    pub target: ::prost::alloc::string::String,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SymlinkResponse {
+    #[prost(uint64, tag = "1")]
+    pub inode: u64,
+}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct DeleteRequest {
     #[prost(message, optional, tag = "1")]
@@ -791,6 +854,7 @@ pub enum FileKind {
     Unspecified = 0,
     File = 1,
     Directory = 2,
+    Symlink = 3,
 }
 impl FileKind {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -802,6 +866,7 @@ impl FileKind {
             Self::Unspecified => "FILE_KIND_UNSPECIFIED",
             Self::File => "FILE_KIND_FILE",
             Self::Directory => "FILE_KIND_DIRECTORY",
+            Self::Symlink => "FILE_KIND_SYMLINK",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -810,6 +875,7 @@ impl FileKind {
             "FILE_KIND_UNSPECIFIED" => Some(Self::Unspecified),
             "FILE_KIND_FILE" => Some(Self::File),
             "FILE_KIND_DIRECTORY" => Some(Self::Directory),
+            "FILE_KIND_SYMLINK" => Some(Self::Symlink),
             _ => None,
         }
     }
@@ -1367,6 +1433,56 @@ pub mod namespace_service_client {
                 .insert(GrpcMethod::new("godfs.v1.NamespaceService", "Rename"));
             self.inner.unary(req, path, codec).await
         }
+        /// Has two files or directories change places in one step.
+        pub async fn exchange(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ExchangeRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ExchangeResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/godfs.v1.NamespaceService/Exchange",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("godfs.v1.NamespaceService", "Exchange"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Makes a symbolic link. No call follows one: ERROR_KIND_SYMLINK tells the caller what it takes to go on.
+        pub async fn symlink(
+            &mut self,
+            request: impl tonic::IntoRequest<super::SymlinkRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::SymlinkResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/godfs.v1.NamespaceService/Symlink",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("godfs.v1.NamespaceService", "Symlink"));
+            self.inner.unary(req, path, codec).await
+        }
         pub async fn delete(
             &mut self,
             request: impl tonic::IntoRequest<super::DeleteRequest>,
@@ -1657,6 +1773,19 @@ pub mod namespace_service_server {
             &self,
             request: tonic::Request<super::RenameRequest>,
         ) -> std::result::Result<tonic::Response<super::RenameResponse>, tonic::Status>;
+        /// Has two files or directories change places in one step.
+        async fn exchange(
+            &self,
+            request: tonic::Request<super::ExchangeRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ExchangeResponse>,
+            tonic::Status,
+        >;
+        /// Makes a symbolic link. No call follows one: ERROR_KIND_SYMLINK tells the caller what it takes to go on.
+        async fn symlink(
+            &self,
+            request: tonic::Request<super::SymlinkRequest>,
+        ) -> std::result::Result<tonic::Response<super::SymlinkResponse>, tonic::Status>;
         async fn delete(
             &self,
             request: tonic::Request<super::DeleteRequest>,
@@ -2658,6 +2787,96 @@ pub mod namespace_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = RenameSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/godfs.v1.NamespaceService/Exchange" => {
+                    #[allow(non_camel_case_types)]
+                    struct ExchangeSvc<T: NamespaceService>(pub Arc<T>);
+                    impl<
+                        T: NamespaceService,
+                    > tonic::server::UnaryService<super::ExchangeRequest>
+                    for ExchangeSvc<T> {
+                        type Response = super::ExchangeResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ExchangeRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as NamespaceService>::exchange(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ExchangeSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/godfs.v1.NamespaceService/Symlink" => {
+                    #[allow(non_camel_case_types)]
+                    struct SymlinkSvc<T: NamespaceService>(pub Arc<T>);
+                    impl<
+                        T: NamespaceService,
+                    > tonic::server::UnaryService<super::SymlinkRequest>
+                    for SymlinkSvc<T> {
+                        type Response = super::SymlinkResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::SymlinkRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as NamespaceService>::symlink(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = SymlinkSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

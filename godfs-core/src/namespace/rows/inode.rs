@@ -1,21 +1,24 @@
-//! The row of one file or directory.
+//! The row of one file, directory or symbolic link.
 
 use super::codec::{Decoder, Encoder};
+use super::small::EntryKind;
 use crate::error::Result;
 use crate::id::{ChunkId, InodeId, LeaseId, Version};
 use crate::metadata::Stamped;
-use crate::namespace::options::Owner;
+use crate::namespace::options::{ETag, Owner};
 
 const FORMAT: u8 = 1;
 
 const FILE: u8 = 1;
 const DIRECTORY: u8 = 2;
+const SYMLINK: u8 = 3;
 
 const SMALL: u8 = 1;
 const OPEN: u8 = 2;
 const HIDDEN: u8 = 4;
 const OVERWRITE: u8 = 8;
 const THIN: u8 = 16;
+const MATCH: u8 = 32;
 
 /// One inode.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,6 +39,8 @@ pub(in crate::namespace) struct InodeRow {
 pub(in crate::namespace) enum InodeKind {
     Directory,
     File(FileRow),
+    /// Where it leads, as it was given.
+    Symlink(String),
 }
 
 /// What only a file has.
@@ -68,20 +73,31 @@ pub(in crate::namespace) struct OpenState {
 pub(in crate::namespace) struct Hidden {
     /// Replace what stands under the name then.
     pub(in crate::namespace) overwrite: bool,
+    /// Replace only this.
+    pub(in crate::namespace) if_match: Option<ETag>,
 }
 
 impl InodeRow {
     pub(in crate::namespace) fn file(&self) -> Option<&FileRow> {
         match &self.kind {
             InodeKind::File(file) => Some(file),
-            InodeKind::Directory => None,
+            InodeKind::Directory | InodeKind::Symlink(_) => None,
         }
     }
 
     pub(in crate::namespace) fn file_mut(&mut self) -> Option<&mut FileRow> {
         match &mut self.kind {
             InodeKind::File(file) => Some(file),
-            InodeKind::Directory => None,
+            InodeKind::Directory | InodeKind::Symlink(_) => None,
+        }
+    }
+
+    /// What its entry says of it.
+    pub(in crate::namespace) fn entry_kind(&self) -> EntryKind {
+        match self.kind {
+            InodeKind::Directory => EntryKind::Directory,
+            InodeKind::File(_) => EntryKind::File,
+            InodeKind::Symlink(_) => EntryKind::Symlink,
         }
     }
 
@@ -95,11 +111,14 @@ impl InodeRow {
         row.byte(match self.kind {
             InodeKind::File(_) => FILE,
             InodeKind::Directory => DIRECTORY,
+            InodeKind::Symlink(_) => SYMLINK,
         });
         row.number(self.parent.0).text(&self.name).number(self.modified_ms).number(self.accessed_ms);
         row.text(&self.owner.user).text(&self.owner.group).number(self.owner.mode);
-        if let InodeKind::File(file) = &self.kind {
-            file.encode(&mut row);
+        match &self.kind {
+            InodeKind::File(file) => file.encode(&mut row),
+            InodeKind::Symlink(target) => drop(row.text(target)),
+            InodeKind::Directory => {}
         }
         Stamped::versioned(&[FORMAT], row.bytes())
     }
@@ -115,7 +134,8 @@ impl InodeRow {
         let kind = match kind {
             FILE => InodeKind::File(FileRow::decode(&mut row)?),
             DIRECTORY => InodeKind::Directory,
-            _ => return Err(row.bad("is neither a file nor a directory")),
+            SYMLINK => InodeKind::Symlink(row.text()?),
+            _ => return Err(row.bad("is of a kind that this software does not know")),
         };
         row.end()?;
         Ok(Self { version, parent, name, modified_ms, accessed_ms, owner, kind })
@@ -138,10 +158,10 @@ impl FileRow {
             if open.thin {
                 flags |= THIN;
             }
-            match open.hidden {
-                Some(Hidden { overwrite: true }) => flags |= HIDDEN | OVERWRITE,
-                Some(Hidden { overwrite: false }) => flags |= HIDDEN,
-                None => {}
+            if let Some(Hidden { overwrite, if_match }) = open.hidden {
+                flags |= HIDDEN;
+                flags |= if overwrite { OVERWRITE } else { 0 };
+                flags |= if if_match.is_some() { MATCH } else { 0 };
             }
         }
         row.byte(flags).number(self.replication).number(self.chunk_size).number(self.length);
@@ -150,12 +170,15 @@ impl FileRow {
             for (start, chunk) in &open.chunks {
                 row.number(*start).number(chunk.0);
             }
+            if let Some(ETag { inode, version }) = open.hidden.and_then(|hidden| hidden.if_match) {
+                row.number(inode.0).number(version.0);
+            }
         }
     }
 
     fn decode(row: &mut Decoder<'_>) -> Result<Self> {
         let flags = row.byte()?;
-        if flags & !(SMALL | OPEN | HIDDEN | OVERWRITE | THIN) != 0 {
+        if flags & !(SMALL | OPEN | HIDDEN | OVERWRITE | THIN | MATCH) != 0 {
             return Err(row.bad("has flags that this software does not know"));
         }
         let (replication, chunk_size, length) = (row.small()?, row.number()?, row.number()?);
@@ -166,7 +189,11 @@ impl FileRow {
             for _ in 0..row.count()? {
                 chunks.push((row.number()?, ChunkId(row.number()?)));
             }
-            let hidden = (flags & HIDDEN != 0).then_some(Hidden { overwrite: flags & OVERWRITE != 0 });
+            let if_match = match flags & MATCH {
+                0 => None,
+                _ => Some(ETag { inode: InodeId(row.number()?), version: Version(row.number()?) }),
+            };
+            let hidden = (flags & HIDDEN != 0).then_some(Hidden { overwrite: flags & OVERWRITE != 0, if_match });
             open = Some(OpenState { lease, hidden, thin: flags & THIN != 0, chunks });
         }
         Ok(Self { replication, chunk_size, length, small: flags & SMALL != 0, open })

@@ -8,9 +8,10 @@
 //! ids      02 series             the next number: inodes, sessions and leases; chunks; nodes
 //! totals   03                    counters: chunks, owed, garbage, leases
 //!
-//! entries  10 parent name        inode, file or directory
+//! entries  10 parent name        inode, kind: file, directory or symbolic link
 //! inodes   11 inode              * kind, parent, name, times, owner, group, mode,
-//!                                file: replication, chunk size, length, small; open: lease, hidden, open chunks
+//!                                file: replication, chunk size, length, small; open: lease, hidden, open chunks;
+//!                                symbolic link: target
 //! usage    12 directory          counters of all below: bytes, files, directories, bytes × replication
 //! extents  13 inode start        chunk, length
 //! orphans  14 * inode            nothing: detached at that version, waits for the collector
@@ -47,7 +48,7 @@ pub(super) mod totals;
 pub(super) use chunk::{ChunkRow, ChunkState, ReplicaRow};
 pub(super) use inode::{FileRow, Hidden, InodeKind, InodeRow, OpenState};
 pub(super) use session::{LeaseRow, NO_LEASE, RECOVERY, SessionRow, SlotRow};
-pub(super) use small::{EntryRow, ExtentRow, NodeRow, StoreRow};
+pub(super) use small::{EntryKind, EntryRow, ExtentRow, NodeRow, StoreRow};
 pub(super) use totals::Totals;
 
 use crate::error::{Error, ErrorKind};

@@ -9,31 +9,50 @@ const FORMAT: u8 = 1;
 
 const FILE: u8 = 1;
 const DIRECTORY: u8 = 2;
+const SYMLINK: u8 = 3;
 
 /// What stands under a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::namespace) struct EntryRow {
     pub(in crate::namespace) inode: InodeId,
-    pub(in crate::namespace) directory: bool,
+    pub(in crate::namespace) kind: EntryKind,
+}
+
+/// What an entry leads to, so that a path is resolved without reading what it passes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::namespace) enum EntryKind {
+    File,
+    Directory,
+    Symlink,
 }
 
 impl EntryRow {
+    pub(in crate::namespace) fn is_directory(self) -> bool {
+        self.kind == EntryKind::Directory
+    }
+
     pub(in crate::namespace) fn encode(self) -> Stamped {
         let mut row = Encoder::new();
-        row.byte(FORMAT).byte(if self.directory { DIRECTORY } else { FILE }).number(self.inode.0);
+        row.byte(FORMAT).byte(match self.kind {
+            EntryKind::File => FILE,
+            EntryKind::Directory => DIRECTORY,
+            EntryKind::Symlink => SYMLINK,
+        });
+        row.number(self.inode.0);
         Stamped::plain(row.into_bytes())
     }
 
     pub(in crate::namespace) fn decode(bytes: &[u8]) -> Result<Self> {
         let mut row = Decoder::new(bytes, FORMAT, "an entry")?;
-        let directory = match row.byte()? {
-            FILE => false,
-            DIRECTORY => true,
-            _ => return Err(row.bad("is neither a file nor a directory")),
+        let kind = match row.byte()? {
+            FILE => EntryKind::File,
+            DIRECTORY => EntryKind::Directory,
+            SYMLINK => EntryKind::Symlink,
+            _ => return Err(row.bad("is of a kind that this software does not know")),
         };
         let inode = InodeId(row.number()?);
         row.end()?;
-        Ok(Self { inode, directory })
+        Ok(Self { inode, kind })
     }
 }
 

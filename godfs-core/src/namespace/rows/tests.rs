@@ -6,7 +6,7 @@ use super::session::{decode_leased, encode_leased};
 use super::small::{decode_garbage, decode_number};
 use super::*;
 use crate::id::{ClusterId, NodeUuid, Version};
-use crate::namespace::Owner;
+use crate::namespace::{ETag, Owner};
 
 fn inode_row(file: Option<FileRow>) -> InodeRow {
     InodeRow {
@@ -43,12 +43,14 @@ fn chunk_row(state: ChunkState) -> ChunkRow {
 fn inodes_come_back() {
     let open =
         |hidden| OpenState { lease: LeaseId(5), hidden, thin: true, chunks: vec![(0, ChunkId(1)), (9, ChunkId(2))] };
+    let etag = ETag { inode: InodeId(4), version: Version(1 << 40) };
     for row in [
         inode_row(None),
         inode_row(Some(file_row(None))),
         inode_row(Some(file_row(Some(open(None))))),
-        inode_row(Some(file_row(Some(open(Some(Hidden { overwrite: false })))))),
-        inode_row(Some(file_row(Some(open(Some(Hidden { overwrite: true })))))),
+        inode_row(Some(file_row(Some(open(Some(Hidden { overwrite: false, if_match: None })))))),
+        inode_row(Some(file_row(Some(open(Some(Hidden { overwrite: true, if_match: Some(etag) })))))),
+        InodeRow { kind: InodeKind::Symlink("../a".into()), ..inode_row(None) },
     ] {
         assert_eq!(InodeRow::decode(&row.encode().commit(Version(7))).unwrap(), row);
         assert_eq!(InodeRow::decode(row.encode().pending()).unwrap().version, Version::PENDING);
@@ -82,8 +84,10 @@ fn small_rows_come_back() {
     let lease = LeaseRow { session: SessionId(1), inode: InodeId(2) };
     assert_eq!(LeaseRow::decode(lease.encode().pending()).unwrap(), lease);
     assert_eq!(decode_leased(encode_leased(InodeId(3)).pending()).unwrap(), InodeId(3));
-    let entry = EntryRow { inode: InodeId(1), directory: true };
-    assert_eq!(EntryRow::decode(entry.encode().pending()).unwrap(), entry);
+    for kind in [EntryKind::File, EntryKind::Directory, EntryKind::Symlink] {
+        let entry = EntryRow { inode: InodeId(1), kind };
+        assert_eq!(EntryRow::decode(entry.encode().pending()).unwrap(), entry);
+    }
     let extent = ExtentRow { chunk: ChunkId(1), length: 2 };
     assert_eq!(ExtentRow::decode(extent.encode().pending()).unwrap(), extent);
     let node = NodeRow { uuid: NodeUuid::from_random(1), address: "h:1".into(), domain: "/d".into() };

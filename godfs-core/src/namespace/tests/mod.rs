@@ -15,6 +15,7 @@ mod access;
 mod basics;
 mod collecting;
 mod cost;
+mod links;
 mod model;
 mod random;
 mod replicas;

@@ -9,6 +9,8 @@ use super::*;
 pub(super) enum Node {
     Directory(BTreeMap<String, Node>),
     File(File),
+    /// With its target.
+    Link(String),
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -42,6 +44,7 @@ impl Model {
         let entries = tried.directory(&above, parents)?;
         match entries.get(name) {
             Some(Node::Directory(_)) if parents => {}
+            Some(Node::Link(_)) if parents => return Err(ErrorKind::Symlink),
             Some(_) => return Err(ErrorKind::AlreadyExists),
             None => drop(entries.insert(name.to_owned(), Node::Directory(BTreeMap::new()))),
         }
@@ -59,6 +62,7 @@ impl Model {
         match entries.get(name) {
             Some(_) if !overwrite => return Err(ErrorKind::AlreadyExists),
             Some(Node::Directory(_)) => return Err(ErrorKind::IsADirectory),
+            Some(Node::Link(_)) => return Err(ErrorKind::Symlink),
             _ => entries.insert(name.to_owned(), Node::File(File { id, ..file })),
         };
         *self = tried;
@@ -98,8 +102,8 @@ impl Model {
                 (Node::Directory(_), Node::Directory(below)) if !below.is_empty() => {
                     return Err(ErrorKind::DirectoryNotEmpty);
                 }
-                (Node::File(_), Node::Directory(_)) => return Err(ErrorKind::IsADirectory),
-                (Node::Directory(_), Node::File(_)) => return Err(ErrorKind::NotADirectory),
+                (Node::File(_) | Node::Link(_), Node::Directory(_)) => return Err(ErrorKind::IsADirectory),
+                (Node::Directory(_), Node::File(_) | Node::Link(_)) => return Err(ErrorKind::NotADirectory),
                 _ => {}
             }
         }
@@ -108,11 +112,39 @@ impl Model {
         Ok(())
     }
 
+    pub(super) fn exchange(&mut self, first: &DfsPath, second: &DfsPath) -> Expected<()> {
+        let (name, above) = split(first).ok_or(ErrorKind::InvalidArgument)?;
+        let mut tried = self.clone();
+        tried.directory(&above, false)?;
+        let (other_name, other_above) = split(second).ok_or(ErrorKind::InvalidArgument)?;
+        tried.directory(&other_above, false)?;
+        let left = tried.directory(&above, false)?.get(name).cloned().ok_or(ErrorKind::NotFound)?;
+        let right = tried.directory(&other_above, false)?.get(other_name).cloned().ok_or(ErrorKind::NotFound)?;
+        if first != second && (first.starts_with(second) || second.starts_with(first)) {
+            return Err(ErrorKind::InvalidArgument);
+        }
+        tried.directory(&above, false)?.insert(name.to_owned(), right);
+        tried.directory(&other_above, false)?.insert(other_name.to_owned(), left);
+        *self = tried;
+        Ok(())
+    }
+
+    pub(super) fn symlink(&mut self, path: &DfsPath, target: &str) -> Expected<()> {
+        let (name, above) = split(path).ok_or(ErrorKind::InvalidArgument)?;
+        let entries = self.directory(&above, false)?;
+        if entries.contains_key(name) {
+            return Err(ErrorKind::AlreadyExists);
+        }
+        entries.insert(name.to_owned(), Node::Link(target.to_owned()));
+        Ok(())
+    }
+
     pub(super) fn set_replication(&mut self, path: &DfsPath, replication: u16) -> Expected<()> {
         let (name, above) = split(path).ok_or(ErrorKind::IsADirectory)?;
         match self.directory(&above, false)?.get_mut(name) {
             None => Err(ErrorKind::NotFound),
             Some(Node::Directory(_)) => Err(ErrorKind::IsADirectory),
+            Some(Node::Link(_)) => Err(ErrorKind::Symlink),
             Some(Node::File(file)) => {
                 file.replication = replication;
                 Ok(())
@@ -125,6 +157,7 @@ impl Model {
         fn find(node: &mut Node, id: u64) -> Option<&mut File> {
             match node {
                 Node::File(file) => (file.id == id).then_some(file),
+                Node::Link(_) => None,
                 Node::Directory(entries) => entries.values_mut().find_map(|node| find(node, id)),
             }
         }
@@ -153,6 +186,7 @@ impl Model {
         while let Some((path, node)) = todo.pop() {
             match node {
                 Node::File(file) => files.push((path, file)),
+                Node::Link(_) => {}
                 Node::Directory(entries) => {
                     todo.extend(entries.iter().map(|(name, node)| (path.join(name).unwrap(), node)));
                 }
@@ -177,11 +211,17 @@ impl Model {
                     let found = (entry.status.length, entry.status.replication, entry.status.open);
                     assert_eq!(found, (file.length, file.replication, file.open), "{path}");
                 }
+                let target = if let Node::Link(target) = node { Some(target.clone()) } else { None };
+                assert_eq!(entry.status.target, target, "{path}");
                 assert_eq!(fixture.namespace.path_of(entry.status.inode).await.unwrap(), Some(path.clone()));
                 todo.push((path, node));
             }
         }
         for (path, expected) in usages {
+            // Usage is asked for past links.
+            if matches!(fixture.namespace.lstat(path.clone()).await.unwrap().kind, FileKind::Symlink) {
+                continue;
+            }
             assert_eq!(fixture.namespace.usage(path.clone()).await.unwrap(), expected, "{path}");
         }
     }
@@ -190,7 +230,7 @@ impl Model {
     fn directory(&mut self, names: &[&str], make: bool) -> Expected<&mut BTreeMap<String, Node>> {
         let mut at = &mut self.root;
         for name in names {
-            let Node::Directory(entries) = at else { return Err(ErrorKind::NotADirectory) };
+            let Node::Directory(entries) = at else { return Err(not_a_directory(at)) };
             if make {
                 entries.entry((*name).to_owned()).or_insert_with(|| Node::Directory(BTreeMap::new()));
             }
@@ -198,9 +238,13 @@ impl Model {
         }
         match at {
             Node::Directory(entries) => Ok(entries),
-            Node::File(_) => Err(ErrorKind::NotADirectory),
+            node => Err(not_a_directory(node)),
         }
     }
+}
+
+fn not_a_directory(node: &Node) -> ErrorKind {
+    if matches!(node, Node::Link(_)) { ErrorKind::Symlink } else { ErrorKind::NotADirectory }
 }
 
 fn split(path: &DfsPath) -> Option<(&str, Vec<&str>)> {
@@ -214,6 +258,7 @@ fn usage(node: &Node) -> Usage {
         Node::File(file) => {
             Usage { bytes: file.length, files: 1, directories: 0, space: file.length * u64::from(file.replication) }
         }
+        Node::Link(_) => Usage { files: 1, ..Default::default() },
         Node::Directory(entries) => entries.values().fold(Usage::default(), |sum, node| {
             let below = usage(node);
             Usage {

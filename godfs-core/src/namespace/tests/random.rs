@@ -54,6 +54,14 @@ enum Op {
         to: DfsPath,
         replace: bool,
     },
+    Exchange {
+        first: DfsPath,
+        second: DfsPath,
+    },
+    Symlink {
+        path: DfsPath,
+        target: &'static str,
+    },
     SetReplication {
         path: DfsPath,
         replication: u16,
@@ -99,6 +107,9 @@ fn ops() -> impl Strategy<Value = Op> {
         2 => (0..CHUNK, 0..3_usize).prop_map(|(length, survivors)| Op::Recover { length, survivors }),
         2 => (paths(), any::<bool>()).prop_map(|(path, recursive)| Op::Delete { path, recursive }),
         4 => (paths(), paths(), any::<bool>()).prop_map(|(from, to, replace)| Op::Rename { from, to, replace }),
+        2 => (paths(), paths()).prop_map(|(first, second)| Op::Exchange { first, second }),
+        1 => (paths(), prop_oneof![Just("a"), Just("../b"), Just("/c")])
+            .prop_map(|(path, target)| Op::Symlink { path, target }),
         1 => (paths(), 1..5_u16).prop_map(|(path, replication)| Op::SetReplication { path, replication }),
         6 => (1..=NODES, 1..8_u64, 1..4_u64, 0..4_u8)
             .prop_map(|(node, chunk, generation, kind)| Op::Report { node, chunk, generation, kind }),
@@ -202,6 +213,15 @@ impl Machine {
                 let request = Rename { from: from.clone(), to: to.clone(), replace };
                 let renamed = twice!(namespace.rename(call, request.clone()));
                 assert_eq!(renamed, self.model.rename(&from, &to, replace), "rename {from} {to}");
+            }
+            Op::Exchange { first, second } => {
+                let exchanged = twice!(namespace.exchange(call, first.clone(), second.clone()));
+                assert_eq!(exchanged, self.model.exchange(&first, &second), "exchange {first} {second}");
+            }
+            Op::Symlink { path, target } => {
+                let request = Symlink { path: path.clone(), target: target.into() };
+                let made = twice!(namespace.symlink(call, request.clone()));
+                assert_eq!(made.map(drop), self.model.symlink(&path, target), "ln -s {target} {path}");
             }
             Op::SetReplication { path, replication } => {
                 let set = twice!(namespace.set_replication(call, path.clone(), replication));
