@@ -101,6 +101,7 @@ pub(super) fn exit_code(kind: ErrorKind) -> u8 {
         | ErrorKind::Fenced
         | ErrorKind::StorageFull
         | ErrorKind::LimitExceeded
+        | ErrorKind::Symlink
         | ErrorKind::Unsupported
         | ErrorKind::Incompatible => 5,
         ErrorKind::Unavailable | ErrorKind::DeadlineExceeded => 6,
