@@ -62,7 +62,7 @@ async fn claims_that_can_not_be_are_refused_and_none_is_nobodys() {
     let namenode = strict().await;
     let mut stub = NamespaceServiceClient::new(channel(namenode.address()).await);
     let mut ask = async |entries: &[(&'static str, &str)]| {
-        let mut request = tonic::Request::new(v1::StatRequest { path: "/".into() });
+        let mut request = tonic::Request::new(v1::StatRequest { path: "/".into(), no_follow: false });
         for (name, value) in entries {
             request.metadata_mut().append(*name, value.parse().expect("a header"));
         }
@@ -85,7 +85,7 @@ async fn claims_that_can_not_be_are_refused_and_none_is_nobodys() {
     ask(&[("godfs-user", "a"), ("godfs-groups", "domain users,x")]).await.expect("a claim");
     ask(&[]).await.expect("no claim");
     of(&namenode, "admin:supergroup").set_mode("/", 0o700).await.expect("chmod");
-    let beyond = refused(stub.stat(v1::StatRequest { path: "/x".into() }).await);
+    let beyond = refused(stub.stat(v1::StatRequest { path: "/x".into(), no_follow: false }).await);
     assert!(beyond.message().contains("nobody lacks x on /"), "{beyond}");
 }
 
