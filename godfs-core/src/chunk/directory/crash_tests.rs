@@ -321,6 +321,7 @@ async fn strange_files_are_left_alone() {
         root.join("v1/other"),
     ];
     for path in &strangers {
+        disk.create_dir_all(path.parent().expect("below the root")).expect("directory");
         let file = disk.open(path, OpenMode::CreateNew).expect("create");
         file.write_all_at(0, &[7; 9_000]).expect("write");
     }

@@ -24,7 +24,7 @@ use parking_lot::Mutex;
 
 use self::file::{LoadError, ReplicaFile, Share};
 use self::index::{Index, Live, Progress, Slot};
-use self::paths::{Paths, chunk_of};
+use self::paths::{Paths, chunk_of, fan_of};
 use self::reader::{DirectoryReader, View};
 use self::room::Room;
 use self::writer::DirectoryWriter;
@@ -76,6 +76,8 @@ struct Inner {
     index: Mutex<Index>,
     /// What the temporary replicas of the index replace once they are whole.
     leftovers: Mutex<Index>,
+    /// The directories of finalized replicas that are there, durably.
+    fans: Mutex<BTreeSet<u64>>,
     turns: Turns,
     room: Room,
     unknown: Unknown,
@@ -141,6 +143,7 @@ impl DirectoryStore {
             paths,
             index: Mutex::new(found.index),
             leftovers: Mutex::default(),
+            fans: Mutex::new(found.fans),
             turns: Turns::default(),
             room,
             unknown,
@@ -603,11 +606,28 @@ impl Inner {
 
     /// Renames a replica's file from what it was to what it becomes.
     fn rename(&self, chunk: ChunkId, from: ReplicaState, to: ReplicaState) -> Result<()> {
+        if to == ReplicaState::Finalized {
+            self.make_fan(chunk)
+                .map_err(|error| Error::io(format!("make a directory for the replica of chunk {chunk}"), error))?;
+        }
         let (from, to) = (self.paths.file(chunk, from), self.paths.file(chunk, to));
         self.changing(chunk, "rename", || {
             self.step_aside(&to)?;
             self.io.rename(&from, &to)
         })
+    }
+
+    /// Makes the directory where a replica is to lie once it is finalized, durably.
+    fn make_fan(&self, chunk: ChunkId) -> io::Result<()> {
+        let fan = fan_of(chunk);
+        // Held until it is durable: nobody may count on it before.
+        let mut fans = self.fans.lock();
+        if !fans.contains(&fan) {
+            self.io.create_dir_all(&self.paths.fan(fan))?;
+            self.io.sync_dir(&self.paths.finalized())?;
+            fans.insert(fan);
+        }
+        Ok(())
     }
 
     fn create_file(&self, path: &Path, record: Record) -> io::Result<ReplicaFile> {

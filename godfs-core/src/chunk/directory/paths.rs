@@ -9,7 +9,7 @@
 //! ```
 //!
 //! `ID` is the chunk in 16 hexadecimal digits, `XX` its second lowest byte: neighbours share a directory, so that one sync serves several,
-//! and 65,536 chunks in a row are spread evenly.
+//! and 65,536 chunks in a row are spread evenly. Such a directory is made when the first replica goes there.
 
 use std::path::{Path, PathBuf};
 
@@ -17,7 +17,7 @@ use crate::chunk::ReplicaState;
 use crate::id::ChunkId;
 
 /// How many directories finalized replicas are spread over.
-pub(super) const FAN_OUT: u64 = 256;
+const FAN_OUT: u64 = 256;
 
 const SUFFIX: &str = ".chunk";
 
@@ -79,6 +79,12 @@ pub(super) fn fan_of(chunk: ChunkId) -> u64 {
     (chunk.get() >> 8) % FAN_OUT
 }
 
+/// The number of the directory of finalized replicas with this name; `None` for any other name.
+pub(super) fn fan_named(name: &str) -> Option<u64> {
+    let number = u64::from_str_radix(name, 16).ok()?;
+    (number < FAN_OUT && format!("{number:02x}") == name).then_some(number)
+}
+
 pub(super) fn name_of(chunk: ChunkId) -> String {
     format!("{:016x}{SUFFIX}", chunk.get())
 }
@@ -102,6 +108,10 @@ mod tests {
         assert_eq!(path, Path::new("/d/v1/finalized/56/0000000012345678.chunk"));
         for other in ["", ".chunk", "12345678.chunk", "000000001234567A.chunk", "+00000001234567.chunk", "LOCK"] {
             assert_eq!(chunk_of(other), None, "{other}");
+        }
+        assert_eq!((fan_named("00"), fan_named("56"), fan_named("ff")), (Some(0), Some(0x56), Some(0xff)));
+        for other in ["", "0", "000", "100", "FF", "+1", "rbw"] {
+            assert_eq!(fan_named(other), None, "{other}");
         }
     }
 }

@@ -7,7 +7,7 @@ use std::sync::Weak;
 
 use super::file::{LoadError, ReplicaFile};
 use super::index::{Index, Slot};
-use super::paths::{FAN_OUT, Paths, chunk_of, fan_of};
+use super::paths::{Paths, chunk_of, fan_named, fan_of};
 use crate::checksum::crc32c;
 use crate::chunk::ReplicaState;
 use crate::chunk::format::{HEADER_BYTES, HeaderFault, RecordState, VERSION};
@@ -28,6 +28,8 @@ pub(super) struct Found {
     pub(super) index: Index,
     pub(super) reports: Vec<String>,
     pub(super) in_the_way: BTreeSet<PathBuf>,
+    /// The directories of finalized replicas.
+    pub(super) fans: BTreeSet<u64>,
     unreported: usize,
 }
 
@@ -55,13 +57,10 @@ pub(super) fn prepare(io: &dyn Io, paths: &Paths) -> Result<()> {
         return check_format(&String::from_utf8_lossy(&content), &paths.format());
     }
     let make = || {
-        for folder in [paths.rbw(), paths.tmp()] {
+        for folder in [paths.rbw(), paths.tmp(), paths.finalized()] {
             io.create_dir_all(&folder)?;
         }
-        for number in 0..FAN_OUT {
-            io.create_dir_all(&paths.fan(number))?;
-        }
-        for folder in [paths.finalized().as_path(), paths.version().as_path(), paths.root()] {
+        for folder in [paths.version().as_path(), paths.root()] {
             io.sync_dir(folder)?;
         }
         // Last, so that a store which has it is whole.
@@ -95,12 +94,22 @@ fn check_format(line: &str, path: &Path) -> Result<()> {
 pub(super) fn scan(io: &dyn Io, paths: &Paths) -> Result<Found> {
     let mut scan = Scan { io, paths, found: Found::default(), candidates: Default::default() };
     scan.temporary();
-    for number in 0..FAN_OUT {
-        scan.directory(&paths.fan(number), Some(number));
+    for entry in scan.entries(&paths.finalized()) {
+        let path = paths.finalized().join(&entry.name);
+        match fan_named(&entry.name) {
+            Some(number) if entry.is_dir => {
+                scan.directory(&path, Some(number));
+                scan.found.fans.insert(number);
+            }
+            _ => scan.unknown(&path, "not a file of this store"),
+        }
+    }
+    if let Err(error) = io.sync_dir(&paths.finalized()) {
+        // One that was made just before a kill need not be durable; they are made again when they are needed.
+        scan.unknown(&paths.finalized(), &format!("can't be synced: {error}"));
+        scan.found.fans.clear();
     }
     scan.directory(&paths.rbw(), None);
-    let fans: BTreeSet<String> = (0..FAN_OUT).map(|number| format!("{number:02x}")).collect();
-    scan.strangers(&paths.finalized(), |name| fans.contains(name));
     scan.strangers(&paths.version(), |name| matches!(name, "rbw" | "tmp" | "finalized"));
     Ok(scan.finish())
 }
