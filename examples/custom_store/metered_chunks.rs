@@ -143,6 +143,10 @@ impl ReplicaReader for MeteredReader {
         self.inner.replica()
     }
 
+    fn capacity(&self) -> u64 {
+        self.inner.capacity()
+    }
+
     async fn read(&self, offset: u64, length: usize, verify: bool) -> Result<Packet> {
         let packet = self.inner.read(offset, length, verify).await?;
         self.meter.read.fetch_add(packet.data.len() as u64, Ordering::Relaxed);

@@ -60,6 +60,22 @@ impl Client {
         Ok(DfsFile::writing(self.writer(path, options).await?))
     }
 
+    /// Opens a file that is closed for writing at its end. What is there stays as it is, also for its readers, until more is flushed.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`]; [`ErrorKind::IsADirectory`]; [`ErrorKind::FailedPrecondition`] while it has a writer.
+    pub async fn append(&self, path: impl IntoPath) -> Result<DfsFile> {
+        Ok(DfsFile::writing(self.appender(path).await?))
+    }
+
+    /// As [`append`](Self::append), without the traits of tokio around it.
+    ///
+    /// # Errors
+    /// As for [`append`](Self::append).
+    pub async fn appender(&self, path: impl IntoPath) -> Result<Writer> {
+        Ok(Writer::new(OpenFile::append(&self.namenode, path.into_path()?, CreateOptions::default()).await?))
+    }
+
     /// Opens a file for reading.
     ///
     /// # Errors

@@ -378,3 +378,22 @@ async fn links_lead_on_and_names_change_places() {
     let ran = world.run("put --if-match 17 other /models/v8/big").await;
     assert!(ran.code == 2 && ran.stderr.contains("is no ETag"), "{}", ran.stderr);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn files_are_written_on() {
+    let world = World::new().await;
+    let data = noise(300_000);
+    world.write("first", &data[..100_000]);
+    world.write("second", &data[100_000..200_000]);
+    world.ok("put --chunk-size 64K first /f").await;
+    world.ok("append second /f").await;
+    let piped = world.run_with("append - /f", &data[200_000..]).await;
+    assert_eq!((piped.code, piped.stderr.as_str()), (0, ""));
+    assert!(world.run("cat /f").await.stdout == data);
+    world.ok("ln -s f /l").await;
+    assert_eq!(world.run_with("append - /l", b"!").await.code, 0);
+    assert_eq!(world.json("stat --json /f").await["length"], 300_001);
+    world.fails("append second /no", 3).await;
+    world.fails("append second /", 5).await;
+    world.fails("append none /f", 3).await;
+}

@@ -42,6 +42,8 @@ pub(super) struct Cli {
 pub(super) enum Verb {
     /// Copy local files into the cluster
     Put(PutArgs),
+    /// Write local files at the end of one in the cluster
+    Append(AppendArgs),
     /// Copy files out of the cluster
     Get(GetArgs),
     /// Write files to stdout
@@ -91,6 +93,7 @@ impl Verb {
     pub(super) fn name(&self) -> &'static str {
         match self {
             Self::Put(_) => "put",
+            Self::Append(_) => "append",
             Self::Get(_) => "get",
             Self::Cat(_) => "cat",
             Self::Ls(_) => "ls",
@@ -169,6 +172,22 @@ pub(super) struct PutArgs {
     /// Local files, or - for stdin; last, the path in the cluster
     #[arg(required = true, num_args = 2.., value_name = "LOCAL|PATH")]
     pub(super) paths: Vec<OsString>,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "\
+The file must exist and have no writer. What was written before something failed stays.
+
+Examples:
+  godfs append today.log /logs/all.log
+  tail -f app.log | godfs append - /logs/app.log")]
+pub(super) struct AppendArgs {
+    /// A local file, or - for stdin
+    #[arg(value_name = "LOCAL")]
+    pub(super) local: OsString,
+    /// The file in the cluster
+    #[arg(value_name = "PATH")]
+    pub(super) path: String,
 }
 
 #[derive(Args, Debug)]

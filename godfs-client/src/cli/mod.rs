@@ -142,12 +142,13 @@ async fn with_client(cli: &Cli, url: &str) -> Outcome {
 
 /// Whether something is to be cleared away when the verb is interrupted. The others just end, as any program.
 fn leaves_traces(verb: &Verb) -> bool {
-    matches!(verb, Verb::Put(_) | Verb::Get(_) | Verb::Cp(_) | Verb::Bench(_))
+    matches!(verb, Verb::Put(_) | Verb::Append(_) | Verb::Get(_) | Verb::Cp(_) | Verb::Bench(_))
 }
 
 async fn verb(cli: &Cli, context: &Context, output: &mut Output) -> Outcome {
     match &cli.verb {
         Verb::Put(args) => put::put(context, args).await,
+        Verb::Append(args) => put::append(context, args).await,
         Verb::Get(args) => get::get(context, args).await,
         Verb::Cat(args) => content::cat(context, args).await,
         Verb::Ls(args) => ls::ls(context, args, output).await,

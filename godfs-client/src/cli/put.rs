@@ -1,14 +1,16 @@
-//! `put`: local files into the cluster.
+//! `put` and `append`: local files into the cluster.
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use bytes::Bytes;
 use futures::stream::{self, LocalBoxStream, StreamExt};
 use godfs_core::{DfsPath, Error, ErrorKind, Result};
+use tokio::sync::mpsc::Receiver;
 
-use super::args::PutArgs;
+use super::args::{AppendArgs, PutArgs};
 use super::context::Context;
 use super::failure::{Failure, Outcome};
 use super::local::{self, failed, read_blocks};
@@ -16,6 +18,30 @@ use super::progress::Progress;
 use super::target::Found;
 use super::transfer::{Child, CopyOptions, Way, copy_all};
 use crate::{CreateOptions, MkdirOptions, RenameOptions};
+
+/// Runs `append`.
+pub(super) async fn append(context: &Context, args: &AppendArgs) -> Outcome {
+    let (from, to) = (PathBuf::from(&args.local), DfsPath::parse(&args.path)?);
+    let progress = Progress::bytes((!is_stdin(&from)).then_some(0), context.quiet());
+    let mut blocks = blocks_of(&from, &progress)?;
+    let mut writer = context.client.appender(&to).await?;
+    while let Some(block) = blocks.recv().await {
+        // What was taken so far stays, as with `>>` of a shell.
+        let block = match block {
+            Ok(block) => block,
+            Err(error) => {
+                writer.close().await?;
+                return Err(failed("read", &from, error).into());
+            }
+        };
+        let length = block.len() as u64;
+        writer.write_bytes(block).await?;
+        progress.add(length);
+    }
+    writer.close().await?;
+    progress.clear();
+    Ok(())
+}
 
 /// Runs `put`.
 pub(super) async fn put(context: &Context, args: &PutArgs) -> Outcome {
@@ -121,14 +147,7 @@ impl Way for Put<'_> {
 
     async fn file(&self, from: &PathBuf, to: &DfsPath) -> Result<()> {
         self.progress.say(&from.display().to_string());
-        let mut blocks = if is_stdin(from) {
-            read_blocks(io::stdin())
-        } else {
-            let file = File::open(from).map_err(|error| failed("open", from, error))?;
-            let length = file.metadata().map_err(|error| failed("look at", from, error))?.len();
-            self.progress.add_total(length);
-            read_blocks(file)
-        };
+        let mut blocks = blocks_of(from, &self.progress)?;
         let mut writer = self.context.client.writer(to, self.create.clone()).await?;
         while let Some(block) = blocks.recv().await {
             let block = match block {
@@ -159,6 +178,17 @@ impl Way for Put<'_> {
         self.context.published(&staged);
         Ok(())
     }
+}
+
+/// The bytes of a local file, or of stdin.
+fn blocks_of(from: &Path, progress: &Progress) -> Result<Receiver<io::Result<Bytes>>> {
+    if is_stdin(from) {
+        return Ok(read_blocks(io::stdin()));
+    }
+    let file = File::open(from).map_err(|error| failed("open", from, error))?;
+    let length = file.metadata().map_err(|error| failed("look at", from, error))?.len();
+    progress.add_total(length);
+    Ok(read_blocks(file))
 }
 
 fn is_stdin(path: &Path) -> bool {

@@ -22,6 +22,9 @@ const FAREWELL: Duration = Duration::from_millis(200);
 /// The most nodes that are remembered as having failed this writer.
 const MAX_EXCLUDED: usize = 64;
 
+/// Why a chunk that was opened has a sender.
+const STANDS: &str = "a pipeline stood before the chunk was handed out";
+
 /// What a writer keeps from chunk to chunk.
 #[derive(Debug, Default)]
 pub(super) struct Book {
@@ -77,7 +80,8 @@ pub(super) struct ChunkWriter {
     sealed: bool,
     /// Packets without an acknowledgement, the oldest first: what is sent again when the pipeline breaks.
     unacked: VecDeque<(Packet, PacketKind)>,
-    sender: ChunkSender,
+    /// `None` only until the first pipeline stands.
+    sender: Option<ChunkSender>,
 }
 
 impl ChunkWriter {
@@ -94,8 +98,32 @@ impl ChunkWriter {
             acked: 0,
             sealed: false,
             unacked: VecDeque::new(),
-            sender,
+            sender: Some(sender),
         })
+    }
+
+    /// Opens the last chunk of a file that is written on: it holds the bytes from `start` to the file's end.
+    pub(super) async fn reopen(file: &Arc<OpenFile>, start: u64, book: &mut Book) -> Result<Self> {
+        let Placed { chunk, generation, nodes } = file.reopen_chunk().await?;
+        let length = file.begin - start;
+        let mut writer = Self {
+            file: Arc::clone(file),
+            chunk,
+            generation,
+            nodes,
+            start,
+            sent: length,
+            acked: length,
+            sealed: false,
+            unacked: VecDeque::new(),
+            sender: None,
+        };
+        // All of them hold the same bytes, finalized: none needs to be asked first.
+        match writer.build(generation, length).await? {
+            Ok(()) => {}
+            Err(failure) => writer.recover(failure, book).await?,
+        }
+        Ok(writer)
     }
 
     /// Where it begins in the file.
@@ -123,7 +151,7 @@ impl ChunkWriter {
         self.sent = packet.offset + packet.data.len() as u64;
         self.sealed |= matches!(kind, PacketKind::Last { .. });
         self.unacked.push_back((packet.clone(), kind));
-        self.sender.send(packet, kind).map(drop)
+        self.sender().send(packet, kind).map(drop)
     }
 
     /// Sends a packet without bytes, for what it asks; needs a credit.
@@ -133,7 +161,7 @@ impl ChunkWriter {
 
     /// Waits for the next acknowledgement. Cancel-safe.
     pub(super) async fn ack(&mut self) -> Result<(), PipelineFailure> {
-        self.sender.ack().await?;
+        self.sender().ack().await?;
         if let Some((packet, _)) = self.unacked.pop_front() {
             self.acked = self.acked.max(end_of(&packet));
         }
@@ -142,9 +170,10 @@ impl ChunkWriter {
 
     /// Ends the conversation of a chunk that [is done](Self::is_done), and says what to report.
     pub(super) async fn finish(self) -> ChunkCommit {
-        let nodes = self.sender.nodes().to_vec();
+        let sender = self.sender.expect(STANDS);
+        let nodes = sender.nodes().to_vec();
         // Only to keep the connection for the next chunk.
-        let _ = timeout(FAREWELL, self.sender.finish()).await;
+        let _ = timeout(FAREWELL, sender.finish()).await;
         ChunkCommit { chunk: self.chunk, generation: self.generation, length: self.acked, nodes }
     }
 
@@ -202,6 +231,11 @@ impl ChunkWriter {
             Err(failure) => return Ok(Err(failure)),
         };
         self.nodes = survivors;
+        self.build(generation, length).await
+    }
+
+    /// Builds the pipeline over replicas that are there, all cut to `length`, and makes it known.
+    async fn build(&mut self, generation: Generation, length: u64) -> Result<Result<(), PipelineFailure>> {
         let setup = self.setup(generation, WriteMode::Resume, length);
         let namenode = &self.file.namenode;
         let sender = match ChunkSender::open(namenode.channels(), &namenode.identity(), &setup).await {
@@ -210,7 +244,7 @@ impl ChunkWriter {
         };
         self.file.update_pipeline(self.chunk, generation, sender.nodes()).await?;
         self.generation = generation;
-        self.sender = sender;
+        self.sender = Some(sender);
         self.acked = self.acked.max(length);
         self.send_again(length)?;
         Ok(Ok(()))
@@ -220,7 +254,7 @@ impl ChunkWriter {
     async fn replace(&mut self, book: &mut Book) -> Result<()> {
         self.file.abandon_chunk(self.chunk).await?;
         let (Placed { chunk, generation, nodes }, sender) = place(&self.file, self.start, book).await?;
-        (self.chunk, self.generation, self.nodes, self.sender) = (chunk, generation, nodes, sender);
+        (self.chunk, self.generation, self.nodes, self.sender) = (chunk, generation, nodes, Some(sender));
         self.send_again(0)
     }
 
@@ -237,10 +271,14 @@ impl ChunkWriter {
             }
         }
         for (packet, kind) in &again {
-            self.sender.send(packet.clone(), *kind)?;
+            self.sender().send(packet.clone(), *kind)?;
         }
         self.unacked = again;
         Ok(())
+    }
+
+    fn sender(&mut self) -> &mut ChunkSender {
+        self.sender.as_mut().expect(STANDS)
     }
 
     fn held(&self) -> Held {

@@ -1,5 +1,6 @@
 //! A file that is being written: its lease, and the calls made under it.
 
+use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -23,6 +24,12 @@ pub(crate) struct OpenFile {
     pub(crate) inode: InodeId,
     pub(crate) lease: LeaseId,
     pub(crate) chunk_size: u64,
+    /// Bytes that were there when it was opened.
+    pub(crate) begin: u64,
+    /// Where the chunk begins that takes the first of the new bytes; those after it follow at every `chunk_size`.
+    pub(crate) base: u64,
+    /// The bytes that were there, of a file without chunks.
+    pub(crate) kept: Bytes,
     /// The most bytes that need no chunk.
     pub(crate) small_limit: usize,
     pub(crate) options: CreateOptions,
@@ -51,7 +58,6 @@ impl OpenFile {
         convert::chunk_size(options.chunk_size)?;
         convert::replication(options.replication)?;
         let greeting = namenode.greeting().await?;
-        let mut session = namenode.session().await?;
         let create = |session: &Arc<Session>| {
             let session = Arc::clone(session);
             let (path, options) = (&path, &options);
@@ -69,12 +75,7 @@ impl OpenFile {
                 .await
             }
         };
-        let mut answer = create(&session).await;
-        if session.is_lost() && matches!(&answer, Err(error) if error.kind() == ErrorKind::SessionLost) {
-            session = namenode.session().await?;
-            answer = create(&session).await;
-        }
-        let answer = answer?;
+        let (session, answer) = leased(namenode, create).await?;
         let chunk_size =
             convert::chunk_size(answer.chunk_size)?.ok_or_else(|| malformed("a new file without a chunk size"))?;
         Ok(Self {
@@ -84,9 +85,82 @@ impl OpenFile {
             inode: convert::inode(answer.inode)?,
             lease: convert::lease(answer.lease)?,
             chunk_size,
+            begin: 0,
+            base: 0,
+            kept: Bytes::new(),
             small_limit: usize::try_from(greeting.small_file_limit.min(MAX_SMALL_BYTES)).unwrap_or(0),
             options,
         })
+    }
+
+    /// Opens a file that is there for writing at its end.
+    pub(crate) async fn append(namenode: &Namenode, path: DfsPath, options: CreateOptions) -> Result<Self> {
+        let greeting = namenode.greeting().await?;
+        let append = |session: &Arc<Session>| {
+            let session = Arc::clone(session);
+            let path = &path;
+            async move {
+                links::follow([path.clone()], |[path]| {
+                    namenode.mutate_under(&session, move |mut stub, call| {
+                        let request = v1::AppendRequest { call: Some(call), path: path.as_str().to_owned() };
+                        async move { stub.append(request).await }
+                    })
+                })
+                .await
+            }
+        };
+        let (session, answer) = leased(namenode, append).await?;
+        let chunk_size =
+            convert::chunk_size(answer.chunk_size)?.ok_or_else(|| malformed("a file without a chunk size"))?;
+        let small = answer.length == answer.data.len() as u64;
+        let room = answer.length.checked_sub(answer.base).filter(|begun| *begun < chunk_size);
+        if room.is_none() || (!small && !answer.data.is_empty()) {
+            return Err(malformed("a file that ends where it can't"));
+        }
+        let limit = if small { greeting.small_file_limit.min(MAX_SMALL_BYTES) } else { 0 };
+        Ok(Self {
+            namenode: namenode.clone(),
+            session,
+            path,
+            inode: convert::inode(answer.inode)?,
+            lease: convert::lease(answer.lease)?,
+            chunk_size,
+            begin: answer.length,
+            base: answer.base,
+            kept: answer.data,
+            small_limit: usize::try_from(limit).unwrap_or(0),
+            options,
+        })
+    }
+
+    /// Where a byte of the file lies in its chunk.
+    pub(crate) fn in_chunk(&self, position: u64) -> u64 {
+        (position - self.base) % self.chunk_size
+    }
+
+    /// Whether the chunk that begins at `start` was there when the file was opened.
+    pub(crate) fn holds(&self, start: u64) -> bool {
+        self.kept.is_empty() && start < self.begin
+    }
+
+    /// Has the last chunk opened again, which has room.
+    pub(crate) async fn reopen_chunk(&self) -> Result<Placed> {
+        let (inode, lease) = (self.inode.get(), self.lease.get());
+        let answer = self
+            .namenode
+            .mutate_leased(&self.session, |mut stub, call| async move {
+                stub.reopen_chunk(v1::ReopenChunkRequest { call: Some(call), inode, lease }).await
+            })
+            .await?;
+        let placed = Placed {
+            chunk: convert::chunk(answer.chunk)?,
+            generation: convert::generation(answer.generation)?,
+            nodes: convert::nodes(&answer.nodes)?,
+        };
+        if placed.nodes.is_empty() {
+            return Err(malformed("a chunk on no node"));
+        }
+        Ok(placed)
     }
 
     /// Has the next chunk placed: not on `excluded`, or when that can't be had for a while, not on `full`.
@@ -214,5 +288,22 @@ impl OpenFile {
             })
             .await
             .map(drop)
+    }
+}
+
+/// Makes a call that gives a lease: under the client's session, or a new one where that was gone before the call was ever made.
+async fn leased<T, F, Fut>(namenode: &Namenode, call: F) -> Result<(Arc<Session>, T)>
+where
+    F: Fn(&Arc<Session>) -> Fut,
+    Fut: Future<Output = Result<T>>,
+{
+    let session = namenode.session().await?;
+    match call(&session).await {
+        Err(error) if session.is_lost() && error.kind() == ErrorKind::SessionLost => {
+            let session = namenode.session().await?;
+            let answer = call(&session).await?;
+            Ok((session, answer))
+        }
+        answer => Ok((session, answer?)),
     }
 }

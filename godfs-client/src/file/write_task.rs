@@ -173,7 +173,6 @@ struct Chunks {
     sync_ends: bool,
 }
 
-#[derive(Default)]
 struct Small {
     data: BytesMut,
     /// How many bytes the namenode has been given, if any.
@@ -182,9 +181,12 @@ struct Small {
 
 impl Chunks {
     fn new(file: Arc<OpenFile>) -> Self {
-        let small = (file.small_limit > 0).then(Small::default);
+        let kept = &file.kept;
+        let small = (file.small_limit > 0 || !kept.is_empty())
+            .then(|| Small { data: BytesMut::from(&kept[..]), stored: (!kept.is_empty()).then_some(kept.len()) });
+        let length = file.begin;
         let sync_ends = file.options.sync_on_close;
-        Self { file, small, current: None, finishing: None, book: Book::default(), length: 0, sync_ends }
+        Self { file, small, current: None, finishing: None, book: Book::default(), length, sync_ends }
     }
 
     /// Whether more bytes may be taken in: the packets kept for sending again are bounded over both chunks.
@@ -284,8 +286,12 @@ impl Chunks {
             while self.finishing.as_ref().is_some_and(|chunk| !chunk.is_rooted()) {
                 self.ack().await?;
             }
-            let start = piece.position - piece.position % chunk_size;
-            self.current = Some(ChunkWriter::open(&self.file, start, &mut self.book).await?);
+            let start = piece.position - self.file.in_chunk(piece.position);
+            self.current = Some(if self.file.holds(start) {
+                ChunkWriter::reopen(&self.file, start, &mut self.book).await?
+            } else {
+                ChunkWriter::open(&self.file, start, &mut self.book).await?
+            });
         }
         while !self.has_room() {
             self.ack().await?;
@@ -342,7 +348,9 @@ impl Chunks {
         }
         let mut data = Bytes::new();
         if let Some(small) = &mut self.small {
-            data = small.data.split().freeze();
+            if small.stored != Some(small.data.len()) {
+                data = small.data.split().freeze();
+            }
         } else if self.current.is_some() {
             while !self.has_room() {
                 self.ack().await?;

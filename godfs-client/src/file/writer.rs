@@ -22,7 +22,7 @@ const WAITING: usize = 2;
 /// What a handle's buffer begins with; it becomes a whole packet only for files that fill this.
 const FIRST_BUFFER_BYTES: usize = 64 << 10;
 
-/// Writes a new file, from its first byte to its last.
+/// Writes a new file from its first byte, or one that is there from its end.
 ///
 /// Bytes go into packets of up to 1 MiB, which travel while more are written. **Memory** of a handle: one packet being
 /// filled, two waiting, eight unacknowledged and one on its way, 12 MiB at most, and nothing but a small buffer before there are bytes;
@@ -42,7 +42,7 @@ pub struct Writer {
     failure: Arc<Mutex<Option<Error>>>,
     /// Bytes that make no packet yet.
     buffer: BytesMut,
-    /// Bytes taken so far, those in the buffer included.
+    /// Where the next byte goes: those taken so far, also those in the buffer, lie in front of it.
     position: u64,
     /// Gives the file up when the handle is dropped.
     dropped: Option<DropGuard>,
@@ -56,8 +56,9 @@ enum Closing {
 }
 
 impl Writer {
-    /// Starts the task of a file that was just created. Must be called inside a runtime.
+    /// Starts the task of a file that was just created, or opened to be written on. Must be called inside a runtime.
     pub(crate) fn new(file: OpenFile) -> Self {
+        let position = file.begin;
         let file = Arc::new(file);
         let (sender, receiver) = mpsc::channel(WAITING);
         let failure = Arc::new(Mutex::new(None));
@@ -70,7 +71,7 @@ impl Writer {
             commands: PollSender::new(sender),
             failure,
             buffer: BytesMut::new(),
-            position: 0,
+            position,
             dropped: Some(dropped.drop_guard()),
             closing: Closing::No,
         }
@@ -88,7 +89,7 @@ impl Writer {
         self.file.inode
     }
 
-    /// Bytes taken so far.
+    /// Where the next byte goes in the file: how many bytes were there when it was opened, and how many were taken since.
     #[must_use]
     pub fn position(&self) -> u64 {
         self.position
@@ -260,14 +261,14 @@ impl Writer {
     /// Bytes with their checksums, computed here, where the bytes are born. They end at the position.
     fn piece(&self, data: Bytes) -> Piece {
         let position = self.position - data.len() as u64;
-        let checksums = checksum::checksums(position % self.file.chunk_size, &data);
+        let checksums = checksum::checksums(self.file.in_chunk(position), &data);
         Piece { position, data, checksums }
     }
 
     /// How many bytes the packet that begins where the buffer does may hold: up to the next whole packet of its chunk,
     /// so that later ones lie on piece boundaries, and to the chunk's end.
     fn packet_room(&self) -> usize {
-        let begins = (self.position - self.buffer.len() as u64) % self.file.chunk_size;
+        let begins = self.file.in_chunk(self.position - self.buffer.len() as u64);
         let packet = MAX_PACKET_BYTES as u64;
         let room = (packet - begins % packet).min(self.file.chunk_size - begins);
         usize::try_from(room).unwrap_or(MAX_PACKET_BYTES)
@@ -276,7 +277,7 @@ impl Writer {
     fn make_room(&mut self, bytes: usize) {
         let needed = self.buffer.len() + bytes;
         if needed > self.buffer.capacity() {
-            let first = self.position == 0 && needed <= FIRST_BUFFER_BYTES;
+            let first = self.position == self.file.begin && needed <= FIRST_BUFFER_BYTES;
             let whole = if first { FIRST_BUFFER_BYTES } else { self.packet_room() };
             self.buffer.reserve(whole.max(needed) - self.buffer.len());
         }

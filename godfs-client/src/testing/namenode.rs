@@ -544,6 +544,14 @@ impl NamespaceService for Service {
             .await
     }
 
+    async fn append(&self, _: Request<v1::AppendRequest>) -> Answer<v1::AppendResponse> {
+        Err(not_offered("append"))
+    }
+
+    async fn reopen_chunk(&self, _: Request<v1::ReopenChunkRequest>) -> Answer<v1::ReopenChunkResponse> {
+        Err(not_offered("reopen_chunk"))
+    }
+
     async fn exchange(&self, _: Request<v1::ExchangeRequest>) -> Answer<v1::ExchangeResponse> {
         Err(not_offered("exchange"))
     }

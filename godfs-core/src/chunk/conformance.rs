@@ -480,6 +480,8 @@ pub async fn reopening(factory: &dyn Factory) {
     refused(ErrorKind::Fenced, store.reopen(reopen(4, 50_000)).await);
     refused(ErrorKind::FailedPrecondition, store.reopen(reopen(6, 50_001)).await);
     writer.sync().await.expect("a refused call stops no writer");
+    let reader = store.open(CHUNK, Generation(1)).await.expect("open");
+    assert_eq!(reader.capacity(), CAPACITY, "what a copy of it is created with");
     let mut writer = store.reopen(reopen(6, 30_000)).await.expect("reopen");
     let expected =
         Replica { chunk: CHUNK, generation: Generation(6), length: 30_000, visible: 20_000, state: ReplicaState::Rbw };

@@ -143,8 +143,8 @@ impl ChunkStore for MemoryStore {
     async fn open(&self, chunk: ChunkId, min_generation: Generation) -> Result<Box<dyn ReplicaReader>> {
         let mut state = self.shared.state.lock();
         let replica = rules::open(chunk, min_generation, state.known(chunk))?;
-        let body = Arc::clone(&state.entry(chunk)?.body);
-        Ok(Box::new(MemoryReader { replica, body }))
+        let entry = state.entry(chunk)?;
+        Ok(Box::new(MemoryReader { replica, capacity: entry.capacity, body: Arc::clone(&entry.body) }))
     }
 
     async fn recover(&self, chunk: ChunkId, generation: Generation) -> Result<Replica> {
@@ -331,6 +331,7 @@ impl ReplicaWriter for MemoryWriter {
 #[derive(Debug)]
 struct MemoryReader {
     replica: Replica,
+    capacity: u64,
     body: Arc<Mutex<Body>>,
 }
 
@@ -344,6 +345,10 @@ impl ReplicaReader for MemoryReader {
             }
             _ => self.replica,
         }
+    }
+
+    fn capacity(&self) -> u64 {
+        self.capacity
     }
 
     async fn read(&self, offset: u64, length: usize, _verify: bool) -> Result<Packet> {

@@ -203,6 +203,9 @@ pub trait ReplicaReader: Send + Sync + fmt::Debug {
     /// The replica as it was when opened; `visible` is where reading ends, and grows while the replica is being written.
     fn replica(&self) -> Replica;
 
+    /// The most bytes that the replica may ever hold, as its creation said. A copy takes it over, so that it can be written on as well.
+    fn capacity(&self) -> u64;
+
     /// Reads from the start of the piece that holds `offset`, at most [`MAX_PACKET_BYTES`] and not beyond the visible
     /// length, verified unless `verify` is false. Empty data means the end. The packet carries the checksums as stored (of the last, unfinished
     /// piece: as computed over the part that is visible).

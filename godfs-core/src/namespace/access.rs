@@ -15,7 +15,7 @@
 //! | symbolic link | as for mkdir |
 //! | delete, rename, exchange | `w` and `x` on both parents; in a sticky directory, its owner or the entry's |
 //! | delete of a directory with entries | also `r`, `w` and `x` on it; if it is sticky, its owner. What lies deeper is not looked at: deleting takes one step |
-//! | recover a lease, set replication | `w` on the file |
+//! | append, recover a lease, set replication | `w` on the file |
 //! | set mode, times | owner |
 //! | set the owner | superuser |
 //! | set the group | superuser, or the owner, to a group it is a member of |

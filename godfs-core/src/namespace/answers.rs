@@ -174,6 +174,23 @@ pub struct Created {
     pub chunk_size: u64,
 }
 
+/// A file that is written on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Appended {
+    /// The file.
+    pub inode: InodeId,
+    /// The right to write it.
+    pub lease: LeaseId,
+    /// How many replicas it has.
+    pub replication: u16,
+    /// Bytes a chunk.
+    pub chunk_size: u64,
+    /// Bytes that it has.
+    pub length: u64,
+    /// Where its last chunk begins, if that has room for more; else where the next one will.
+    pub base: u64,
+}
+
 /// A chunk that was added.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AddedChunk {

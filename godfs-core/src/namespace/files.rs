@@ -78,14 +78,17 @@ pub(super) fn add_chunk(
         let mut file = leases::check(txn, writing)?;
         apply_commits(txn, &mut file, &request.commits)?;
         let chunk_size = file.file().chunk_size;
-        let end = match rows::last_extent(txn, file.inode)? {
-            None => 0,
-            Some((start, extent)) if extent.length == 0 => start + chunk_size,
-            Some((start, extent)) => start + extent.length,
+        // Where the last chunk ends, and whether it is full: one that is open will be.
+        let (end, full) = match rows::last_extent(txn, file.inode)? {
+            None => (0, true),
+            Some((start, _)) if file.open().chunks.last().is_some_and(|open| open.0 == start) => {
+                (start + chunk_size, true)
+            }
+            Some((start, extent)) => (start + extent.length, extent.length == chunk_size),
         };
-        if request.start != end || !end.is_multiple_of(chunk_size) {
+        if request.start != end || !full {
             let message = format!(
-                "{}: the next chunk begins at {end} and all before it are full ({chunk_size} bytes); asked for one at {}",
+                "{}: the next chunk begins at {end}, once the one before it is full ({chunk_size} bytes); asked for one at {}",
                 paths::shown(txn, file.inode)?,
                 request.start
             );
@@ -134,7 +137,10 @@ pub(super) fn abandon_chunk(
     once(txn, context, writing.call, Operation::AbandonChunk, |txn| {
         let mut file = leases::check(txn, writing)?;
         match rows::last_extent(txn, file.inode)? {
-            Some((start, extent)) if extent.chunk == chunk && file.open().chunks.contains(&(start, chunk)) => {
+            // One that had bytes before its writer came is not the writer's to take back.
+            Some((start, extent))
+                if extent.chunk == chunk && extent.length == 0 && file.open().chunks.contains(&(start, chunk)) =>
+            {
                 drop_chunk(txn, &mut file, start, chunk)?;
                 file.save(txn);
                 Ok(Recorded::Yes(()))
@@ -297,6 +303,14 @@ pub(super) fn finish_chunk(
     let Some(&(start, _)) = file.open().chunks.iter().find(|open| open.1 == chunk) else {
         return Err(Error::new(ErrorKind::Corrupt, format!("metadata: open chunk {chunk} is not in its file")).into());
     };
+    let kept = match start {
+        0 if file.file().small => file.file().length,
+        _ => before.length,
+    };
+    if length < kept {
+        let message = format!("chunk {chunk} is reported with {length} bytes, {kept} were there before");
+        return Err(Error::new(ErrorKind::InvalidArgument, message).into());
+    }
     let mut after =
         ChunkRow { generation, issued: generation, length, state: ChunkState::Committed(vec![]), ..before.clone() };
     for &node in nodes {
@@ -319,13 +333,13 @@ pub(super) fn finish_chunk(
     set_length(txn, file)
 }
 
-/// The bytes in front of the first open chunk. While the bytes of the first chunk still lie in the metadata store, those.
+/// The bytes in front of the first open chunk, and those that it had before. While the bytes of the first chunk still lie in the metadata store, those.
 fn set_length(txn: &mut dyn Transaction, file: &mut OpenFile) -> Step<()> {
     if file.file().small {
         return Ok(());
     }
     file.file().length = match file.open().chunks.first() {
-        Some(&(start, _)) => start,
+        Some(&(start, chunk)) => start + rows::chunk(txn, chunk)?.length,
         None => rows::last_extent(txn, file.inode)?.map_or(0, |(start, extent)| start + extent.length),
     };
     Ok(())

@@ -247,7 +247,7 @@ fn extents_cover_their_file(snapshot: &mut dyn Snapshot, findings: &mut Findings
             findings.check(chunk.length <= file.chunk_size, || format!("chunk {} is too long", extent.chunk));
             if chunk.is_open() {
                 found_open.push((start, extent.chunk));
-                committed_end = committed_end.or(Some(start));
+                committed_end = committed_end.or(Some(start + extent.length));
                 end = start + file.chunk_size;
             } else {
                 end = start + extent.length;

@@ -25,6 +25,15 @@ pub(super) fn observe(txn: &mut dyn Transaction, node: NodeId, replica: &Replica
     if generation < before.generation {
         return observe_stale(txn, node, replica, &before);
     }
+    if before.is_open() && before.issued > generation && !before.pipeline().contains(&node) {
+        // A copy that was under way when the chunk was opened again: it has what the chunk was before.
+        let mut after = before.clone();
+        after.add_left_out(node);
+        if after != before {
+            settle(txn, chunk, &before, after)?;
+        }
+        return Ok(Verdict::Pending);
+    }
     if before.is_open() || generation > before.generation {
         return Ok(Verdict::Pending);
     }

@@ -18,6 +18,7 @@ use crate::path::DfsPath;
 
 mod access;
 mod answers;
+mod append;
 mod caller;
 mod collector;
 mod deletes;
@@ -47,9 +48,9 @@ mod times;
 mod usage;
 
 pub use answers::{
-    AddedChunk, ChunkInfo, ChunkLocation, Collected, CollectorPlace, Committed, Completion, Created, FileKind,
-    FileStatus, LeaseInfo, ListEntry, Located, NodeHoldings, NodeInfo, RecoveryPlan, ReplicaPlace, SessionInfo,
-    TotalCounts, Usage, Verdict,
+    AddedChunk, Appended, ChunkInfo, ChunkLocation, Collected, CollectorPlace, Committed, Completion, Created,
+    FileKind, FileStatus, LeaseInfo, ListEntry, Located, NodeHoldings, NodeInfo, RecoveryPlan, ReplicaPlace,
+    SessionInfo, TotalCounts, Usage, Verdict,
 };
 pub use caller::{ANONYMOUS, Caller, MAX_GROUPS, MAX_PRINCIPAL_BYTES, SUPERGROUP, check_principal};
 pub use files::MAX_FILE_BYTES;
@@ -259,6 +260,26 @@ impl Namespace {
         data: Bytes,
     ) -> Result<Committed<InodeId>> {
         self.change(move |txn, context| files::put(txn, context, call, &path, &options, &data)).await
+    }
+
+    /// Gives the caller the lease of a closed file, to write on at its end.
+    ///
+    /// # Errors
+    /// [`ErrorKind::FailedPrecondition`](crate::ErrorKind::FailedPrecondition) while it has a writer.
+    pub async fn append(&self, call: Call, path: DfsPath) -> Result<Appended> {
+        self.call(move |txn, context| append::append(txn, context, call, &path)).await
+    }
+
+    /// Opens the last chunk of an open file again, which is finished and not full, under a generation that is issued for it, on those of the nodes in
+    /// `live` that hold it. The pipeline is made known by [`update_pipeline`](Self::update_pipeline) once it stands; until then readers go by the
+    /// old generation.
+    pub async fn reopen_chunk(&self, writing: Writing, live: Vec<NodeId>) -> Result<AddedChunk> {
+        self.call(move |txn, context| append::reopen_chunk(txn, context, &writing, &live)).await
+    }
+
+    /// The nodes with a good, finalized replica of the last chunk of a file.
+    pub async fn last_holders(&self, inode: InodeId) -> Result<Vec<NodeId>> {
+        self.view(move |snapshot| append::last_holders(snapshot, inode)).await
     }
 
     /// Gives an open file its next chunk, and records chunks that are finished. Where its replicas go is the caller's to

@@ -1,6 +1,6 @@
 //! The compact outcome of a mutating call, as a slot's row keeps it.
 
-use super::answers::{AddedChunk, Completion, Created};
+use super::answers::{AddedChunk, Appended, Completion, Created};
 use super::rows::codec::{Decoder, Encoder};
 use crate::error::Result;
 use crate::id::{ChunkId, Generation, InodeId, LeaseId, NodeId};
@@ -28,6 +28,8 @@ pub(super) enum Operation {
     SetTimes = 15,
     Exchange = 30,
     Symlink = 31,
+    Append = 32,
+    ReopenChunk = 33,
     SetOwner = 40,
     SetMode = 41,
 }
@@ -101,6 +103,24 @@ impl Outcome for Created {
             lease: LeaseId(row.number()?),
             replication: row.small()?,
             chunk_size: row.number()?,
+        })
+    }
+}
+
+impl Outcome for Appended {
+    fn write(&self, row: &mut Encoder) {
+        row.number(self.inode.0).number(self.lease.0).number(self.replication).number(self.chunk_size);
+        row.number(self.length).number(self.base);
+    }
+
+    fn read(row: &mut Decoder<'_>) -> Result<Self> {
+        Ok(Self {
+            inode: InodeId(row.number()?),
+            lease: LeaseId(row.number()?),
+            replication: row.small()?,
+            chunk_size: row.number()?,
+            length: row.number()?,
+            base: row.number()?,
         })
     }
 }

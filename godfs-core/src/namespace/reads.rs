@@ -5,7 +5,7 @@ use bytes::Bytes;
 use super::MAX_PAGE;
 use super::answers::{ChunkInfo, ChunkLocation, FileKind, FileStatus, ListEntry, Located, ReplicaPlace, Usage};
 use super::options::{FileRef, LocateRange};
-use super::rows::{self, ChunkRow, ChunkState, EntryRow, InodeKind, InodeRow, keys};
+use super::rows::{self, ChunkRow, ChunkState, EntryRow, FileRow, InodeKind, InodeRow, keys};
 use super::{Context, access, paths, usage};
 use crate::chunk::ReplicaState;
 use crate::error::{Error, ErrorKind};
@@ -97,7 +97,7 @@ pub(super) fn locate(
     } else {
         Bytes::new()
     };
-    let (chunks, more) = if facts.has_chunks() { chunks(snapshot, inode, range)? } else { (Vec::new(), false) };
+    let (chunks, more) = if facts.has_chunks() { chunks(snapshot, inode, &facts, range)? } else { (Vec::new(), false) };
     Ok(Located { status: status(inode, row), data, chunks, more })
 }
 
@@ -177,7 +177,13 @@ fn status(inode: InodeId, row: InodeRow) -> FileStatus {
 }
 
 /// The chunks that overlap a range, and whether there are more.
-fn chunks(snapshot: &mut dyn Snapshot, inode: InodeId, range: &LocateRange) -> Step<(Vec<ChunkLocation>, bool)> {
+fn chunks(
+    snapshot: &mut dyn Snapshot,
+    inode: InodeId,
+    file: &FileRow,
+    range: &LocateRange,
+) -> Step<(Vec<ChunkLocation>, bool)> {
+    let is_open = |at| file.open.as_ref().is_some_and(|open| open.chunks.iter().any(|(start, _)| *start == at));
     let limit = range.chunks.min(MAX_PAGE);
     let end = range.offset.saturating_add(range.length);
     let prefix = keys::extents(inode);
@@ -191,7 +197,7 @@ fn chunks(snapshot: &mut dyn Snapshot, inode: InodeId, range: &LocateRange) -> S
     let mut extents: Vec<_> = first
         .into_iter()
         // An open chunk has no end yet.
-        .filter(|(start, extent)| extent.length == 0 || start + extent.length > range.offset)
+        .filter(|(start, extent)| is_open(*start) || start + extent.length > range.offset)
         .chain(rows::extents(snapshot, &rest)?)
         .filter(|(start, _)| *start < end)
         .collect();

@@ -52,6 +52,10 @@ pub(super) fn commit(
     let Some(&(start, _)) = file.open().chunks.iter().find(|open| open.1 == chunk) else {
         return Err(Error::new(ErrorKind::Corrupt, format!("metadata: open chunk {chunk} is not in its file")).into());
     };
+    if length < before.length {
+        let message = format!("chunk {chunk} was recovered with {length} bytes, {} are committed", before.length);
+        return Err(Error::new(ErrorKind::InvalidArgument, message).into());
+    }
     let chunk_size = file.file().chunk_size;
     if length < chunk_size {
         drop_from(txn, &mut file, start + 1)?;

@@ -35,7 +35,8 @@ pub(crate) async fn copy(shared: &Arc<Shared>, order: &v1::CopyReplica) -> Resul
         chunk,
         generation,
         mode: WriteMode::Copy,
-        capacity: replica.length.clamp(1, MAX_CHUNK_BYTES),
+        // The copy may be written on, too.
+        capacity: reader.capacity().clamp(1, MAX_CHUNK_BYTES),
         length: 0,
         nodes: vec![target],
     };

@@ -1,5 +1,6 @@
 //! Chooses where a new chunk goes.
 
+use godfs_core::cluster::NodeState;
 use godfs_core::namespace::{AddChunk, AddedChunk, ChunkCommit, FileRef, Writing};
 use godfs_core::placement::{ClusterView, PlaceRequest};
 use godfs_core::{Error, ErrorKind, NodeId, Result};
@@ -24,6 +25,23 @@ pub(super) struct Wanted {
     pub(super) excluded: Vec<NodeId>,
     /// Where the writer runs; empty when unknown.
     pub(super) host: String,
+}
+
+/// Opens the last chunk of a file again, on those of its nodes that are live.
+///
+/// # Errors
+/// [`ErrorKind::Unavailable`] when none of them is; those of the namespace.
+pub(super) async fn reopen_chunk(state: &State, writing: Writing) -> Result<AddedChunk> {
+    // What changes until the transaction, that sees for itself.
+    let holders = state.namespace.last_holders(writing.inode).await?;
+    let live = {
+        let nodes = state.nodes.lock();
+        let live = |node: &NodeId| nodes.state(*node) == Some(NodeState::Live);
+        holders.into_iter().filter(live).collect()
+    };
+    let reopened = state.namespace.reopen_chunk(writing, live).await?;
+    state.repair.touched([reopened.chunk]);
+    Ok(reopened)
 }
 
 /// Gives an open file its next chunk.

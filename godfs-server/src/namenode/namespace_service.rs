@@ -301,6 +301,46 @@ impl NamespaceService for Names {
         answer(create.await)
     }
 
+    async fn append(&self, request: Request<v1::AppendRequest>) -> Result<Response<v1::AppendResponse>, Status> {
+        let namespace = self.by(&request)?;
+        let request = request.into_inner();
+        let append = async {
+            let (call, path) = (call(request.call.as_ref())?, DfsPath::parse(&request.path)?);
+            let file = namespace.append(call, path).await?;
+            // The caller has the lease: nobody else changes them.
+            let range = LocateRange { offset: 0, length: 0, chunks: 0 };
+            let located = self.0.namespace.locate(FileRef::Inode(file.inode), range).await?;
+            Ok(v1::AppendResponse {
+                inode: file.inode.get(),
+                lease: file.lease.get(),
+                replication: file.replication.into(),
+                chunk_size: file.chunk_size,
+                length: file.length,
+                base: file.base,
+                data: located.data,
+            })
+        };
+        answer(append.await)
+    }
+
+    async fn reopen_chunk(
+        &self,
+        request: Request<v1::ReopenChunkRequest>,
+    ) -> Result<Response<v1::ReopenChunkResponse>, Status> {
+        let request = request.into_inner();
+        let reopen = async {
+            let writing = writing(request.call.as_ref(), request.inode, request.lease)?;
+            let reopened = allocate::reopen_chunk(&self.0, writing).await?;
+            let nodes = self.0.nodes.lock();
+            Ok(v1::ReopenChunkResponse {
+                chunk: reopened.chunk.get(),
+                generation: reopened.generation.get(),
+                nodes: reopened.nodes.iter().map(|&id| node(&nodes, id)).collect(),
+            })
+        };
+        answer(reopen.await)
+    }
+
     async fn put(&self, request: Request<v1::PutRequest>) -> Result<Response<v1::PutResponse>, Status> {
         let namespace = self.by(&request)?;
         let request = request.into_inner();

@@ -1,6 +1,7 @@
 //! The real thing: daemons as processes, gRPC on loopback, and SIGKILL at every moment of a file's life.
 
 mod abuse;
+mod appending;
 mod dying;
 mod harness;
 mod healing;

@@ -417,6 +417,52 @@ pub struct PutResponse {
     #[prost(uint64, tag = "2")]
     pub version: u64,
 }
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AppendRequest {
+    #[prost(message, optional, tag = "1")]
+    pub call: ::core::option::Option<Call>,
+    #[prost(string, tag = "2")]
+    pub path: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AppendResponse {
+    #[prost(uint64, tag = "1")]
+    pub inode: u64,
+    #[prost(uint64, tag = "2")]
+    pub lease: u64,
+    #[prost(uint32, tag = "3")]
+    pub replication: u32,
+    #[prost(uint64, tag = "4")]
+    pub chunk_size: u64,
+    /// Bytes that the file has.
+    #[prost(uint64, tag = "5")]
+    pub length: u64,
+    /// Where its last chunk begins, if that has room for more; else where the next one will.
+    #[prost(uint64, tag = "6")]
+    pub base: u64,
+    /// All bytes of a file that lies in the namenode.
+    #[prost(bytes = "bytes", tag = "7")]
+    pub data: ::prost::bytes::Bytes,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ReopenChunkRequest {
+    #[prost(message, optional, tag = "1")]
+    pub call: ::core::option::Option<Call>,
+    #[prost(uint64, tag = "2")]
+    pub inode: u64,
+    #[prost(uint64, tag = "3")]
+    pub lease: u64,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ReopenChunkResponse {
+    #[prost(uint64, tag = "1")]
+    pub chunk: u64,
+    #[prost(uint64, tag = "2")]
+    pub generation: u64,
+    /// Those that hold it and are live.
+    #[prost(message, repeated, tag = "3")]
+    pub nodes: ::prost::alloc::vec::Vec<Node>,
+}
 /// A chunk that its writer has finished: every byte is on the nodes named, finalized.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ChunkCommit {
@@ -1122,6 +1168,54 @@ pub mod namespace_service_client {
                 .insert(GrpcMethod::new("godfs.v1.NamespaceService", "Put"));
             self.inner.unary(req, path, codec).await
         }
+        /// Gives the caller the lease of a closed file, to write on at its end. No chunk changes before there are bytes for it.
+        pub async fn append(
+            &mut self,
+            request: impl tonic::IntoRequest<super::AppendRequest>,
+        ) -> std::result::Result<tonic::Response<super::AppendResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/godfs.v1.NamespaceService/Append",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("godfs.v1.NamespaceService", "Append"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Opens the last chunk of an open file again, which is finished and not full, under the generation that is answered. The pipeline is built with
+        /// WRITE_MODE_RESUME, and made known by UpdatePipeline before anything is sent through it.
+        pub async fn reopen_chunk(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ReopenChunkRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ReopenChunkResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/godfs.v1.NamespaceService/ReopenChunk",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("godfs.v1.NamespaceService", "ReopenChunk"));
+            self.inner.unary(req, path, codec).await
+        }
         /// Gives an open file its next chunk, and reports chunks that are finished.
         pub async fn add_chunk(
             &mut self,
@@ -1683,6 +1777,20 @@ pub mod namespace_service_server {
             &self,
             request: tonic::Request<super::PutRequest>,
         ) -> std::result::Result<tonic::Response<super::PutResponse>, tonic::Status>;
+        /// Gives the caller the lease of a closed file, to write on at its end. No chunk changes before there are bytes for it.
+        async fn append(
+            &self,
+            request: tonic::Request<super::AppendRequest>,
+        ) -> std::result::Result<tonic::Response<super::AppendResponse>, tonic::Status>;
+        /// Opens the last chunk of an open file again, which is finished and not full, under the generation that is answered. The pipeline is built with
+        /// WRITE_MODE_RESUME, and made known by UpdatePipeline before anything is sent through it.
+        async fn reopen_chunk(
+            &self,
+            request: tonic::Request<super::ReopenChunkRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ReopenChunkResponse>,
+            tonic::Status,
+        >;
         /// Gives an open file its next chunk, and reports chunks that are finished.
         async fn add_chunk(
             &self,
@@ -2199,6 +2307,96 @@ pub mod namespace_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = PutSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/godfs.v1.NamespaceService/Append" => {
+                    #[allow(non_camel_case_types)]
+                    struct AppendSvc<T: NamespaceService>(pub Arc<T>);
+                    impl<
+                        T: NamespaceService,
+                    > tonic::server::UnaryService<super::AppendRequest>
+                    for AppendSvc<T> {
+                        type Response = super::AppendResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::AppendRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as NamespaceService>::append(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = AppendSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/godfs.v1.NamespaceService/ReopenChunk" => {
+                    #[allow(non_camel_case_types)]
+                    struct ReopenChunkSvc<T: NamespaceService>(pub Arc<T>);
+                    impl<
+                        T: NamespaceService,
+                    > tonic::server::UnaryService<super::ReopenChunkRequest>
+                    for ReopenChunkSvc<T> {
+                        type Response = super::ReopenChunkResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ReopenChunkRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as NamespaceService>::reopen_chunk(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ReopenChunkSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -66,6 +66,10 @@ impl ReplicaReader for DirectoryReader {
         self.view.replica()
     }
 
+    fn capacity(&self) -> u64 {
+        self.share.layout.capacity
+    }
+
     async fn read(&self, offset: u64, length: usize, verify: bool) -> Result<Packet> {
         let ends = self.view.ends();
         let range = read_range(offset, length, ends.visible);

@@ -48,7 +48,7 @@ pub(in crate::namespace) enum InodeKind {
 pub(in crate::namespace) struct FileRow {
     pub(in crate::namespace) replication: u16,
     pub(in crate::namespace) chunk_size: u64,
-    /// Bytes in front of the first chunk that is open.
+    /// Bytes in front of the first chunk that is open, and those which that had when it was opened.
     pub(in crate::namespace) length: u64,
     /// Its bytes lie in the data space. With an open chunk: until that one is committed.
     pub(in crate::namespace) small: bool,

@@ -12,6 +12,7 @@ use crate::id::{Incarnation, NodeUuid};
 use crate::metadata::MemoryStore;
 
 mod access;
+mod appending;
 mod basics;
 mod collecting;
 mod cost;

@@ -112,6 +112,21 @@ impl Model {
         Ok(())
     }
 
+    /// Opens a closed file; gives back its number.
+    pub(super) fn append(&mut self, path: &DfsPath) -> Expected<u64> {
+        let (name, above) = split(path).ok_or(ErrorKind::IsADirectory)?;
+        match self.directory(&above, false)?.get_mut(name) {
+            None => Err(ErrorKind::NotFound),
+            Some(Node::Directory(_)) => Err(ErrorKind::IsADirectory),
+            Some(Node::Link(_)) => Err(ErrorKind::Symlink),
+            Some(Node::File(file)) if file.open => Err(ErrorKind::FailedPrecondition),
+            Some(Node::File(file)) => {
+                file.open = true;
+                Ok(file.id)
+            }
+        }
+    }
+
     pub(super) fn exchange(&mut self, first: &DfsPath, second: &DfsPath) -> Expected<()> {
         let (name, above) = split(first).ok_or(ErrorKind::InvalidArgument)?;
         let mut tried = self.clone();

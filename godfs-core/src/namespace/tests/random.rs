@@ -38,6 +38,9 @@ enum Op {
         file: usize,
         bytes: u64,
     },
+    Append {
+        path: DfsPath,
+    },
     Abandon {
         file: usize,
     },
@@ -103,6 +106,7 @@ fn ops() -> impl Strategy<Value = Op> {
         6 => (file.clone(), nodes()).prop_map(|(file, nodes)| Op::AddChunk { file, nodes }),
         2 => (file.clone(), nodes()).prop_map(|(file, nodes)| Op::NewPipeline { file, nodes }),
         3 => (file.clone(), 1..CHUNK).prop_map(|(file, bytes)| Op::Complete { file, bytes }),
+        4 => paths().prop_map(|path| Op::Append { path }),
         1 => file.prop_map(|file| Op::Abandon { file }),
         2 => (0..CHUNK, 0..3_usize).prop_map(|(length, survivors)| Op::Recover { length, survivors }),
         2 => (paths(), any::<bool>()).prop_map(|(path, recursive)| Op::Delete { path, recursive }),
@@ -131,6 +135,10 @@ struct Pen {
     /// The first pipeline of that chunk.
     placed: Vec<NodeId>,
     end: u64,
+    /// Bytes behind `end` that were there before.
+    kept: u64,
+    /// They lie in a chunk.
+    reopens: bool,
 }
 
 struct Machine {
@@ -183,7 +191,16 @@ impl Machine {
                 let expected = self.model.create(&path, overwrite, parents, file);
                 assert_eq!(created.map(drop), expected.map(drop), "create {path}");
                 if let (Ok(created), Ok(id)) = (created, expected) {
-                    let pen = Pen { created, id, session: call.session, chunk: None, placed: vec![], end: 0 };
+                    let pen = Pen {
+                        created,
+                        id,
+                        session: call.session,
+                        chunk: None,
+                        placed: vec![],
+                        end: 0,
+                        kept: 0,
+                        reopens: false,
+                    };
                     self.pens.insert(0, pen);
                     self.pens.truncate(4);
                 }
@@ -191,6 +208,22 @@ impl Machine {
             Op::AddChunk { file, nodes } => self.add_chunk(call, file, nodes).await,
             Op::NewPipeline { file, nodes } => self.new_pipeline(call, file, nodes).await,
             Op::Complete { file, bytes } => self.complete(call, file, bytes).await,
+            Op::Append { path } => {
+                let appended = twice!(namespace.append(call, path.clone()));
+                let expected = self.model.append(&path);
+                assert_eq!(appended.map(drop), expected.map(drop), "append {path}");
+                if let (Ok(file), Ok(id)) = (appended, expected) {
+                    let Appended { inode, lease, replication, chunk_size, length, base } = file;
+                    let small = namespace.stat(FileRef::Inode(inode)).await.unwrap().small;
+                    let kept = length - base;
+                    let created = Created { inode, lease, replication, chunk_size };
+                    let reopens = !small && kept > 0;
+                    let session = call.session;
+                    let pen = Pen { created, id, session, chunk: None, placed: vec![], end: base, kept, reopens };
+                    self.pens.insert(0, pen);
+                    self.pens.truncate(4);
+                }
+            }
             Op::Abandon { file } => {
                 let Some(pen) = self.pens.get(file) else { return };
                 let writing = Writing { call, inode: pen.created.inode, lease: pen.created.lease };
@@ -269,6 +302,9 @@ impl Machine {
     async fn add_chunk(&mut self, call: Call, file: usize, nodes: Vec<u32>) {
         let Some(pen) = self.pens.get(file) else { return };
         let (inode, lease) = (pen.created.inode, pen.created.lease);
+        if pen.reopens && pen.chunk.is_none() {
+            return self.reopen_chunk(call, file, nodes).await;
+        }
         let end = pen.end + if pen.chunk.is_some() { CHUNK } else { 0 };
         let commits = pen.chunk.iter().map(|chunk| commit(chunk, CHUNK)).collect();
         let request = AddChunk { start: end, commits, nodes: ids(&nodes) };
@@ -278,9 +314,33 @@ impl Machine {
         if let Ok(added) = added {
             let pen = &mut self.pens[file];
             pen.placed.clone_from(&added.nodes);
+            if pen.chunk.is_some() {
+                pen.kept = 0;
+            }
             (pen.chunk, pen.end) = (Some(added), end);
-            let id = pen.id;
-            self.model.file(id).expect("it has a writer").length = end;
+            let (id, length) = (pen.id, end + pen.kept);
+            self.model.file(id).expect("it has a writer").length = length;
+        }
+    }
+
+    async fn reopen_chunk(&mut self, call: Call, file: usize, nodes: Vec<u32>) {
+        let pen = &self.pens[file];
+        let writing = Writing { call, inode: pen.created.inode, lease: pen.created.lease };
+        let namespace = self.fixture.namespace.clone();
+        let holders = namespace.last_holders(writing.inode).await.unwrap();
+        let live = ids(&nodes);
+        let some = live.iter().any(|node| holders.contains(node));
+        let reopened = twice!(namespace.reopen_chunk(writing, live.clone()));
+        let expected = match (self.writes(file), some) {
+            (false, _) => Some(ErrorKind::LeaseLost),
+            (true, false) => Some(ErrorKind::Unavailable),
+            (true, true) => None,
+        };
+        assert_eq!(reopened.as_ref().err().copied(), expected, "reopen");
+        if let Ok(reopened) = reopened {
+            let pen = &mut self.pens[file];
+            pen.placed.clone_from(&reopened.nodes);
+            pen.chunk = Some(reopened);
         }
     }
 
@@ -305,8 +365,9 @@ impl Machine {
     async fn complete(&mut self, call: Call, file: usize, bytes: u64) {
         let Some(pen) = self.pens.get(file) else { return };
         let writing = Writing { call, inode: pen.created.inode, lease: pen.created.lease };
+        let bytes = if pen.chunk.is_some() { bytes.max(pen.kept) } else { pen.kept };
         let commits: Vec<_> = pen.chunk.iter().map(|chunk| commit(chunk, bytes)).collect();
-        let length = pen.end + if pen.chunk.is_some() { bytes } else { 0 };
+        let length = pen.end + bytes;
         let request = Complete { length, commits, relaxed: true, ..Default::default() };
         let completed = twice!(self.fixture.namespace.complete(writing, request.clone()));
         assert_eq!(completed.is_ok(), self.writes(file), "complete");
@@ -325,12 +386,20 @@ impl Machine {
             for chunk in plan.chunks {
                 let generation = namespace.begin_recovery(chunk.chunk).await.unwrap();
                 let nodes: Vec<_> = chunk.good().take(survivors).collect();
-                let length = if nodes.is_empty() { 0 } else { length };
+                let length = if nodes.is_empty() { 0 } else { length.max(chunk.length) };
+                if length < chunk.length {
+                    // Nothing that was committed is given up.
+                    let lost = namespace.commit_recovery(chunk.chunk, generation, length, nodes).await;
+                    assert_eq!(lost.map_err(|error| error.kind()), Err(ErrorKind::InvalidArgument));
+                    continue;
+                }
                 let closed = namespace.commit_recovery(chunk.chunk, generation, length, nodes).await.unwrap();
                 assert!(closed, "writers here have one open chunk at a time");
             }
             let status = namespace.stat(FileRef::Inode(lease.inode)).await.unwrap();
-            assert!(!status.open);
+            if status.open {
+                continue;
+            }
             self.settle(&status, plan.path);
         }
     }
