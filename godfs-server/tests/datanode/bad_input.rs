@@ -190,6 +190,10 @@ impl godfs_core::chunk::ReplicaReader for CountingReader {
         self.inner.replica()
     }
 
+    fn capacity(&self) -> u64 {
+        self.inner.capacity()
+    }
+
     async fn read(&self, offset: u64, length: usize, verify: bool) -> godfs_core::Result<godfs_core::chunk::Packet> {
         self.reads.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
         // As a disk would: whoever reads ahead starts the next read meanwhile.
