@@ -22,7 +22,7 @@ use crate::transport::convert;
 /// take effect.
 #[derive(Clone, Debug)]
 pub struct Client {
-    namenode: Namenode,
+    pub(crate) namenode: Namenode,
 }
 
 impl Client {
@@ -327,43 +327,6 @@ impl Client {
         self.namenode
             .mutate_at([path.into_path()?], |mut stub, call, [path]| async move {
                 stub.set_times(v1::SetTimesRequest { call: Some(call), path, modified_ms, accessed_ms }).await
-            })
-            .await
-            .map(drop)
-    }
-
-    /// Gives a file or directory to another user or group; `None` leaves it. Another user takes the superuser, another group the owner, who must be
-    /// a member of it.
-    ///
-    /// # Errors
-    /// [`ErrorKind::NotFound`]; [`ErrorKind::PermissionDenied`]; [`ErrorKind::InvalidArgument`] for a name that can't be.
-    pub async fn set_owner(&self, path: impl IntoPath, user: Option<&str>, group: Option<&str>) -> Result<()> {
-        let path = path.into_path()?;
-        self.namenode
-            .mutate(|mut stub, call| {
-                let request = v1::SetOwnerRequest {
-                    call: Some(call),
-                    path: path.as_str().to_owned(),
-                    user: user.map(str::to_owned),
-                    group: group.map(str::to_owned),
-                };
-                async move { stub.set_owner(request).await }
-            })
-            .await
-            .map(drop)
-    }
-
-    /// Sets permission bits, at most `0o7777`. It takes the owner.
-    ///
-    /// # Errors
-    /// [`ErrorKind::NotFound`]; [`ErrorKind::PermissionDenied`]; [`ErrorKind::InvalidArgument`] for bits that do not exist.
-    pub async fn set_mode(&self, path: impl IntoPath, mode: u16) -> Result<()> {
-        let path = path.into_path()?;
-        self.namenode
-            .mutate(|mut stub, call| {
-                let request =
-                    v1::SetModeRequest { call: Some(call), path: path.as_str().to_owned(), mode: mode.into() };
-                async move { stub.set_mode(request).await }
             })
             .await
             .map(drop)

@@ -48,6 +48,7 @@
 //! # Features
 //! `cli`, off by default: the command line as library code.
 
+mod attributes;
 mod builder;
 mod caller;
 #[cfg(feature = "cli")]
@@ -72,7 +73,7 @@ pub use namenode::Greeting;
 pub use options::{CreateOptions, MkdirOptions, RemoveOptions, RenameOptions};
 pub use settings::ClientSettings;
 
-pub use godfs_core::namespace::Caller;
+pub use godfs_core::namespace::{Acl, AclChange, AclEntry, AclPlace, AclSubject, Caller, XattrMode};
 pub use godfs_core::{DfsPath, Error, ErrorKind, IntoPath, Result};
 pub use godfs_proto::v1::{NodeReport, NodeState, ReportResponse, ScrubProgress};
 

@@ -84,6 +84,8 @@ pub struct FileStatus {
     pub mode: u16,
     /// Where a symbolic link leads.
     pub target: Option<String>,
+    /// Whether it has an access control list that says more than the mode.
+    pub acl: bool,
 }
 
 impl FileStatus {
@@ -133,6 +135,7 @@ impl FileStatus {
             group: wire.group.clone(),
             mode: convert::mode(wire.mode)?,
             target: (wire.kind == i32::from(v1::FileKind::Symlink)).then(|| wire.target.clone()),
+            acl: wire.acl,
         })
     }
 }

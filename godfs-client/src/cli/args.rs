@@ -76,6 +76,20 @@ pub(super) enum Verb {
     Checksum(ChecksumArgs),
     /// Set how many replicas files have
     Setrep(SetrepArgs),
+    /// Set the permission bits of files and directories
+    Chmod(ChmodArgs),
+    /// Give files and directories to another user
+    Chown(ChownArgs),
+    /// Give files and directories to another group
+    Chgrp(ChgrpArgs),
+    /// Show access control lists
+    Getfacl(GetfaclArgs),
+    /// Change access control lists
+    Setfacl(SetfaclArgs),
+    /// Show extended attributes
+    Getfattr(GetfattrArgs),
+    /// Set or remove extended attributes
+    Setfattr(SetfattrArgs),
     /// Show where the chunks of files lie
     Locate(LocateArgs),
     /// Show the state of the cluster
@@ -110,6 +124,13 @@ impl Verb {
             Self::Du(_) => "du",
             Self::Checksum(_) => "checksum",
             Self::Setrep(_) => "setrep",
+            Self::Chmod(_) => "chmod",
+            Self::Chown(_) => "chown",
+            Self::Chgrp(_) => "chgrp",
+            Self::Getfacl(_) => "getfacl",
+            Self::Setfacl(_) => "setfacl",
+            Self::Getfattr(_) => "getfattr",
+            Self::Setfattr(_) => "setfattr",
             Self::Locate(_) => "locate",
             Self::Report(_) => "report",
             Self::Bench(_) => "bench",
@@ -471,6 +492,179 @@ pub(super) struct SetrepArgs {
 
 #[derive(Args, Debug)]
 #[command(after_help = "\
+MODE is octal, such as 750, or symbolic as with chmod(1), such as u=rwX,g-w,o=. Where there is an access control list, the
+group's bits are its mask.
+
+Examples:
+  godfs chmod 750 /home/alice
+  godfs chmod -R u=rwX,g=rX,o= /home/alice
+  godfs chmod +t /tmp")]
+pub(super) struct ChmodArgs {
+    /// All below directories too
+    #[arg(short = 'R', long, visible_short_alias = 'r')]
+    pub(super) recursive: bool,
+    /// The bits, or how they change
+    #[arg(value_name = "MODE")]
+    pub(super) mode: String,
+    /// Files and directories
+    #[arg(required = true, value_name = "PATH")]
+    pub(super) paths: Vec<String>,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Another user takes the superuser; another group, the owner, who must be a member of it.
+
+Examples:
+  godfs chown alice /home/alice
+  godfs chown -R alice:staff /home/alice
+  godfs chown :staff /shared")]
+pub(super) struct ChownArgs {
+    /// All below directories too
+    #[arg(short = 'R', long, visible_short_alias = 'r')]
+    pub(super) recursive: bool,
+    /// The user, the group, or both
+    #[arg(value_name = "USER[:GROUP]")]
+    pub(super) owner: String,
+    /// Files and directories
+    #[arg(required = true, value_name = "PATH")]
+    pub(super) paths: Vec<String>,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  godfs chgrp staff /shared
+  godfs chgrp -R staff /home/alice")]
+pub(super) struct ChgrpArgs {
+    /// All below directories too
+    #[arg(short = 'R', long, visible_short_alias = 'r')]
+    pub(super) recursive: bool,
+    /// The group
+    #[arg(value_name = "GROUP")]
+    pub(super) group: String,
+    /// Files and directories
+    #[arg(required = true, value_name = "PATH")]
+    pub(super) paths: Vec<String>,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "\
+With --json, prints an object a path, each on a line: {\"path\",\"user\",\"group\",\"mode\",\"entries\":[\"user::rwx\",…]}.
+
+Examples:
+  godfs getfacl /shared
+  godfs getfacl -R --json /shared")]
+pub(super) struct GetfaclArgs {
+    /// All below directories too
+    #[arg(short = 'R', long, visible_short_alias = 'r')]
+    pub(super) recursive: bool,
+    /// Files and directories
+    #[arg(required = true, value_name = "PATH")]
+    pub(super) paths: Vec<String>,
+}
+
+#[derive(Args, Debug)]
+#[command(group = clap::ArgGroup::new("change").required(true).multiple(true))]
+#[command(after_help = "\
+An entry is [default:](user|group|mask|other):[NAME]:RIGHTS, several with commas in between. Named entries and the owning
+group are bounded by the mask, which is made anew to allow them all unless it is given. What is made in a directory with default
+entries gets these in place of the umask. Several changes of one call are made in the order -b -k --set -x -m. With -R,
+default entries go to directories only.
+
+Examples:
+  godfs setfacl -m user:bob:r-x,group:dev:rwx /shared
+  godfs setfacl -R -m user:bob:r-x,default:user:bob:r-x /shared
+  godfs setfacl -x user:bob /shared
+  godfs setfacl --set user::rwx,group::r-x,other::--- /shared
+  godfs setfacl -b /shared")]
+pub(super) struct SetfaclArgs {
+    /// Add entries, or give those that are there other rights
+    #[arg(short, long, group = "change", value_name = "ENTRIES")]
+    pub(super) modify: Option<String>,
+    /// Remove entries; their rights are not given
+    #[arg(short = 'x', long, group = "change", value_name = "ENTRIES")]
+    pub(super) remove: Option<String>,
+    /// Replace all entries
+    #[arg(long, group = "change", value_name = "ENTRIES", conflicts_with_all = ["remove_all", "remove_default"])]
+    pub(super) set: Option<String>,
+    /// Remove all but the base entries
+    #[arg(short = 'b', long, group = "change")]
+    pub(super) remove_all: bool,
+    /// Remove the default entries
+    #[arg(short = 'k', long, group = "change")]
+    pub(super) remove_default: bool,
+    /// All below directories too
+    #[arg(short = 'R', long, visible_short_alias = 'r')]
+    pub(super) recursive: bool,
+    /// Files and directories
+    #[arg(required = true, value_name = "PATH")]
+    pub(super) paths: Vec<String>,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Prints names, and with -d or -n values: in quotes, or as base64 after 0s. With --json, prints an object a path, each on a line:
+  {\"path\",\"attributes\":[{\"name\",\"value\",\"base64\"}]} where value is null unless it is UTF-8.
+Attributes under trusted. are for the superuser.
+
+Examples:
+  godfs getfattr -d /models/model.bin
+  godfs getfattr -n user.origin --only-values /models/model.bin
+  godfs getfattr -R --json /models")]
+pub(super) struct GetfattrArgs {
+    /// Print values too
+    #[arg(short, long)]
+    pub(super) dump: bool,
+    /// This attribute, which must be there
+    #[arg(short, long, value_name = "NAME")]
+    pub(super) name: Option<String>,
+    /// Print values as they are, and nothing else
+    #[arg(long)]
+    pub(super) only_values: bool,
+    /// All below directories too
+    #[arg(short = 'R', long, visible_short_alias = 'r')]
+    pub(super) recursive: bool,
+    /// Files and directories
+    #[arg(required = true, value_name = "PATH")]
+    pub(super) paths: Vec<String>,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Names begin with user. or, for the superuser, trusted. A value is text, in quotes or not, hexadecimal after 0x or base64
+after 0s.
+
+Examples:
+  godfs setfattr -n user.origin -v 'run 17' /models/model.bin
+  godfs setfattr --create -n user.digest -v 0x00ff /models/model.bin
+  godfs setfattr -x user.origin /models/model.bin")]
+pub(super) struct SetfattrArgs {
+    /// The attribute to set
+    #[arg(short, long, value_name = "NAME", required_unless_present = "remove", conflicts_with = "remove")]
+    pub(super) name: Option<String>,
+    /// Its value [default: empty]
+    #[arg(short, long, value_name = "VALUE", conflicts_with = "remove")]
+    pub(super) value: Option<String>,
+    /// The attribute to remove
+    #[arg(short = 'x', long, value_name = "NAME")]
+    pub(super) remove: Option<String>,
+    /// It must not be there yet
+    #[arg(long, conflicts_with_all = ["remove", "replace"])]
+    pub(super) create: bool,
+    /// It must be there
+    #[arg(long, conflicts_with = "remove")]
+    pub(super) replace: bool,
+    /// All below directories too
+    #[arg(short = 'R', long, visible_short_alias = 'r')]
+    pub(super) recursive: bool,
+    /// Files and directories
+    #[arg(required = true, value_name = "PATH")]
+    pub(super) paths: Vec<String>,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "\
 With --json, prints an object a path, each on a line:
   {\"path\",\"length\",\"replication\",\"chunks\":[{\"id\",\"offset\",\"generation\",\"length\",
    \"replicas\":[{\"node\",\"address\",\"state\",\"live\"}]}]}
@@ -631,12 +825,29 @@ mod tests {
             "put --replication 513 a /a",
             "bench read",
             "cat",
+            "chmod 750",
+            "chown /a",
+            "setfacl /a",
+            "setfacl -b --set user::rwx /a",
+            "setfattr /a",
+            "setfattr -n user.a -x user.b /a",
+            "setfattr -x user.a -v 1 /a",
+            "setfattr --create --replace -n user.a /a",
             "fly",
         ] {
             let error = Cli::try_parse_from(["godfs"].into_iter().chain(words.split(' '))).expect_err(words);
             assert_eq!(error.exit_code(), 2, "{words}");
         }
-        for words in ["ls -lhR /a", "rm -rf /a", "put - /a", "df -h", "put -rf -- -odd /a"] {
+        for words in [
+            "chmod u-w,o= /a",
+            "setfacl -Rb -m user:a:r-- /a",
+            "setfattr -n user.a -v 1 /a /b",
+            "ls -lhR /a",
+            "rm -rf /a",
+            "put - /a",
+            "df -h",
+            "put -rf -- -odd /a",
+        ] {
             Cli::try_parse_from(["godfs"].into_iter().chain(words.split(' '))).expect(words);
         }
     }

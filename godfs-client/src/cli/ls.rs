@@ -110,7 +110,7 @@ fn line(entry: &Entry, args: &LsArgs, whole_path: bool) -> String {
     let size = if file { format::size(entry.length, args.human) } else { "-".to_owned() };
     let width = if args.human { 6 } else { 15 };
     let time = format::time(entry.modified_ms);
-    format!("{mode} {replication:>3} {user:<8} {group:<8} {size:>width$} {time} {name}{leads}")
+    format!("{mode:<11} {replication:>3} {user:<8} {group:<8} {size:>width$} {time} {name}{leads}")
 }
 
 #[cfg(test)]

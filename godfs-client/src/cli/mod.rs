@@ -11,12 +11,13 @@
 //! | `target`, `transfer` | the rules of cp(1), once for `put`, `get` and `cp` |
 //! | `mode` | permission bits as people read and write them |
 //! | `local` | local files, published only when whole |
-//! | `put`, `get`, `cp`, `ls`, `stat`, `names`, `links`, `content`, `usage`, `locate`, `report`, `admin` | the verbs |
+//! | `put`, `get`, `cp`, `ls`, `stat`, `names`, `links`, `content`, `usage`, `locate`, `report`, `admin`, `access` | the verbs |
 //! | `bench` | the load generator |
 //! | [`size`] | sizes and durations as people write them |
 //!
 //! It uses the public interface of the client and nothing else of it.
 
+mod access;
 mod admin;
 mod args;
 mod bench;
@@ -165,6 +166,13 @@ async fn verb(cli: &Cli, context: &Context, output: &mut Output) -> Outcome {
         Verb::Du(args) => usage::du(context, args, output).await,
         Verb::Checksum(args) => content::checksum(context, args, output).await,
         Verb::Setrep(args) => names::setrep(context, args).await,
+        Verb::Chmod(args) => access::chmod(context, args).await,
+        Verb::Chown(args) => access::chown(context, args).await,
+        Verb::Chgrp(args) => access::chgrp(context, args).await,
+        Verb::Getfacl(args) => access::getfacl(context, args, output).await,
+        Verb::Setfacl(args) => access::setfacl(context, args).await,
+        Verb::Getfattr(args) => access::getfattr(context, args, output).await,
+        Verb::Setfattr(args) => access::setfattr(context, args).await,
         Verb::Locate(args) => locate::locate(context, args, output).await,
         Verb::Report(args) => report::report(context, args, output).await,
         Verb::Bench(verb) => bench::bench(context, verb, output).await,

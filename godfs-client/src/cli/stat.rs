@@ -47,6 +47,7 @@ pub(super) fn entry(path: &DfsPath, status: &FileStatus) -> Entry {
         group: status.group.clone(),
         mode: mode::octal(status.mode),
         target: status.target.clone(),
+        acl: status.acl,
     }
 }
 

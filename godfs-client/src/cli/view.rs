@@ -24,9 +24,37 @@ pub(super) struct Entry {
     pub(super) group: String,
     /// Four octal digits.
     pub(super) mode: String,
+    /// Whether there is an access control list that says more than the mode.
+    pub(super) acl: bool,
     /// Where a symbolic link leads.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) target: Option<String>,
+}
+
+/// Access control lists: `getfacl`.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Acl {
+    pub(super) path: String,
+    pub(super) user: String,
+    pub(super) group: String,
+    /// Four octal digits.
+    pub(super) mode: String,
+    pub(super) entries: Vec<String>,
+}
+
+/// Extended attributes: `getfattr`.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Xattrs {
+    pub(super) path: String,
+    pub(super) attributes: Vec<Xattr>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Xattr {
+    pub(super) name: String,
+    /// Where it is UTF-8.
+    pub(super) value: Option<String>,
+    pub(super) base64: String,
 }
 
 /// Where a file lies: `locate`.
@@ -201,6 +229,7 @@ pub(super) fn sample() -> Entry {
         group: "staff".into(),
         mode: "0644".into(),
         target: None,
+        acl: false,
     }
 }
 
@@ -278,7 +307,7 @@ mod tests {
     fn entries_keep_their_fields() {
         assert_eq!(
             keys(&sample()),
-            "accessed_ms chunk_size etag inode kind length modified_ms name open path replication version"
+            "accessed_ms acl chunk_size etag group inode kind length mode modified_ms name open path replication user version"
         );
         let link = Entry { target: Some("/b".into()), ..sample() };
         assert!(keys(&link).contains(" target "));
@@ -302,6 +331,12 @@ mod tests {
 
     #[test]
     fn the_other_objects_keep_their_fields() {
+        let name = String::new;
+        let acl = Acl { path: name(), user: name(), group: name(), mode: name(), entries: Vec::new() };
+        assert_eq!(keys(&acl), "entries group mode path user");
+        let xattr = Xattr { name: name(), value: None, base64: name() };
+        assert_eq!(keys(&xattr), "base64 name value");
+        assert_eq!(keys(&Xattrs { path: name(), attributes: vec![xattr] }), "attributes path");
         let room = Room { capacity_bytes: 1, used_bytes: 1, available_bytes: 0 };
         assert_eq!(keys(&room), "available_bytes capacity_bytes used_bytes");
         let usage = Usage { path: "/".into(), bytes: 0, replicated_bytes: 0, files: 0, directories: 1 };

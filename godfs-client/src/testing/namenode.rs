@@ -591,6 +591,31 @@ impl NamespaceService for Service {
         self.0.once("set_mode", request.call, |_, _| Ok(v1::SetModeResponse {})).await
     }
 
+    async fn set_acl(&self, request: Request<v1::SetAclRequest>) -> Answer<v1::SetAclResponse> {
+        let request = request.into_inner();
+        self.0.once("set_acl", request.call, |_, _| Ok(v1::SetAclResponse {})).await
+    }
+
+    async fn set_xattr(&self, request: Request<v1::SetXattrRequest>) -> Answer<v1::SetXattrResponse> {
+        let request = request.into_inner();
+        self.0.once("set_xattr", request.call, |_, _| Ok(v1::SetXattrResponse {})).await
+    }
+
+    async fn remove_xattr(&self, request: Request<v1::RemoveXattrRequest>) -> Answer<v1::RemoveXattrResponse> {
+        let request = request.into_inner();
+        self.0.once("remove_xattr", request.call, |_, _| Ok(v1::RemoveXattrResponse {})).await
+    }
+
+    async fn get_acl(&self, _: Request<v1::GetAclRequest>) -> Answer<v1::GetAclResponse> {
+        self.0.enter("get_acl").await?;
+        Ok(Response::new(v1::GetAclResponse::default()))
+    }
+
+    async fn get_xattrs(&self, _: Request<v1::GetXattrsRequest>) -> Answer<v1::GetXattrsResponse> {
+        self.0.enter("get_xattrs").await?;
+        Ok(Response::new(v1::GetXattrsResponse::default()))
+    }
+
     async fn report_corrupt(&self, request: Request<v1::ReportCorruptRequest>) -> Answer<v1::ReportCorruptResponse> {
         self.0.enter("report_corrupt").await?;
         self.0.state.lock().corrupt.push((request.get_ref().chunk, request.get_ref().node));

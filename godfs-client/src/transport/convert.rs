@@ -2,6 +2,8 @@
 //!
 //! Every function that takes a wire message refuses what lies with [`ErrorKind::InvalidArgument`] and names the field.
 
+mod attributes;
+
 use bytes::Bytes;
 use godfs_core::checksum::{CHECKSUM_BYTES, PIECE};
 use godfs_core::chunk::{MAX_CHUNK_BYTES, MAX_PACKET_BYTES, MIN_CHUNK_BYTES, Packet, Replica, ReplicaState, Space};
@@ -15,6 +17,11 @@ use godfs_proto::v1;
 
 use super::address::Address;
 use super::status::{from_detail, to_detail};
+
+pub use attributes::{
+    acl, acl_change, acl_change_to_wire, acl_entry, acl_entry_to_wire, acl_to_wire, xattr_mode, xattr_mode_to_wire,
+    xattr_to_wire,
+};
 
 /// The most nodes of a pipeline, and so the most replicas of a file.
 pub const MAX_REPLICATION: u32 = 512;

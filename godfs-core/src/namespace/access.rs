@@ -7,7 +7,7 @@
 //! | operation | right |
 //! |---|---|
 //! | any, on a path | `x` on each directory above |
-//! | stat, lstat | nothing more |
+//! | stat, lstat, get access control lists | nothing more |
 //! | list, usage of a directory | `r` and `x` on it |
 //! | open, locate | `r` on the file; by number also `x` on the directories above it |
 //! | mkdir, create, put | `w` and `x` on the parent, or on the lowest directory that exists |
@@ -16,13 +16,15 @@
 //! | delete, rename, exchange | `w` and `x` on both parents; in a sticky directory, its owner or the entry's |
 //! | delete of a directory with entries | also `r`, `w` and `x` on it; if it is sticky, its owner. What lies deeper is not looked at: deleting takes one step |
 //! | append, recover a lease, set replication | `w` on the file |
-//! | set mode, times | owner |
+//! | get extended attributes | `r` on the file or directory; `trusted.` ones: superuser |
+//! | set mode, times, access control lists, extended attributes | owner; `trusted.` attributes: superuser |
 //! | set the owner | superuser |
 //! | set the group | superuser, or the owner, to a group it is a member of |
 //! | a call under a lease | the lease and nothing more |
 //!
 //! [`SUPERGROUP`]: super::SUPERGROUP
 
+use super::acl::{self, AclRow};
 use super::options::{NewMode, Owner};
 use super::paths::{self, Place};
 use super::rows::{self, EntryRow, InodeRow};
@@ -219,8 +221,26 @@ pub(super) fn superuser(context: &Context, row: &InodeRow, path: &DfsPath) -> cr
     if context.may_all { Ok(()) } else { Err(refuse(context, "superuser", path.as_str(), row)) }
 }
 
-/// Whose a new inode is, and with which bits: the caller's, in the first of its groups, or in the directory's where that hands its group on or the
-/// caller has none.
+/// Whose a new inode is, and with which bits and lists: the caller's, in the first of its groups, or in the directory's where that hands its group on or
+/// the caller has none. A default list of the directory takes the place of the umask.
+pub(super) fn new_attributes(
+    snapshot: &mut dyn Snapshot,
+    context: &Context,
+    parent: InodeId,
+    above: &InodeRow,
+    mode: NewMode,
+    directory: bool,
+) -> Step<(Owner, AclRow)> {
+    let mut owner = new_owner(context, above, mode, directory);
+    let Some(default) = rows::acl_of(snapshot, parent, above)?.default else {
+        return Ok((owner, AclRow::default()));
+    };
+    let (bits, lists) = acl::inherit(&default, mode.asked(directory), directory);
+    owner.mode = owner.mode & !0o777 | bits & 0o777;
+    Ok((owner, lists))
+}
+
+/// The same without lists, which a symbolic link has not.
 pub(super) fn new_owner(context: &Context, parent: &InodeRow, mode: NewMode, directory: bool) -> Owner {
     let caller = &context.caller;
     let hands_on = parent.owner.mode & SET_GROUP_ID != 0;
@@ -246,15 +266,20 @@ pub(super) fn settable_mode(context: &Context, row: &InodeRow, mode: u16) -> u16
 }
 
 /// What the caller may do with an inode, as three bits.
-fn granted(_snapshot: &mut dyn Snapshot, context: &Context, _inode: InodeId, row: &InodeRow) -> Step<u16> {
+///
+/// The first class that fits decides: the owner; a user with an entry; all groups that are the user's; all others.
+/// Users by name and groups have no more than the mask, which is the group's bits.
+fn granted(snapshot: &mut dyn Snapshot, context: &Context, inode: InodeId, row: &InodeRow) -> Step<u16> {
     let (caller, Owner { user, group, mode }) = (&context.caller, &row.owner);
-    Ok(if caller.user() == user {
-        mode >> 6
-    } else if caller.is_member(group) {
-        mode >> 3
-    } else {
-        *mode
-    } & 7)
+    let owning = caller.is_member(group);
+    if caller.user() == user {
+        return Ok(mode >> 6 & 7);
+    }
+    if let Some(class) = rows::acl_of(snapshot, inode, row)?.access {
+        let rights = class.rights(caller.user(), owning, |group| caller.is_member(group));
+        return Ok(rights.map_or(mode & 7, |rights| u16::from(rights) & mode >> 3 & 7));
+    }
+    Ok(if owning { mode >> 3 & 7 } else { mode & 7 })
 }
 
 fn refuse(context: &Context, missing: &str, shown: &str, row: &InodeRow) -> Error {

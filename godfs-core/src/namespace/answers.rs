@@ -47,6 +47,8 @@ pub struct FileStatus {
     pub target: Option<String>,
     /// Whose it is.
     pub owner: Owner,
+    /// Whether it has an access control list that says more than the mode.
+    pub acl: bool,
 }
 
 /// An entry of a directory.

@@ -122,7 +122,7 @@ fn empty_directory(
     }
     // The place was only a hint: what stands before it is found from the front.
     if entries.len() < range.limit && rows::is_empty(txn, directory)? {
-        deletes::remove(txn, directory, row);
+        deletes::remove(txn, directory, row)?;
         budget.done.inodes += 1;
         return Ok(None);
     }
@@ -163,7 +163,7 @@ fn empty_file(
             return Ok(Some(if extents.is_empty() { Vec::new() } else { last }));
         }
     }
-    deletes::remove(txn, inode, row);
+    deletes::remove(txn, inode, row)?;
     budget.spend(2);
     budget.done.inodes += 1;
     Ok(None)

@@ -66,8 +66,7 @@ fn dispose(txn: &mut dyn Transaction, inode: InodeId, mut row: InodeRow) -> Step
         }
     };
     if leaf {
-        remove(txn, inode, &row);
-        return Ok(());
+        return remove(txn, inode, &row);
     }
     row.parent = InodeId(0);
     row.name.clear();
@@ -77,13 +76,15 @@ fn dispose(txn: &mut dyn Transaction, inode: InodeId, mut row: InodeRow) -> Step
 }
 
 /// Removes the rows of an inode that has neither entries nor extents left.
-pub(super) fn remove(txn: &mut dyn Transaction, inode: InodeId, row: &InodeRow) {
+pub(super) fn remove(txn: &mut dyn Transaction, inode: InodeId, row: &InodeRow) -> Step<()> {
+    rows::remove_attributes(txn, inode, row)?;
     match &row.kind {
         InodeKind::Directory => txn.delete(Space::Rows, &keys::usage(inode)),
         InodeKind::File(file) if file.small => txn.delete(Space::Data, &keys::data(inode)),
         InodeKind::File(_) | InodeKind::Symlink(_) => {}
     }
     txn.delete(Space::Rows, &keys::inode(inode));
+    Ok(())
 }
 
 pub(super) fn not_empty(path: &DfsPath) -> Error {

@@ -5,7 +5,7 @@ use super::links;
 use super::options::{Call, MODE_BITS, MkdirOptions, NewMode};
 use super::outcome::Operation;
 use super::paths::{self, Place};
-use super::rows::{self, EntryKind, EntryRow, InodeKind, InodeRow, Series};
+use super::rows::{self, EntryKind, EntryRow, InodeKind, InodeRow, Marks, Series};
 use super::sessions::{Recorded, once};
 use super::{access, usage};
 use crate::error::{Error, ErrorKind, Result};
@@ -77,17 +77,20 @@ fn make(
 ) -> Step<InodeId> {
     let inode = InodeId(rows::draw_ids(txn, Series::Names, 1)?);
     let parent = *ancestors.last().expect("the root at least");
-    let mut owner = access::new_owner(context, &rows::inode(txn, parent)?, mode, true);
+    let above = rows::inode(txn, parent)?;
+    let (mut owner, acl) = access::new_attributes(txn, context, parent, &above, mode, true)?;
     owner.mode |= besides;
-    let row = InodeRow {
+    let mut row = InodeRow {
         version: Version::PENDING,
         parent,
         name: name.to_owned(),
         modified_ms: context.now_ms,
         accessed_ms: context.now_ms,
         owner,
+        marks: Marks::default(),
         kind: InodeKind::Directory,
     };
+    rows::put_acl(txn, inode, &mut row, &acl);
     link(txn, context, ancestors, name, inode, &row, usage::weight(&row))?;
     rows::put_inode(txn, inode, &row);
     Ok(inode)

@@ -7,7 +7,7 @@ use super::leases::{self, OpenFile};
 use super::options::{AddChunk, Call, ChunkCommit, Complete, CreateOptions, ETag, Writing};
 use super::outcome::Operation;
 use super::rows::{
-    self, ChunkRow, ChunkState, EntryKind, EntryRow, ExtentRow, FileRow, Hidden, InodeKind, InodeRow, LeaseRow,
+    self, ChunkRow, ChunkState, EntryKind, EntryRow, ExtentRow, FileRow, Hidden, InodeKind, InodeRow, LeaseRow, Marks,
     OpenState, ReplicaRow, Series, keys,
 };
 use super::sessions::{Recorded, once};
@@ -416,15 +416,19 @@ fn new_file(
     }
     let mut file = FileRow { replication, chunk_size, length: 0, small: false, open: None };
     finish(&mut file);
-    let row = InodeRow {
+    let above = rows::inode(txn, place.parent())?;
+    let (owner, acl) = access::new_attributes(txn, context, place.parent(), &above, options.mode, false)?;
+    let mut row = InodeRow {
         version: Version::PENDING,
         parent: place.parent(),
         name: place.name.to_owned(),
         modified_ms: context.now_ms,
         accessed_ms: context.now_ms,
-        owner: access::new_owner(context, &rows::inode(txn, place.parent())?, options.mode, false),
+        owner,
+        marks: Marks::default(),
         kind: InodeKind::File(file),
     };
+    rows::put_acl(txn, inode, &mut row, &acl);
     if !row.is_hidden() {
         if let Some(old) = place.entry {
             deletes::detach(txn, &place.ancestors, place.name, old)?;

@@ -9,6 +9,7 @@ use std::ops::Bound;
 
 use bytes::Bytes;
 
+use super::acl::AclRow;
 use super::rows::keys::{self, KeyReader, Table};
 use super::rows::small::{decode_garbage, decode_number};
 use super::rows::{
@@ -43,7 +44,7 @@ impl fmt::Display for Violation {
 type Check = fn(&mut dyn Snapshot, &mut Findings) -> Step<()>;
 
 /// Every invariant with its name.
-const ALL: [(&str, Check); 19] = [
+const ALL: [(&str, Check); 20] = [
     ("the_store_is_initialised", the_store_is_initialised),
     ("entries_lead_to_inodes_that_point_back", entries_lead_to_inodes_that_point_back),
     ("every_inode_is_reached", every_inode_is_reached),
@@ -52,6 +53,7 @@ const ALL: [(&str, Check); 19] = [
     ("usage_is_the_sum", usage_is_the_sum),
     ("extents_cover_their_file", extents_cover_their_file),
     ("small_files_have_their_bytes", small_files_have_their_bytes),
+    ("attributes_are_where_inodes_say", attributes_are_where_inodes_say),
     ("no_chunk_is_leaked", no_chunk_is_leaked),
     ("generations_are_in_order", generations_are_in_order),
     ("locations_agree_with_the_reverse_index", locations_agree_with_the_reverse_index),
@@ -278,6 +280,35 @@ fn small_files_have_their_bytes(snapshot: &mut dyn Snapshot, findings: &mut Find
             let data = snapshot.get(Space::Data, &keys::data(inode))?;
             findings.check(data.is_some(), || format!("the bytes of inode {inode} are missing"));
         }
+        Ok(())
+    })
+}
+
+/// An inode's marks tell whether it has rows of attributes, and these belong to inodes that say so.
+fn attributes_are_where_inodes_say(snapshot: &mut dyn Snapshot, findings: &mut Findings) -> Step<()> {
+    each(snapshot, Space::Rows, Table::Xattrs, &mut |snapshot, key, value| {
+        let (inode, name) = entry_key(key)?;
+        rows::attributes::decode_xattr(value)?;
+        let marked = rows::find_inode(snapshot, inode)?.is_some_and(|row| row.marks.xattrs);
+        findings.check(marked, || format!("attribute {name:?} of inode {inode}, which has none"));
+        Ok(())
+    })?;
+    each(snapshot, Space::Rows, Table::Acls, &mut |snapshot, key, value| {
+        let inode = InodeId(KeyReader::new(key)?.u64()?);
+        let lists = AclRow::decode(value)?;
+        let row = rows::find_inode(snapshot, inode)?;
+        findings.check(row.as_ref().is_some_and(|row| row.marks.acl), || {
+            format!("an access control list of inode {inode}, which has none")
+        });
+        let may = lists.default.is_none() || row.is_some_and(|row| row.kind == InodeKind::Directory);
+        findings.check(may, || format!("inode {inode} is no directory and has a default list"));
+        Ok(())
+    })?;
+    each_inode(snapshot, &mut |snapshot, inode, row| {
+        let acl = row.marks.acl && rows::find_acl(snapshot, inode)?.is_none();
+        findings.check(!acl, || format!("inode {inode} has no access control list and says it has"));
+        let xattrs = row.marks.xattrs && rows::xattrs(snapshot, inode)?.is_empty();
+        findings.check(!xattrs, || format!("inode {inode} has no extended attribute and says it has"));
         Ok(())
     })
 }

@@ -3,7 +3,7 @@
 use super::options::{NewMode, Symlink};
 use super::outcome::Operation;
 use super::paths;
-use super::rows::{self, InodeKind, InodeRow, Series};
+use super::rows::{self, InodeKind, InodeRow, Marks, Series};
 use super::sessions::{Recorded, once};
 use super::{Call, Context, access, directories, usage};
 use crate::error::{Error, ErrorKind, Result};
@@ -38,6 +38,7 @@ pub(super) fn make(
             modified_ms: context.now_ms,
             accessed_ms: context.now_ms,
             owner: access::new_owner(context, &parent, LINK_MODE, false),
+            marks: Marks::default(),
             kind: InodeKind::Symlink(target.clone()),
         };
         directories::link(txn, context, &place.ancestors, place.name, inode, &row, usage::weight(&row))?;

@@ -17,6 +17,8 @@ use crate::metadata::{MetadataStore, MetadataStoreExt, Snapshot, Step, Transacti
 use crate::path::DfsPath;
 
 mod access;
+mod acl;
+mod acls;
 mod answers;
 mod append;
 mod caller;
@@ -46,7 +48,9 @@ mod store;
 pub mod sums;
 mod times;
 mod usage;
+mod xattrs;
 
+pub use acl::{Acl, AclChange, AclEntry, AclPlace, AclSubject, MAX_ACL_ENTRIES, parse_acl, parse_acl_subjects};
 pub use answers::{
     AddedChunk, Appended, ChunkInfo, ChunkLocation, Collected, CollectorPlace, Committed, Completion, Created,
     FileKind, FileStatus, LeaseInfo, ListEntry, Located, NodeHoldings, NodeInfo, RecoveryPlan, ReplicaPlace,
@@ -58,12 +62,15 @@ pub use invariants::Violation;
 pub use links::MAX_TARGET_BYTES;
 pub use options::{
     AddChunk, Call, ChunkCommit, Complete, CreateOptions, DEFAULT_UMASK, ETag, FileRef, LocateRange,
-    MAX_SESSION_NAME_BYTES, MODE_BITS, MkdirOptions, NewMode, NewOwner, Owner, Registration, Rename, Symlink, Times,
-    Writing,
+    MAX_SESSION_NAME_BYTES, MODE_BITS, MkdirOptions, NewMode, NewOwner, Owner, Registration, Rename, SetXattr, Symlink,
+    Times, Writing, XattrMode,
 };
 pub use reports::{RangeSum, ReplicaEvent};
 pub use rows::FORMAT_VERSION;
-pub use settings::{MAX_OPEN_CHUNKS, MAX_REPLICATION, MAX_SLOTS, MAX_SMALL_FILE_BYTES, NamespaceSettings};
+pub use settings::{
+    MAX_OPEN_CHUNKS, MAX_REPLICATION, MAX_SLOTS, MAX_SMALL_FILE_BYTES, MAX_XATTR_BYTES, MAX_XATTRS, NamespaceSettings,
+};
+pub use xattrs::{MAX_XATTR_NAME_BYTES, Xattr};
 
 /// The most rows that one page of any listing has; larger wishes are cut to it.
 pub const MAX_PAGE: usize = 10_000;
@@ -366,6 +373,36 @@ impl Namespace {
     /// Sets permission bits, at most [`MODE_BITS`]. Set-group-id is left out for an owner who is no member of the group.
     pub async fn set_mode(&self, call: Call, path: DfsPath, mode: u16) -> Result<()> {
         self.call(move |txn, context| owners::set_mode(txn, context, call, &path, mode)).await
+    }
+
+    /// Sets an extended attribute.
+    ///
+    /// # Errors
+    /// [`ErrorKind::AlreadyExists`](crate::ErrorKind::AlreadyExists) and [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) where that is not as asked for;
+    /// [`ErrorKind::LimitExceeded`](crate::ErrorKind::LimitExceeded) beyond the bounds in the settings; [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) for another namespace than
+    /// `user.` and `trusted.`.
+    pub async fn set_xattr(&self, call: Call, path: DfsPath, request: SetXattr) -> Result<()> {
+        self.call(move |txn, context| xattrs::set(txn, context, call, &path, &request)).await
+    }
+
+    /// Removes an extended attribute.
+    pub async fn remove_xattr(&self, call: Call, path: DfsPath, name: String) -> Result<()> {
+        self.call(move |txn, context| xattrs::remove(txn, context, call, &path, &name)).await
+    }
+
+    /// The extended attributes of these names, all of which must be there; for none, all that the caller may see.
+    pub async fn xattrs(&self, path: DfsPath, names: Vec<String>) -> Result<Vec<Xattr>> {
+        self.read(move |snapshot, context| xattrs::get(snapshot, context, &path, &names)).await
+    }
+
+    /// Changes access control lists.
+    pub async fn set_acl(&self, call: Call, path: DfsPath, change: AclChange) -> Result<()> {
+        self.call(move |txn, context| acls::set(txn, context, call, &path, &change)).await
+    }
+
+    /// The access control lists, base entries included.
+    pub async fn acl(&self, path: DfsPath) -> Result<Acl> {
+        self.read(move |snapshot, context| acls::get(snapshot, context, &path)).await
     }
 
     // Reading.

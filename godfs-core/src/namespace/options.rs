@@ -179,6 +179,29 @@ pub struct NewOwner {
     pub group: Option<String>,
 }
 
+/// Whether an extended attribute must be there before it is set.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum XattrMode {
+    /// Makes or replaces it.
+    #[default]
+    Any,
+    /// It must not be there.
+    Create,
+    /// It must be there.
+    Replace,
+}
+
+/// A new value of an extended attribute.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SetXattr {
+    /// With its namespace, `user.` or `trusted.`.
+    pub name: String,
+    /// What it is to hold.
+    pub value: Bytes,
+    /// Whether it must be there.
+    pub mode: XattrMode,
+}
+
 /// New times; `None` leaves one as it is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Times {

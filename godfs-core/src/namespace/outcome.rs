@@ -32,6 +32,9 @@ pub(super) enum Operation {
     ReopenChunk = 33,
     SetOwner = 40,
     SetMode = 41,
+    SetXattr = 42,
+    RemoveXattr = 43,
+    SetAcl = 44,
 }
 
 /// A result that a slot can keep.

@@ -168,6 +168,7 @@ fn status(inode: InodeId, row: InodeRow) -> FileStatus {
         modified_ms: row.modified_ms,
         accessed_ms: row.accessed_ms,
         version: row.version,
+        acl: row.marks.acl,
         target: match row.kind {
             InodeKind::Symlink(target) => Some(target),
             _ => None,

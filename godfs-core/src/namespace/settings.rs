@@ -15,6 +15,10 @@ pub const MAX_REPLICATION: u16 = 512;
 pub const MAX_SMALL_FILE_BYTES: usize = MAX_VALUE_BYTES;
 /// The most slots of a session: so many rows one session can make.
 pub const MAX_SLOTS: u32 = 1_024;
+/// The most extended attributes of one file or directory, whatever the settings say: all of them are read together, and go together.
+pub const MAX_XATTRS: usize = 256;
+/// The most bytes of all of them, names and values: one answer.
+pub const MAX_XATTR_BYTES: usize = 512 << 10;
 /// How many chunks of one file may be unfinished at once. A writer overlaps the end of one with the start of the next; more only
 /// make recovery longer.
 pub const MAX_OPEN_CHUNKS: usize = 8;
@@ -33,6 +37,12 @@ pub struct NamespaceSettings {
     pub slots: u32,
     /// How long a session lives without a renewal; judged outside of the namespace.
     pub session_timeout: Duration,
+    /// The most bytes of the value of one extended attribute, at most [`MAX_XATTR_BYTES`].
+    pub max_xattr_value_bytes: usize,
+    /// The most extended attributes of one file or directory, at most [`MAX_XATTRS`].
+    pub max_xattrs: usize,
+    /// The most bytes of all of them, names and values, at most [`MAX_XATTR_BYTES`].
+    pub max_xattr_bytes: usize,
     /// Whether callers are asked what they may do. Without, everybody may do everything; owners and modes are kept all the same.
     pub permissions: bool,
 }
@@ -45,6 +55,9 @@ impl Default for NamespaceSettings {
             small_file_limit: 16 << 10,
             slots: 64,
             session_timeout: Duration::from_secs(60),
+            max_xattr_value_bytes: 16 << 10,
+            max_xattrs: 32,
+            max_xattr_bytes: 64 << 10,
             permissions: true,
         }
     }
@@ -63,6 +76,15 @@ impl NamespaceSettings {
                 "small_file_limit is {} bytes, the most is {MAX_SMALL_FILE_BYTES}",
                 self.small_file_limit
             )));
+        }
+        for (setting, value, most) in [
+            ("max_xattr_value_bytes", self.max_xattr_value_bytes, MAX_XATTR_BYTES),
+            ("max_xattrs", self.max_xattrs, MAX_XATTRS),
+            ("max_xattr_bytes", self.max_xattr_bytes, MAX_XATTR_BYTES),
+        ] {
+            if value > most {
+                return Err(invalid(format!("{setting} is {value}, the most is {most}")));
+            }
         }
         if !(1..=MAX_SLOTS).contains(&self.slots) {
             return Err(invalid(format!("slots is {}, it must be 1 to {MAX_SLOTS}", self.slots)));

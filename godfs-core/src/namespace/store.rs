@@ -5,7 +5,7 @@ use super::answers::TotalCounts;
 use super::caller::check_principal;
 use super::directories;
 use super::options::Owner;
-use super::rows::{self, FORMAT_VERSION, InodeKind, InodeRow, StoreRow, keys};
+use super::rows::{self, FORMAT_VERSION, InodeKind, InodeRow, Marks, StoreRow, keys};
 use super::usage;
 use crate::error::{Error, ErrorKind};
 use crate::id::{ClusterId, InodeId, Version};
@@ -33,6 +33,7 @@ pub(super) fn initialize(
         modified_ms: context.now_ms,
         accessed_ms: context.now_ms,
         owner: owner.clone(),
+        marks: Marks::default(),
         kind: InodeKind::Directory,
     };
     rows::put_inode(txn, InodeId::ROOT, &root);

@@ -36,6 +36,7 @@ pub(super) fn status(status: &FileStatus) -> v1::FileStatus {
         group: status.owner.group.clone(),
         mode: status.owner.mode.into(),
         target: status.target.clone().unwrap_or_default(),
+        acl: status.acl,
     }
 }
 

@@ -7,7 +7,7 @@
 //!
 //! | module | subject |
 //! |---|---|
-//! | `namespace_service`, `allocate` | clients: names, files, where new chunks go |
+//! | `namespace_service`, `attributes`, `allocate` | clients: names, files, owners and lists, where new chunks go |
 //! | `datanodes`, `reports`, `links` | datanodes: registration, what they report, commands to them |
 //! | `repair`, `garbage`, `verify` | copies and drops; deletions; replicas read again |
 //! | `leases`, `collector` | sessions, recovery of open files; what was deleted |
@@ -15,6 +15,7 @@
 
 mod admin;
 mod allocate;
+mod attributes;
 mod collector;
 mod convert;
 mod datanodes;

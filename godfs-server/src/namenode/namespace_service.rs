@@ -6,7 +6,7 @@ use godfs_client::transport::hello::software;
 use godfs_client::transport::{caller, convert, status};
 use godfs_core::namespace::{
     Call, ChunkCommit, Complete, Completion, CreateOptions, ETag, FileRef, LocateRange, Located, MAX_PAGE,
-    MkdirOptions, Namespace, NewOwner, Rename, Symlink, Times, Writing,
+    MkdirOptions, Namespace, Rename, Symlink, Times, Writing,
 };
 use godfs_core::placement::Reader;
 use godfs_core::{DfsPath, Error, ErrorKind, Result, SessionId};
@@ -18,7 +18,7 @@ use v1::namespace_service_server::NamespaceService;
 
 use super::convert::{location, millis, node, status as status_to_wire};
 use super::state::State;
-use super::{allocate, verify};
+use super::{allocate, attributes, verify};
 
 /// Entries of a page of a listing when the caller does not say.
 const LIST_PAGE: usize = 1_000;
@@ -48,7 +48,7 @@ fn invalid(what: impl Into<String>) -> Error {
     Error::new(ErrorKind::InvalidArgument, what)
 }
 
-fn call(wire: Option<&v1::Call>) -> Result<Call> {
+pub(super) fn call(wire: Option<&v1::Call>) -> Result<Call> {
     let call = convert::call(wire)?;
     Ok(Call { session: call.session, slot: call.slot, sequence: call.sequence })
 }
@@ -579,24 +579,43 @@ impl NamespaceService for Names {
 
     async fn set_owner(&self, request: Request<v1::SetOwnerRequest>) -> Result<Response<v1::SetOwnerResponse>, Status> {
         let namespace = self.by(&request)?;
-        let request = request.into_inner();
-        let set = async {
-            let new = NewOwner { user: request.user, group: request.group };
-            namespace.set_owner(call(request.call.as_ref())?, DfsPath::parse(&request.path)?, new).await?;
-            Ok(v1::SetOwnerResponse {})
-        };
-        answer(set.await)
+        answer(attributes::set_owner(&namespace, request.into_inner()).await)
     }
 
     async fn set_mode(&self, request: Request<v1::SetModeRequest>) -> Result<Response<v1::SetModeResponse>, Status> {
         let namespace = self.by(&request)?;
-        let request = request.into_inner();
-        let set = async {
-            let (call, path) = (call(request.call.as_ref())?, DfsPath::parse(&request.path)?);
-            namespace.set_mode(call, path, convert::mode(request.mode)?).await?;
-            Ok(v1::SetModeResponse {})
-        };
-        answer(set.await)
+        answer(attributes::set_mode(&namespace, request.into_inner()).await)
+    }
+
+    async fn set_acl(&self, request: Request<v1::SetAclRequest>) -> Result<Response<v1::SetAclResponse>, Status> {
+        let namespace = self.by(&request)?;
+        answer(attributes::set_acl(&namespace, request.into_inner()).await)
+    }
+
+    async fn get_acl(&self, request: Request<v1::GetAclRequest>) -> Result<Response<v1::GetAclResponse>, Status> {
+        let namespace = self.by(&request)?;
+        answer(attributes::get_acl(&namespace, request.into_inner()).await)
+    }
+
+    async fn set_xattr(&self, request: Request<v1::SetXattrRequest>) -> Result<Response<v1::SetXattrResponse>, Status> {
+        let namespace = self.by(&request)?;
+        answer(attributes::set_xattr(&namespace, request.into_inner()).await)
+    }
+
+    async fn remove_xattr(
+        &self,
+        request: Request<v1::RemoveXattrRequest>,
+    ) -> Result<Response<v1::RemoveXattrResponse>, Status> {
+        let namespace = self.by(&request)?;
+        answer(attributes::remove_xattr(&namespace, request.into_inner()).await)
+    }
+
+    async fn get_xattrs(
+        &self,
+        request: Request<v1::GetXattrsRequest>,
+    ) -> Result<Response<v1::GetXattrsResponse>, Status> {
+        let namespace = self.by(&request)?;
+        answer(attributes::get_xattrs(&namespace, request.into_inner()).await)
     }
 
     async fn report_corrupt(

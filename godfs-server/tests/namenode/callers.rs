@@ -1,7 +1,8 @@
 //! Several users at one namenode: each as it claims to be.
 
-use godfs_client::{Client, CreateOptions, MkdirOptions, RemoveOptions, RenameOptions};
+use godfs_client::{AclChange, Client, CreateOptions, MkdirOptions, RemoveOptions, RenameOptions, XattrMode};
 use godfs_core::ErrorKind;
+use godfs_core::namespace::parse_acl;
 use godfs_proto::v1;
 use v1::namespace_service_client::NamespaceServiceClient;
 
@@ -55,6 +56,48 @@ async fn two_users_meet_only_where_they_may() {
     let mut writer = alice.writer("/alice/w", options()).await.expect("create");
     root.set_mode("/alice", 0).await.expect("chmod");
     writer.close().await.expect("close");
+}
+
+#[tokio::test]
+async fn lists_and_attributes_cross_the_wire_and_decide() {
+    let namenode = strict().await;
+    let root = of(&namenode, "admin:supergroup");
+    let (alice, bob) = (of(&namenode, "alice:staff"), of(&namenode, "bob"));
+    root.mkdir("/d", MkdirOptions::new()).await.expect("mkdir");
+    root.set_owner("/d", Some("alice"), Some("staff")).await.expect("chown");
+    root.set_mode("/d", 0o700).await.expect("chmod");
+    let modify = |text: &str| AclChange::Modify(parse_acl(text).expect("valid"));
+    assert_eq!(bob.stat("/d/f").await.expect_err("refused").kind(), ErrorKind::PermissionDenied);
+    alice.set_acl("/d", &modify("user:bob:r-x,default:user:bob:rw-")).await.expect("setfacl");
+    alice.put("/d/f", "x", CreateOptions::new()).await.expect("put");
+    assert_eq!(&bob.get("/d/f").await.expect("by the list")[..], b"x");
+    let status = bob.stat("/d/f").await.expect("stat");
+    assert!(status.acl && status.mode == 0o660, "{status:?}");
+    let list = alice.acl("/d/f").await.expect("getfacl");
+    let shown: Vec<String> = list.entries.iter().map(ToString::to_string).collect();
+    assert_eq!(shown, ["user::rw-", "user:bob:rw-", "group::---", "mask::rw-", "other::---"]);
+    let refused = bob.set_acl("/d/f", &AclChange::RemoveAll).await.expect_err("refused");
+    assert!(refused.message().contains("bob lacks owner on /d/f"), "{refused}");
+    let default = alice.set_acl("/d/f", &modify("default:other::---")).await.expect_err("a file");
+    assert_eq!(default.kind(), ErrorKind::InvalidArgument);
+
+    alice.set_xattr("/d/f", "user.a", &b"\xff"[..], XattrMode::Create).await.expect("set");
+    root.set_xattr("/d/f", "trusted.t", "1", XattrMode::Any).await.expect("set");
+    assert_eq!(&bob.xattr("/d/f", "user.a").await.expect("get")[..], b"\xff");
+    assert_eq!((bob.xattrs("/d/f").await.expect("list").len(), root.xattrs("/d/f").await.expect("list").len()), (1, 2));
+    for (kind, outcome) in [
+        (ErrorKind::AlreadyExists, alice.set_xattr("/d/f", "user.a", "", XattrMode::Create).await),
+        (ErrorKind::NotFound, alice.set_xattr("/d/f", "user.b", "", XattrMode::Replace).await),
+        (ErrorKind::NotFound, alice.remove_xattr("/d/f", "user.b").await),
+        (ErrorKind::PermissionDenied, alice.remove_xattr("/d/f", "trusted.t").await),
+        (ErrorKind::PermissionDenied, bob.set_xattr("/d/f", "user.a", "", XattrMode::Any).await),
+        (ErrorKind::Unsupported, alice.set_xattr("/d/f", "security.a", "", XattrMode::Any).await),
+        (ErrorKind::LimitExceeded, alice.set_xattr("/d/f", "user.b", vec![0; 17 << 10], XattrMode::Any).await),
+    ] {
+        assert_eq!(outcome.expect_err("refused").kind(), kind);
+    }
+    alice.remove_xattr("/d/f", "user.a").await.expect("remove");
+    assert!(bob.xattrs("/d/f").await.expect("list").is_empty());
 }
 
 #[tokio::test]

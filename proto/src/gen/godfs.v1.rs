@@ -657,6 +657,9 @@ pub struct FileStatus {
     /// Permission bits, at most 07777.
     #[prost(uint32, tag = "14")]
     pub mode: u32,
+    /// Whether it has an access control list that says more than the mode.
+    #[prost(bool, tag = "15")]
+    pub acl: bool,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ReplicaLocation {
@@ -881,6 +884,98 @@ pub struct SetModeRequest {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct SetModeResponse {}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AclEntry {
+    /// In the default list of a directory, which what is made there inherits.
+    #[prost(bool, tag = "1")]
+    pub default_list: bool,
+    #[prost(enumeration = "AclTag", tag = "2")]
+    pub tag: i32,
+    /// Of a user or named group.
+    #[prost(string, tag = "3")]
+    pub name: ::prost::alloc::string::String,
+    /// Read 4, write 2, execute 1.
+    #[prost(uint32, tag = "4")]
+    pub rights: u32,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct SetAclRequest {
+    #[prost(message, optional, tag = "1")]
+    pub call: ::core::option::Option<Call>,
+    #[prost(string, tag = "2")]
+    pub path: ::prost::alloc::string::String,
+    #[prost(enumeration = "AclOperation", tag = "3")]
+    pub operation: i32,
+    /// At most 32 in a list, base entries and mask included, none twice.
+    #[prost(message, repeated, tag = "4")]
+    pub entries: ::prost::alloc::vec::Vec<AclEntry>,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SetAclResponse {}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetAclRequest {
+    #[prost(string, tag = "1")]
+    pub path: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct GetAclResponse {
+    #[prost(string, tag = "1")]
+    pub user: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub group: ::prost::alloc::string::String,
+    /// Its group bits are the mask where there is one.
+    #[prost(uint32, tag = "3")]
+    pub mode: u32,
+    #[prost(message, repeated, tag = "4")]
+    pub entries: ::prost::alloc::vec::Vec<AclEntry>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Xattr {
+    /// At most 255 bytes, with user. or trusted. in front.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(bytes = "bytes", tag = "2")]
+    pub value: ::prost::bytes::Bytes,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SetXattrRequest {
+    #[prost(message, optional, tag = "1")]
+    pub call: ::core::option::Option<Call>,
+    #[prost(string, tag = "2")]
+    pub path: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(bytes = "bytes", tag = "4")]
+    pub value: ::prost::bytes::Bytes,
+    #[prost(enumeration = "XattrMode", tag = "5")]
+    pub mode: i32,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SetXattrResponse {}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RemoveXattrRequest {
+    #[prost(message, optional, tag = "1")]
+    pub call: ::core::option::Option<Call>,
+    #[prost(string, tag = "2")]
+    pub path: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub name: ::prost::alloc::string::String,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RemoveXattrResponse {}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetXattrsRequest {
+    #[prost(string, tag = "1")]
+    pub path: ::prost::alloc::string::String,
+    /// All of these must be there; none for all that the caller may see.
+    #[prost(string, repeated, tag = "2")]
+    pub names: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct GetXattrsResponse {
+    #[prost(message, repeated, tag = "1")]
+    pub xattrs: ::prost::alloc::vec::Vec<Xattr>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ReportCorruptRequest {
     #[prost(uint64, tag = "1")]
     pub chunk: u64,
@@ -922,6 +1017,121 @@ impl FileKind {
             "FILE_KIND_FILE" => Some(Self::File),
             "FILE_KIND_DIRECTORY" => Some(Self::Directory),
             "FILE_KIND_SYMLINK" => Some(Self::Symlink),
+            _ => None,
+        }
+    }
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum AclTag {
+    Unspecified = 0,
+    Owner = 1,
+    User = 2,
+    Group = 3,
+    NamedGroup = 4,
+    Mask = 5,
+    Other = 6,
+}
+impl AclTag {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "ACL_TAG_UNSPECIFIED",
+            Self::Owner => "ACL_TAG_OWNER",
+            Self::User => "ACL_TAG_USER",
+            Self::Group => "ACL_TAG_GROUP",
+            Self::NamedGroup => "ACL_TAG_NAMED_GROUP",
+            Self::Mask => "ACL_TAG_MASK",
+            Self::Other => "ACL_TAG_OTHER",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "ACL_TAG_UNSPECIFIED" => Some(Self::Unspecified),
+            "ACL_TAG_OWNER" => Some(Self::Owner),
+            "ACL_TAG_USER" => Some(Self::User),
+            "ACL_TAG_GROUP" => Some(Self::Group),
+            "ACL_TAG_NAMED_GROUP" => Some(Self::NamedGroup),
+            "ACL_TAG_MASK" => Some(Self::Mask),
+            "ACL_TAG_OTHER" => Some(Self::Other),
+            _ => None,
+        }
+    }
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum AclOperation {
+    Unspecified = 0,
+    /// Adds entries, or gives those that are there other rights.
+    Modify = 1,
+    /// Takes entries away, whatever their rights; never base entries.
+    Remove = 2,
+    RemoveDefault = 3,
+    /// All but the base entries.
+    RemoveAll = 4,
+    /// Puts these in the place of all that is there.
+    Replace = 5,
+}
+impl AclOperation {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "ACL_OPERATION_UNSPECIFIED",
+            Self::Modify => "ACL_OPERATION_MODIFY",
+            Self::Remove => "ACL_OPERATION_REMOVE",
+            Self::RemoveDefault => "ACL_OPERATION_REMOVE_DEFAULT",
+            Self::RemoveAll => "ACL_OPERATION_REMOVE_ALL",
+            Self::Replace => "ACL_OPERATION_REPLACE",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "ACL_OPERATION_UNSPECIFIED" => Some(Self::Unspecified),
+            "ACL_OPERATION_MODIFY" => Some(Self::Modify),
+            "ACL_OPERATION_REMOVE" => Some(Self::Remove),
+            "ACL_OPERATION_REMOVE_DEFAULT" => Some(Self::RemoveDefault),
+            "ACL_OPERATION_REMOVE_ALL" => Some(Self::RemoveAll),
+            "ACL_OPERATION_REPLACE" => Some(Self::Replace),
+            _ => None,
+        }
+    }
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum XattrMode {
+    /// Made or replaced.
+    Unspecified = 0,
+    /// It must not be there.
+    Create = 1,
+    /// It must be there.
+    Replace = 2,
+}
+impl XattrMode {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "XATTR_MODE_UNSPECIFIED",
+            Self::Create => "XATTR_MODE_CREATE",
+            Self::Replace => "XATTR_MODE_REPLACE",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "XATTR_MODE_UNSPECIFIED" => Some(Self::Unspecified),
+            "XATTR_MODE_CREATE" => Some(Self::Create),
+            "XATTR_MODE_REPLACE" => Some(Self::Replace),
             _ => None,
         }
     }
@@ -1694,6 +1904,122 @@ pub mod namespace_service_client {
                 .insert(GrpcMethod::new("godfs.v1.NamespaceService", "SetMode"));
             self.inner.unary(req, path, codec).await
         }
+        /// Access control lists as in POSIX 1003.1e draft 17.
+        pub async fn set_acl(
+            &mut self,
+            request: impl tonic::IntoRequest<super::SetAclRequest>,
+        ) -> std::result::Result<tonic::Response<super::SetAclResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/godfs.v1.NamespaceService/SetAcl",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("godfs.v1.NamespaceService", "SetAcl"));
+            self.inner.unary(req, path, codec).await
+        }
+        pub async fn get_acl(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetAclRequest>,
+        ) -> std::result::Result<tonic::Response<super::GetAclResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/godfs.v1.NamespaceService/GetAcl",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("godfs.v1.NamespaceService", "GetAcl"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Extended attributes, under user. or, for the superuser, trusted.
+        pub async fn set_xattr(
+            &mut self,
+            request: impl tonic::IntoRequest<super::SetXattrRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::SetXattrResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/godfs.v1.NamespaceService/SetXattr",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("godfs.v1.NamespaceService", "SetXattr"));
+            self.inner.unary(req, path, codec).await
+        }
+        pub async fn remove_xattr(
+            &mut self,
+            request: impl tonic::IntoRequest<super::RemoveXattrRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RemoveXattrResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/godfs.v1.NamespaceService/RemoveXattr",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("godfs.v1.NamespaceService", "RemoveXattr"));
+            self.inner.unary(req, path, codec).await
+        }
+        pub async fn get_xattrs(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetXattrsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetXattrsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/godfs.v1.NamespaceService/GetXattrs",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("godfs.v1.NamespaceService", "GetXattrs"));
+            self.inner.unary(req, path, codec).await
+        }
         /// Says that a replica gave bytes that do not agree with their checksums. A hint: its datanode looks again.
         pub async fn report_corrupt(
             &mut self,
@@ -1923,6 +2249,37 @@ pub mod namespace_service_server {
             &self,
             request: tonic::Request<super::SetModeRequest>,
         ) -> std::result::Result<tonic::Response<super::SetModeResponse>, tonic::Status>;
+        /// Access control lists as in POSIX 1003.1e draft 17.
+        async fn set_acl(
+            &self,
+            request: tonic::Request<super::SetAclRequest>,
+        ) -> std::result::Result<tonic::Response<super::SetAclResponse>, tonic::Status>;
+        async fn get_acl(
+            &self,
+            request: tonic::Request<super::GetAclRequest>,
+        ) -> std::result::Result<tonic::Response<super::GetAclResponse>, tonic::Status>;
+        /// Extended attributes, under user. or, for the superuser, trusted.
+        async fn set_xattr(
+            &self,
+            request: tonic::Request<super::SetXattrRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::SetXattrResponse>,
+            tonic::Status,
+        >;
+        async fn remove_xattr(
+            &self,
+            request: tonic::Request<super::RemoveXattrRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RemoveXattrResponse>,
+            tonic::Status,
+        >;
+        async fn get_xattrs(
+            &self,
+            request: tonic::Request<super::GetXattrsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetXattrsResponse>,
+            tonic::Status,
+        >;
         /// Says that a replica gave bytes that do not agree with their checksums. A hint: its datanode looks again.
         async fn report_corrupt(
             &self,
@@ -3301,6 +3658,231 @@ pub mod namespace_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = SetModeSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/godfs.v1.NamespaceService/SetAcl" => {
+                    #[allow(non_camel_case_types)]
+                    struct SetAclSvc<T: NamespaceService>(pub Arc<T>);
+                    impl<
+                        T: NamespaceService,
+                    > tonic::server::UnaryService<super::SetAclRequest>
+                    for SetAclSvc<T> {
+                        type Response = super::SetAclResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::SetAclRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as NamespaceService>::set_acl(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = SetAclSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/godfs.v1.NamespaceService/GetAcl" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetAclSvc<T: NamespaceService>(pub Arc<T>);
+                    impl<
+                        T: NamespaceService,
+                    > tonic::server::UnaryService<super::GetAclRequest>
+                    for GetAclSvc<T> {
+                        type Response = super::GetAclResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetAclRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as NamespaceService>::get_acl(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetAclSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/godfs.v1.NamespaceService/SetXattr" => {
+                    #[allow(non_camel_case_types)]
+                    struct SetXattrSvc<T: NamespaceService>(pub Arc<T>);
+                    impl<
+                        T: NamespaceService,
+                    > tonic::server::UnaryService<super::SetXattrRequest>
+                    for SetXattrSvc<T> {
+                        type Response = super::SetXattrResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::SetXattrRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as NamespaceService>::set_xattr(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = SetXattrSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/godfs.v1.NamespaceService/RemoveXattr" => {
+                    #[allow(non_camel_case_types)]
+                    struct RemoveXattrSvc<T: NamespaceService>(pub Arc<T>);
+                    impl<
+                        T: NamespaceService,
+                    > tonic::server::UnaryService<super::RemoveXattrRequest>
+                    for RemoveXattrSvc<T> {
+                        type Response = super::RemoveXattrResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::RemoveXattrRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as NamespaceService>::remove_xattr(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = RemoveXattrSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/godfs.v1.NamespaceService/GetXattrs" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetXattrsSvc<T: NamespaceService>(pub Arc<T>);
+                    impl<
+                        T: NamespaceService,
+                    > tonic::server::UnaryService<super::GetXattrsRequest>
+                    for GetXattrsSvc<T> {
+                        type Response = super::GetXattrsResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetXattrsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as NamespaceService>::get_xattrs(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetXattrsSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

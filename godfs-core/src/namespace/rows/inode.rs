@@ -1,11 +1,12 @@
 //! The row of one file, directory or symbolic link.
 
+use super::attributes::Marks;
 use super::codec::{Decoder, Encoder};
 use super::small::EntryKind;
 use crate::error::Result;
 use crate::id::{ChunkId, InodeId, LeaseId, Version};
 use crate::metadata::Stamped;
-use crate::namespace::options::{ETag, Owner};
+use crate::namespace::options::{ETag, MODE_BITS, Owner};
 
 const FORMAT: u8 = 1;
 
@@ -20,6 +21,9 @@ const OVERWRITE: u8 = 8;
 const THIN: u8 = 16;
 const MATCH: u8 = 32;
 
+/// Bits of the mode; those above, two of them, are marks, so that both take two bytes.
+const MODE_WIDTH: u32 = MODE_BITS.count_ones();
+
 /// One inode.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::namespace) struct InodeRow {
@@ -32,6 +36,7 @@ pub(in crate::namespace) struct InodeRow {
     pub(in crate::namespace) modified_ms: u64,
     pub(in crate::namespace) accessed_ms: u64,
     pub(in crate::namespace) owner: Owner,
+    pub(in crate::namespace) marks: Marks,
     pub(in crate::namespace) kind: InodeKind,
 }
 
@@ -114,7 +119,7 @@ impl InodeRow {
             InodeKind::Symlink(_) => SYMLINK,
         });
         row.number(self.parent.0).text(&self.name).number(self.modified_ms).number(self.accessed_ms);
-        row.text(&self.owner.user).text(&self.owner.group).number(self.owner.mode);
+        row.text(&self.owner.user).text(&self.owner.group).number(self.owner.mode | self.marks.bits() << MODE_WIDTH);
         match &self.kind {
             InodeKind::File(file) => file.encode(&mut row),
             InodeKind::Symlink(target) => drop(row.text(target)),
@@ -130,7 +135,11 @@ impl InodeRow {
         let parent = InodeId(row.number()?);
         let name = row.text()?;
         let (modified_ms, accessed_ms) = (row.number()?, row.number()?);
-        let owner = Owner { user: row.text()?, group: row.text()?, mode: row.small()? };
+        let (user, group, mode) = (row.text()?, row.text()?, row.small::<u16>()?);
+        let owner = Owner { user, group, mode: mode & MODE_BITS };
+        let Some(marks) = Marks::from_bits(mode >> MODE_WIDTH) else {
+            return Err(row.bad("has marks that this software does not know"));
+        };
         let kind = match kind {
             FILE => InodeKind::File(FileRow::decode(&mut row)?),
             DIRECTORY => InodeKind::Directory,
@@ -138,7 +147,7 @@ impl InodeRow {
             _ => return Err(row.bad("is of a kind that this software does not know")),
         };
         row.end()?;
-        Ok(Self { version, parent, name, modified_ms, accessed_ms, owner, kind })
+        Ok(Self { version, parent, name, modified_ms, accessed_ms, owner, marks, kind })
     }
 }
 

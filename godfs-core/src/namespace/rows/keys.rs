@@ -16,6 +16,8 @@ pub(in crate::namespace) enum Table {
     Usage = 0x12,
     Extents = 0x13,
     Orphans = 0x14,
+    Xattrs = 0x18,
+    Acls = 0x19,
     Chunks = 0x20,
     Replicas = 0x21,
     Sums = 0x22,
@@ -95,6 +97,19 @@ pub(in crate::namespace) fn new_orphan(inode: InodeId) -> Stamped {
 
 pub(in crate::namespace) fn orphan(since: Version, inode: InodeId) -> Vec<u8> {
     key(Table::Orphans, &[&since.0.to_be_bytes(), &inode.0.to_be_bytes()])
+}
+
+/// All extended attributes of an inode begin with this.
+pub(in crate::namespace) fn xattrs(inode: InodeId) -> Vec<u8> {
+    key(Table::Xattrs, &[&inode.0.to_be_bytes()])
+}
+
+pub(in crate::namespace) fn xattr(inode: InodeId, name: &str) -> Vec<u8> {
+    key(Table::Xattrs, &[&inode.0.to_be_bytes(), name.as_bytes()])
+}
+
+pub(in crate::namespace) fn acl(inode: InodeId) -> Vec<u8> {
+    key(Table::Acls, &[&inode.0.to_be_bytes()])
 }
 
 pub(in crate::namespace) fn chunk(chunk: ChunkId) -> Vec<u8> {

@@ -9,12 +9,14 @@
 //! totals   03                    counters: chunks, owed, garbage, leases
 //!
 //! entries  10 parent name        inode, kind: file, directory or symbolic link
-//! inodes   11 inode              * kind, parent, name, times, owner, group, mode,
+//! inodes   11 inode              * kind, parent, name, times, owner, group, mode, marks of 18 and 19,
 //!                                file: replication, chunk size, length, small; open: lease, hidden, open chunks;
 //!                                symbolic link: target
 //! usage    12 directory          counters of all below: bytes, files, directories, bytes × replication
 //! extents  13 inode start        chunk, length
 //! orphans  14 * inode            nothing: detached at that version, waits for the collector
+//! xattrs   18 inode name         value
+//! acls     19 inode              what the mode can't say: the group class of the access list; the default list
 //!
 //! chunks   20 chunk              * state, inode, references, generation, issued, length, target,
 //!                                open: pipeline; committed: replicas (node, generation, length, corrupt);
@@ -37,6 +39,7 @@
 //!
 //! A file that is published only when it is closed has an inode row with parent and name, but no entry until then.
 
+pub(super) mod attributes;
 pub(super) mod chunk;
 pub(super) mod codec;
 pub(super) mod inode;
@@ -45,6 +48,7 @@ pub(super) mod session;
 pub(super) mod small;
 pub(super) mod totals;
 
+pub(super) use attributes::{Marks, acl_of, find_acl, put_acl, put_xattr, remove_attributes, remove_xattr, xattrs};
 pub(super) use chunk::{ChunkRow, ChunkState, ReplicaRow};
 pub(super) use inode::{FileRow, Hidden, InodeKind, InodeRow, OpenState};
 pub(super) use session::{LeaseRow, NO_LEASE, RECOVERY, SessionRow, SlotRow};

@@ -16,6 +16,7 @@ fn inode_row(file: Option<FileRow>) -> InodeRow {
         modified_ms: u64::MAX,
         accessed_ms: 0,
         owner: Owner { user: "u".into(), group: String::new(), mode: 0o7777 },
+        marks: Marks { acl: true, xattrs: file.is_some() },
         kind: file.map_or(InodeKind::Directory, InodeKind::File),
     }
 }
@@ -76,6 +77,22 @@ fn chunks_come_back_and_are_small() {
 }
 
 #[test]
+fn attributes_come_back() {
+    use crate::namespace::acl::{AclRow, DefaultList, GroupClass};
+    let named = |names: &[(&str, u8)]| names.iter().map(|(name, rights)| ((*name).to_owned(), *rights)).collect();
+    let class = GroupClass { users: named(&[("a", 7), ("b", 0)]), group: 5, groups: named(&[("g", 4)]) };
+    let default = |mask| DefaultList { owner: 7, class: class.clone(), mask, other: 1 };
+    for (access, default) in [
+        (Some(class.clone()), None),
+        (None, Some(default(None))),
+        (Some(GroupClass::default()), Some(default(Some(3)))),
+    ] {
+        let row = AclRow { access, default };
+        assert_eq!(AclRow::decode(row.encode().pending()).unwrap(), row);
+    }
+}
+
+#[test]
 fn small_rows_come_back() {
     let session = SessionRow { version: Version(1), name: "n".into(), opened_ms: 2, renewed_ms: 3, ended: true };
     assert_eq!(SessionRow::decode(&session.encode().commit(Version(1))).unwrap(), session);
@@ -111,6 +128,7 @@ proptest! {
         let _ = ExtentRow::decode(&bytes);
         let _ = NodeRow::decode(&bytes);
         let _ = StoreRow::decode(&bytes);
+        let _ = (crate::namespace::acl::AclRow::decode(&bytes).is_ok(), attributes::decode_xattr(&bytes).is_ok());
         let _ = (decode_leased(&bytes), decode_garbage(&bytes), decode_number(&bytes));
         let mut key = keys::KeyReader::new(&bytes);
         let _ = key.as_mut().map(|key| (key.u32().is_ok(), key.u64().is_ok()));

@@ -13,6 +13,7 @@ use crate::metadata::MemoryStore;
 
 mod access;
 mod appending;
+mod attributes;
 mod basics;
 mod collecting;
 mod cost;

@@ -1,5 +1,7 @@
 //! Random operations, each made once or twice, on the namespace and on a model of it.
 
+use std::collections::BTreeMap;
+
 use proptest::prelude::*;
 
 use super::model::{File, Model};
@@ -69,6 +71,20 @@ enum Op {
         path: DfsPath,
         replication: u16,
     },
+    SetMode {
+        path: DfsPath,
+        mode: u16,
+    },
+    /// Removes it where there is no value.
+    SetXattr {
+        path: DfsPath,
+        name: u8,
+        value: Option<u8>,
+    },
+    SetAcl {
+        path: DfsPath,
+        change: AclChange,
+    },
     Report {
         node: u32,
         chunk: u64,
@@ -95,6 +111,21 @@ fn nodes() -> impl Strategy<Value = Vec<u32>> {
     (Just((1..=NODES).collect::<Vec<_>>()).prop_shuffle(), 1..=3_usize).prop_map(|(all, count)| all[..count].to_vec())
 }
 
+fn changes() -> impl Strategy<Value = AclChange> {
+    let modify = |text: &str| AclChange::Modify(parse_acl(text).unwrap());
+    let remove = |text: &str| AclChange::Remove(parse_acl_subjects(text).unwrap());
+    prop_oneof![
+        Just(modify("user:bob:rwx")),
+        Just(modify("group:dev:r-x,mask::r--")),
+        Just(modify("default:user:bob:rw-")),
+        Just(modify("default:group::r-x,other::---")),
+        Just(remove("user:bob")),
+        Just(remove("default:user:bob")),
+        Just(AclChange::RemoveDefault),
+        Just(AclChange::RemoveAll),
+    ]
+}
+
 fn ops() -> impl Strategy<Value = Op> {
     let file = 0..4_usize;
     prop_oneof![
@@ -115,6 +146,9 @@ fn ops() -> impl Strategy<Value = Op> {
         1 => (paths(), prop_oneof![Just("a"), Just("../b"), Just("/c")])
             .prop_map(|(path, target)| Op::Symlink { path, target }),
         1 => (paths(), 1..5_u16).prop_map(|(path, replication)| Op::SetReplication { path, replication }),
+        2 => (paths(), 0..=MODE_BITS).prop_map(|(path, mode)| Op::SetMode { path, mode }),
+        3 => (paths(), 0..3_u8, any::<Option<u8>>()).prop_map(|(path, name, value)| Op::SetXattr { path, name, value }),
+        3 => (paths(), changes()).prop_map(|(path, change)| Op::SetAcl { path, change }),
         6 => (1..=NODES, 1..8_u64, 1..4_u64, 0..4_u8)
             .prop_map(|(node, chunk, generation, kind)| Op::Report { node, chunk, generation, kind }),
         2 => (1..=NODES, 1..8_u64).prop_map(|(node, chunk)| Op::Drop { node, chunk }),
@@ -145,6 +179,16 @@ struct Machine {
     fixture: Fixture,
     model: Model,
     pens: Vec<Pen>,
+    /// Of each inode that ever got one.
+    attributes: BTreeMap<InodeId, Attributes>,
+}
+
+/// What an inode should have.
+#[derive(Default)]
+struct Attributes {
+    xattrs: BTreeMap<String, Vec<u8>>,
+    /// Mode and lists, as they were given last.
+    acl: Option<Acl>,
 }
 
 /// Makes a call twice and expects the same answer.
@@ -164,7 +208,7 @@ impl Machine {
             let store = Arc::new(MissingStore::new(Arc::clone(fixture.namespace.store())));
             fixture.namespace = Namespace::new(store, fixture.namespace.settings().clone(), Env::simulated(1)).unwrap();
         }
-        Self { fixture, model: Model::new(), pens: Vec::new() }
+        Self { fixture, model: Model::new(), pens: Vec::new(), attributes: BTreeMap::new() }
     }
 
     async fn run(&mut self, op: Op) {
@@ -260,6 +304,53 @@ impl Machine {
                 let set = twice!(namespace.set_replication(call, path.clone(), replication));
                 assert_eq!(set, self.model.set_replication(&path, replication), "setrep {path}");
             }
+            Op::SetMode { path, mode } => {
+                let set = twice!(namespace.set_mode(call, path.clone(), mode));
+                let Some(inode) = self.set_at(&path, set).await else { return };
+                let acl = namespace.acl(path).await.unwrap();
+                assert_eq!(acl.owner.mode, mode);
+                self.attributes.entry(inode).or_default().acl = Some(acl);
+            }
+            Op::SetXattr { path, name, value } => {
+                let name = format!("user.{name}");
+                let set = match value {
+                    Some(value) => {
+                        let value = Bytes::from(vec![value]);
+                        let request = SetXattr { name: name.clone(), value, mode: XattrMode::Any };
+                        twice!(namespace.set_xattr(call, path.clone(), request.clone()))
+                    }
+                    None => {
+                        let removed = twice!(namespace.remove_xattr(call, path.clone(), name.clone()));
+                        if let Ok(status) = namespace.stat(FileRef::Path(path.clone())).await {
+                            let known =
+                                self.attributes.get(&status.inode).map(|known| known.xattrs.contains_key(&name));
+                            assert_eq!(removed.is_ok(), known == Some(true), "remove {name} of {path}");
+                            if removed.is_err() {
+                                return;
+                            }
+                        }
+                        removed
+                    }
+                };
+                let Some(inode) = self.set_at(&path, set).await else { return };
+                let xattrs = &mut self.attributes.entry(inode).or_default().xattrs;
+                match value {
+                    Some(value) => xattrs.insert(name, vec![value]),
+                    None => xattrs.remove(&name),
+                };
+            }
+            Op::SetAcl { path, change } => {
+                let set = twice!(namespace.set_acl(call, path.clone(), change.clone()));
+                let status = namespace.stat(FileRef::Path(path.clone())).await;
+                if set == Err(ErrorKind::InvalidArgument) {
+                    assert_eq!(status.unwrap().kind, FileKind::File, "{change:?}");
+                    return;
+                }
+                let Some(inode) = self.set_at(&path, set).await else { return };
+                let acl = namespace.acl(path).await.unwrap();
+                assert_eq!(acl.owner.mode, status.unwrap().owner.mode);
+                self.attributes.entry(inode).or_default().acl = Some(acl);
+            }
             Op::Report { node, chunk, generation, kind } => {
                 let (chunk, generation) = (ChunkId(chunk), Generation(generation));
                 let length = namespace.chunk(chunk).await.unwrap().map_or(1, |info| info.length);
@@ -290,6 +381,27 @@ impl Machine {
             }
             Op::Collect => drop(self.fixture.collect().await),
             Op::NewSession => self.new_session().await,
+        }
+    }
+
+    /// The inode at a path whose attributes were set; `None` where nothing is.
+    async fn set_at(&self, path: &DfsPath, set: std::result::Result<(), ErrorKind>) -> Option<InodeId> {
+        let found = self.fixture.namespace.stat(FileRef::Path(path.clone())).await;
+        assert_eq!(set.err(), found.as_ref().err().map(crate::Error::kind), "attributes of {path}");
+        Some(found.ok()?.inode)
+    }
+
+    /// Each inode that still has a name has what it was given, wherever that name is now.
+    async fn compare_attributes(&self) {
+        let namespace = &self.fixture.namespace;
+        for (inode, expected) in &self.attributes {
+            let Some(path) = namespace.path_of(*inode).await.unwrap() else { continue };
+            let found = namespace.xattrs(path.clone(), Vec::new()).await.unwrap();
+            let found: BTreeMap<_, _> = found.into_iter().map(|found| (found.name, found.value.to_vec())).collect();
+            assert_eq!(found, expected.xattrs, "{path}");
+            if let Some(acl) = &expected.acl {
+                assert_eq!(namespace.acl(path.clone()).await.unwrap(), *acl, "{path}");
+            }
         }
     }
 
@@ -460,6 +572,7 @@ proptest! {
             }
             machine.fixture.check().await;
             machine.model.compare(&machine.fixture).await;
+            machine.compare_attributes().await;
             machine.fixture.delete("/a", true).await.ok();
             machine.fixture.collect().await;
             machine.fixture.check().await;
