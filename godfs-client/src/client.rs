@@ -76,6 +76,26 @@ impl Client {
         Ok(Writer::new(OpenFile::append(&self.namenode, path.into_path()?, CreateOptions::default()).await?))
     }
 
+    /// Makes a file shorter. Where the new end lies within a chunk, waits until the chunk is cut on its datanodes, up to
+    /// [`close_timeout`](crate::ClientSettings::close_timeout); readers see no more than the new length at once.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidArgument`] for a length beyond the file's; [`ErrorKind::FailedPrecondition`] while it has a writer;
+    /// [`ErrorKind::DeadlineExceeded`] when the datanodes take too long: the file has the new length, and can be written once they are done.
+    pub async fn truncate(&self, path: impl IntoPath, length: u64) -> Result<()> {
+        let path = path.into_path()?;
+        let answer = self
+            .namenode
+            .mutate_at([path.clone()], |mut stub, call, [path]| async move {
+                stub.truncate(v1::TruncateRequest { call: Some(call), path, length }).await
+            })
+            .await?;
+        if answer.generation == 0 {
+            return Ok(());
+        }
+        file::until_cut(&self.namenode, &path, &answer, length).await
+    }
+
     /// Opens a file for reading.
     ///
     /// # Errors

@@ -393,6 +393,11 @@ async fn files_are_written_on() {
     world.ok("ln -s f /l").await;
     assert_eq!(world.run_with("append - /l", b"!").await.code, 0);
     assert_eq!(world.json("stat --json /f").await["length"], 300_001);
+    world.ok("truncate -s 70K /l").await;
+    assert!(world.run("cat /f").await.stdout == data[..70 << 10]);
+    world.ok("truncate -s 0 /f").await;
+    assert_eq!(world.ok("cat /f").await, "");
+    world.fails("truncate -s 1 /f", 2).await;
     world.fails("append second /no", 3).await;
     world.fails("append second /", 5).await;
     world.fails("append none /f", 3).await;

@@ -58,6 +58,8 @@ pub(super) enum Verb {
     Rm(RmArgs),
     /// Rename or move files and directories
     Mv(MvArgs),
+    /// Make files shorter
+    Truncate(TruncateArgs),
     /// Have two files or directories change places
     Exchange(ExchangeArgs),
     /// Make symbolic links
@@ -115,6 +117,7 @@ impl Verb {
             Self::Mkdir(_) => "mkdir",
             Self::Rm(_) => "rm",
             Self::Mv(_) => "mv",
+            Self::Truncate(_) => "truncate",
             Self::Exchange(_) => "exchange",
             Self::Ln(_) => "ln",
             Self::Readlink(_) => "readlink",
@@ -334,6 +337,22 @@ pub(super) struct MvArgs {
     pub(super) force: bool,
     /// What to move; last, where to
     #[arg(required = true, num_args = 2.., value_name = "PATH")]
+    pub(super) paths: Vec<String>,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Files are only made shorter, and must have no writer. Waits until the datanodes have cut what they hold.
+
+Examples:
+  godfs truncate -s 0 /logs/app.log
+  godfs truncate -s 1M /scratch/a /scratch/b")]
+pub(super) struct TruncateArgs {
+    /// Bytes to keep
+    #[arg(short, long, value_name = "SIZE")]
+    pub(super) size: ByteSize,
+    /// Files
+    #[arg(required = true, value_name = "PATH")]
     pub(super) paths: Vec<String>,
 }
 

@@ -157,6 +157,7 @@ async fn verb(cli: &Cli, context: &Context, output: &mut Output) -> Outcome {
         Verb::Mkdir(args) => names::mkdir(context, args).await,
         Verb::Rm(args) => names::rm(context, args).await,
         Verb::Mv(args) => names::mv(context, args).await,
+        Verb::Truncate(args) => names::truncate(context, args).await,
         Verb::Exchange(args) => names::exchange(context, args).await,
         Verb::Ln(args) => links::ln(context, args).await,
         Verb::Readlink(args) => links::readlink(context, args, output).await,

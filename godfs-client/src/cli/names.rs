@@ -1,10 +1,10 @@
-//! `mkdir`, `rm`, `mv`, `exchange`, `touch`, `setrep`: what changes names and their attributes.
+//! `mkdir`, `rm`, `mv`, `exchange`, `truncate`, `touch`, `setrep`: what changes names and their attributes.
 
 use futures::stream::TryStreamExt;
 use godfs_core::env::{Clock, SystemClock};
 use godfs_core::{DfsPath, Error, ErrorKind, Result};
 
-use super::args::{ExchangeArgs, MkdirArgs, MvArgs, RmArgs, SetrepArgs, TouchArgs};
+use super::args::{ExchangeArgs, MkdirArgs, MvArgs, RmArgs, SetrepArgs, TouchArgs, TruncateArgs};
 use super::context::{Context, found};
 use super::failure::Outcome;
 use super::target::{Found, Last, may_replace};
@@ -71,6 +71,13 @@ pub(super) async fn mv(context: &Context, args: &MvArgs) -> Outcome {
 pub(super) async fn exchange(context: &Context, args: &ExchangeArgs) -> Outcome {
     let (first, second) = (DfsPath::parse(&args.first)?, DfsPath::parse(&args.second)?);
     Ok(context.client.exchange(&first, &second).await?)
+}
+
+/// Runs `truncate`.
+pub(super) async fn truncate(context: &Context, args: &TruncateArgs) -> Outcome {
+    context
+        .each(&args.paths, async |path| Ok(context.client.truncate(&DfsPath::parse(path)?, args.size.0).await?))
+        .await
 }
 
 /// Runs `touch`.

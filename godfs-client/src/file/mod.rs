@@ -10,6 +10,7 @@ mod range_reader;
 mod read_tests;
 mod reader;
 mod replica_stream;
+mod truncate;
 mod write_task;
 #[cfg(test)]
 mod write_tests;
@@ -20,4 +21,5 @@ pub(crate) use checksum::checksum;
 pub use dfs_file::DfsFile;
 pub(crate) use open_file::OpenFile;
 pub use reader::Reader;
+pub(crate) use truncate::until_cut;
 pub use writer::Writer;

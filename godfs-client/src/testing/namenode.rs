@@ -548,6 +548,10 @@ impl NamespaceService for Service {
         Err(not_offered("append"))
     }
 
+    async fn truncate(&self, _: Request<v1::TruncateRequest>) -> Answer<v1::TruncateResponse> {
+        Err(not_offered("truncate"))
+    }
+
     async fn reopen_chunk(&self, _: Request<v1::ReopenChunkRequest>) -> Answer<v1::ReopenChunkResponse> {
         Err(not_offered("reopen_chunk"))
     }

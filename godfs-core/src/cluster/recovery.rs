@@ -49,6 +49,13 @@ pub fn recovered_length(replicas: &[(NodeId, Replica)]) -> Option<Recovered> {
     })
 }
 
+/// All that hold at least `length` bytes, verified, can be settled there, in whatever state they are.
+fn cut_to(replicas: &[(NodeId, Replica)], length: u64) -> Option<Recovered> {
+    let nodes: Vec<NodeId> =
+        replicas.iter().filter(|(_, replica)| replica.length >= length).map(|(node, _)| *node).collect();
+    (!nodes.is_empty()).then_some(Recovered { length, nodes })
+}
+
 /// How patient a recovery is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -85,6 +92,8 @@ pub struct OpenChunk {
     pub generation: Generation,
     /// Its committed length, in bytes: what an append found. Replicas with less do not count.
     pub length: u64,
+    /// It is to be cut to just that length: every replica that holds as much can be settled there.
+    pub cut: bool,
     /// Its pipeline.
     pub nodes: Vec<NodeId>,
 }
@@ -386,8 +395,9 @@ impl LeaseRecovery {
         };
         let counting: Vec<_> = heard.iter().copied().filter(counts).collect();
         let restarted_only = counting.iter().all(|(_, replica)| replica.state == ReplicaState::Rwr);
-        match recovered_length(&counting) {
-            Some(_) if restarted_only && !all_answered && !waited => {
+        let agreed = if current.cut { cut_to(&counting, current.length) } else { recovered_length(&counting) };
+        match agreed {
+            Some(_) if !current.cut && restarted_only && !all_answered && !waited => {
                 self.rest(now, format!("only restarted nodes of chunk {chunk} can be reached"));
             }
             Some(Recovered { length: 0, .. }) => effects.push(self.commit(chunk, generation, 0, Vec::new())),

@@ -89,7 +89,7 @@ impl Bench {
 
     fn with_length(length: u64) -> Self {
         let nodes = vec![NodeId(1), NodeId(2), NodeId(3)];
-        let chunk = OpenChunk { chunk: CHUNK, generation: OLD, length, nodes: nodes.clone() };
+        let chunk = OpenChunk { chunk: CHUNK, generation: OLD, length, cut: false, nodes: nodes.clone() };
         Self {
             recovery: LeaseRecovery::new(RecoverySettings::default(), at(0), vec![chunk]),
             states: nodes.into_iter().map(|node| (node, NodeState::Live)).collect(),
@@ -326,7 +326,7 @@ fn answers_of_another_attempt_are_ignored() {
 
 #[test]
 fn several_chunks_go_one_after_another() {
-    let chunk = |id| OpenChunk { chunk: ChunkId(id), generation: OLD, length: 0, nodes: vec![] };
+    let chunk = |id| OpenChunk { chunk: ChunkId(id), generation: OLD, length: 0, cut: false, nodes: vec![] };
     let chunks = vec![chunk(1), chunk(2), chunk(3)];
     let mut recovery = LeaseRecovery::new(RecoverySettings::default(), at(0), chunks);
     assert_eq!(recovery.poll(at(0), |_| None), [RecoveryEffect::IssueGeneration(ChunkId(1))]);
@@ -339,4 +339,40 @@ fn several_chunks_go_one_after_another() {
     assert_eq!(recovery.poll(at(0), |_| None), [RecoveryEffect::IssueGeneration(ChunkId(2))]);
     recovery.gone(at(0), ChunkId(2));
     assert_eq!(recovery.poll(at(0), |_| None), [RecoveryEffect::Close]);
+}
+
+/// A truncation: whoever holds enough is cut, whatever else it holds and however it came to it; nobody at less.
+#[test]
+fn a_cut_settles_all_that_hold_enough_at_just_that_length() {
+    let mut bench = Bench::with_length(100);
+    bench.recovery = LeaseRecovery::new(
+        RecoverySettings::default(),
+        at(0),
+        vec![OpenChunk {
+            chunk: CHUNK,
+            generation: OLD,
+            length: 100,
+            cut: true,
+            nodes: vec![NodeId(1), NodeId(2), NodeId(3)],
+        }],
+    );
+    bench.begin();
+    bench.holds(1, ReplicaState::Finalized, 500);
+    bench.holds(2, ReplicaState::Finalized, 100);
+    bench.holds(3, ReplicaState::Finalized, 99);
+    assert_eq!(bench.after(0), settle(&[1, 2], 100));
+    bench.settles(1, 100);
+    bench.settles(2, 100);
+    assert_eq!(bench.after(0), commit(&[1, 2], 100));
+
+    let mut bench = Bench::with_length(100);
+    bench.recovery = LeaseRecovery::new(
+        RecoverySettings::default(),
+        at(0),
+        vec![OpenChunk { chunk: CHUNK, generation: OLD, length: 100, cut: true, nodes: vec![NodeId(1)] }],
+    );
+    assert_eq!(bench.begin(), [1]);
+    bench.fails(1, ErrorKind::NotFound);
+    assert_eq!(bench.after(100_000), [], "nothing is given up");
+    assert!(bench.recovery.rests_until().is_some());
 }

@@ -15,7 +15,7 @@
 //! | symbolic link | as for mkdir |
 //! | delete, rename, exchange | `w` and `x` on both parents; in a sticky directory, its owner or the entry's |
 //! | delete of a directory with entries | also `r`, `w` and `x` on it; if it is sticky, its owner. What lies deeper is not looked at: deleting takes one step |
-//! | append, recover a lease, set replication | `w` on the file |
+//! | append, truncate, concat, recover a lease, set replication | `w` on the file |
 //! | get extended attributes | `r` on the file or directory; `trusted.` ones: superuser |
 //! | set mode, times, access control lists, extended attributes | owner; `trusted.` attributes: superuser |
 //! | set the owner | superuser |

@@ -193,6 +193,15 @@ pub struct Appended {
     pub base: u64,
 }
 
+/// A file that was made shorter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Truncated {
+    /// The file.
+    pub inode: InodeId,
+    /// 0 when all is done. Else the last chunk is still to be cut on its nodes: it is done when the chunk has a higher generation than this.
+    pub generation: Generation,
+}
+
 /// A chunk that was added.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AddedChunk {
@@ -270,6 +279,8 @@ pub struct RecoveryPlan {
     pub inode: InodeId,
     /// Its path, if it still has one.
     pub path: Option<DfsPath>,
+    /// The chunk is to be cut to its committed length, no more and no less.
+    pub cut: bool,
     /// The open chunks, in order.
     pub chunks: Vec<ChunkInfo>,
 }

@@ -36,7 +36,7 @@ pub(super) fn create(
         let (inode, lease) = (InodeId(first), LeaseId(first + 1));
         let hidden =
             options.publish_on_close.then_some(Hidden { overwrite: options.overwrite, if_match: options.if_match });
-        let open = OpenState { lease, hidden, thin: false, chunks: Vec::new() };
+        let open = OpenState { lease, hidden, thin: false, cut: false, chunks: Vec::new() };
         let row = new_file(txn, context, path, options, inode, |file| file.open = Some(open))?;
         rows::put_lease(txn, lease, LeaseRow { session: call.session, inode });
         let FileRow { replication, chunk_size, .. } = *row.file().expect("just made");

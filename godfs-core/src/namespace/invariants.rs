@@ -470,6 +470,10 @@ fn leases_belong_to_open_files(snapshot: &mut dyn Snapshot, findings: &mut Findi
             let held = rows::find_lease(snapshot, open.lease)?.is_some_and(|lease| lease.inode == inode);
             let revoked = open.lease == NO_LEASE && paths::chain(snapshot, inode)?.is_none();
             findings.check(held || revoked, || format!("inode {inode} is open and nobody has its lease"));
+            let alone = rows::find_lease(snapshot, open.lease)?.is_none_or(|lease| lease.session == RECOVERY);
+            findings.check(!open.cut || (alone && open.chunks.len() == 1), || {
+                format!("inode {inode} is being cut, and has a writer or not just one open chunk")
+            });
         }
         Ok(())
     })

@@ -47,6 +47,7 @@ mod settings;
 mod store;
 pub mod sums;
 mod times;
+mod truncate;
 mod usage;
 mod xattrs;
 
@@ -54,7 +55,7 @@ pub use acl::{Acl, AclChange, AclEntry, AclPlace, AclSubject, MAX_ACL_ENTRIES, p
 pub use answers::{
     AddedChunk, Appended, ChunkInfo, ChunkLocation, Collected, CollectorPlace, Committed, Completion, Created,
     FileKind, FileStatus, LeaseInfo, ListEntry, Located, NodeHoldings, NodeInfo, RecoveryPlan, ReplicaPlace,
-    SessionInfo, TotalCounts, Usage, Verdict,
+    SessionInfo, TotalCounts, Truncated, Usage, Verdict,
 };
 pub use caller::{ANONYMOUS, Caller, MAX_GROUPS, MAX_PRINCIPAL_BYTES, SUPERGROUP, check_principal};
 pub use files::MAX_FILE_BYTES;
@@ -282,6 +283,24 @@ impl Namespace {
     /// old generation.
     pub async fn reopen_chunk(&self, writing: Writing, live: Vec<NodeId>) -> Result<AddedChunk> {
         self.call(move |txn, context| append::reopen_chunk(txn, context, &writing, &live)).await
+    }
+
+    /// Makes a closed file shorter. Where the new end lies within a chunk, the file awaits recovery afterwards, until the chunk is cut on its nodes;
+    /// readers see no more than the new length from the first moment on. Very many chunks go in several transactions, from the end.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidArgument`](crate::ErrorKind::InvalidArgument) for a length beyond the file's;
+    /// [`ErrorKind::FailedPrecondition`](crate::ErrorKind::FailedPrecondition) while it has a writer.
+    pub async fn truncate(&self, call: Call, path: DfsPath, length: u64) -> Result<Truncated> {
+        loop {
+            let path = path.clone();
+            let step = move |txn: &mut dyn Transaction, context: &Context| {
+                truncate::truncate(txn, context, call, &path, length)
+            };
+            if let truncate::Outcome::Done(truncated) = self.commit(step).await? {
+                return Ok(truncated);
+            }
+        }
     }
 
     /// The nodes with a good, finalized replica of the last chunk of a file.

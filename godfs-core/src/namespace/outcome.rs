@@ -1,6 +1,6 @@
 //! The compact outcome of a mutating call, as a slot's row keeps it.
 
-use super::answers::{AddedChunk, Appended, Completion, Created};
+use super::answers::{AddedChunk, Appended, Completion, Created, Truncated};
 use super::rows::codec::{Decoder, Encoder};
 use crate::error::Result;
 use crate::id::{ChunkId, Generation, InodeId, LeaseId, NodeId};
@@ -30,6 +30,7 @@ pub(super) enum Operation {
     Symlink = 31,
     Append = 32,
     ReopenChunk = 33,
+    Truncate = 34,
     SetOwner = 40,
     SetMode = 41,
     SetXattr = 42,
@@ -125,6 +126,16 @@ impl Outcome for Appended {
             length: row.number()?,
             base: row.number()?,
         })
+    }
+}
+
+impl Outcome for Truncated {
+    fn write(&self, row: &mut Encoder) {
+        row.number(self.inode.0).number(self.generation.0);
+    }
+
+    fn read(row: &mut Decoder<'_>) -> Result<Self> {
+        Ok(Self { inode: InodeId(row.number()?), generation: Generation(row.number()?) })
     }
 }
 

@@ -184,7 +184,8 @@ fn chunks(
     file: &FileRow,
     range: &LocateRange,
 ) -> Step<(Vec<ChunkLocation>, bool)> {
-    let is_open = |at| file.open.as_ref().is_some_and(|open| open.chunks.iter().any(|(start, _)| *start == at));
+    let is_open =
+        |at| file.open.as_ref().is_some_and(|open| !open.cut && open.chunks.iter().any(|(start, _)| *start == at));
     let limit = range.chunks.min(MAX_PAGE);
     let end = range.offset.saturating_add(range.length);
     let prefix = keys::extents(inode);
@@ -209,7 +210,13 @@ fn chunks(
     let mut chunks = Vec::with_capacity(extents.len());
     for (offset, extent) in extents {
         let row = rows::chunk(snapshot, extent.chunk)?;
-        chunks.push(ChunkLocation { offset, info: chunk_info(extent.chunk, &row) });
+        let mut info = chunk_info(extent.chunk, &row);
+        if info.open && file.open.as_ref().is_some_and(|open| open.cut) {
+            // Its nodes may still show more; what counts is there, and no longer changes.
+            info.open = false;
+            info.replicas.iter_mut().for_each(|place| place.state = ReplicaState::Finalized);
+        }
+        chunks.push(ChunkLocation { offset, info });
     }
     Ok((chunks, more))
 }

@@ -19,7 +19,7 @@ pub(super) fn plan(snapshot: &mut dyn Snapshot, inode: InodeId) -> Step<Option<R
         let row = rows::chunk(snapshot, chunk)?;
         chunks.push(reads::chunk_info(chunk, &row));
     }
-    Ok(Some(RecoveryPlan { inode, path: paths::path_of(snapshot, inode)?, chunks }))
+    Ok(Some(RecoveryPlan { inode, path: paths::path_of(snapshot, inode)?, cut: file.open().cut, chunks }))
 }
 
 /// Issues the generation of a recovery, which fences the writer and every earlier recovery.
@@ -52,7 +52,7 @@ pub(super) fn commit(
     let Some(&(start, _)) = file.open().chunks.iter().find(|open| open.1 == chunk) else {
         return Err(Error::new(ErrorKind::Corrupt, format!("metadata: open chunk {chunk} is not in its file")).into());
     };
-    if length < before.length {
+    if length < before.length || (file.open().cut && length > before.length) {
         let message = format!("chunk {chunk} was recovered with {length} bytes, {} are committed", before.length);
         return Err(Error::new(ErrorKind::InvalidArgument, message).into());
     }

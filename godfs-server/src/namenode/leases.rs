@@ -193,6 +193,7 @@ impl Recovery {
             chunk: info.chunk,
             generation: info.generation,
             length: info.length,
+            cut: plan.cut,
             nodes: info.replicas.iter().map(|place| place.node).collect(),
         });
         let decisions = LeaseRecovery::new(state.settings.recovery, state.now(), open.collect());

@@ -323,6 +323,20 @@ impl NamespaceService for Names {
         answer(append.await)
     }
 
+    async fn truncate(&self, request: Request<v1::TruncateRequest>) -> Result<Response<v1::TruncateResponse>, Status> {
+        let namespace = self.by(&request)?;
+        let request = request.into_inner();
+        let truncate = async {
+            let (call, path) = (call(request.call.as_ref())?, DfsPath::parse(&request.path)?);
+            let truncated = namespace.truncate(call, path, request.length).await?;
+            if truncated.generation.get() > 0 {
+                self.0.leases.look();
+            }
+            Ok(v1::TruncateResponse { inode: truncated.inode.get(), generation: truncated.generation.get() })
+        };
+        answer(truncate.await)
+    }
+
     async fn reopen_chunk(
         &self,
         request: Request<v1::ReopenChunkRequest>,

@@ -8,3 +8,4 @@ mod healing;
 mod life;
 mod restarting;
 mod soak;
+mod truncating;

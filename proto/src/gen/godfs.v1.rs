@@ -444,6 +444,24 @@ pub struct AppendResponse {
     #[prost(bytes = "bytes", tag = "7")]
     pub data: ::prost::bytes::Bytes,
 }
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TruncateRequest {
+    #[prost(message, optional, tag = "1")]
+    pub call: ::core::option::Option<Call>,
+    #[prost(string, tag = "2")]
+    pub path: ::prost::alloc::string::String,
+    /// At most what the file has.
+    #[prost(uint64, tag = "3")]
+    pub length: u64,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TruncateResponse {
+    #[prost(uint64, tag = "1")]
+    pub inode: u64,
+    /// 0 when all is done; else the chunk with the new end has a higher generation once it is cut.
+    #[prost(uint64, tag = "2")]
+    pub generation: u64,
+}
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ReopenChunkRequest {
     #[prost(message, optional, tag = "1")]
@@ -1426,6 +1444,32 @@ pub mod namespace_service_client {
                 .insert(GrpcMethod::new("godfs.v1.NamespaceService", "ReopenChunk"));
             self.inner.unary(req, path, codec).await
         }
+        /// Makes a closed file shorter. Where the new end lies within a chunk, that is cut on its nodes afterwards; nobody sees more than the new length
+        /// meanwhile.
+        pub async fn truncate(
+            &mut self,
+            request: impl tonic::IntoRequest<super::TruncateRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::TruncateResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/godfs.v1.NamespaceService/Truncate",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("godfs.v1.NamespaceService", "Truncate"));
+            self.inner.unary(req, path, codec).await
+        }
         /// Gives an open file its next chunk, and reports chunks that are finished.
         pub async fn add_chunk(
             &mut self,
@@ -2117,6 +2161,15 @@ pub mod namespace_service_server {
             tonic::Response<super::ReopenChunkResponse>,
             tonic::Status,
         >;
+        /// Makes a closed file shorter. Where the new end lies within a chunk, that is cut on its nodes afterwards; nobody sees more than the new length
+        /// meanwhile.
+        async fn truncate(
+            &self,
+            request: tonic::Request<super::TruncateRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::TruncateResponse>,
+            tonic::Status,
+        >;
         /// Gives an open file its next chunk, and reports chunks that are finished.
         async fn add_chunk(
             &self,
@@ -2754,6 +2807,51 @@ pub mod namespace_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ReopenChunkSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/godfs.v1.NamespaceService/Truncate" => {
+                    #[allow(non_camel_case_types)]
+                    struct TruncateSvc<T: NamespaceService>(pub Arc<T>);
+                    impl<
+                        T: NamespaceService,
+                    > tonic::server::UnaryService<super::TruncateRequest>
+                    for TruncateSvc<T> {
+                        type Response = super::TruncateResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::TruncateRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as NamespaceService>::truncate(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = TruncateSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -20,6 +20,7 @@ const HIDDEN: u8 = 4;
 const OVERWRITE: u8 = 8;
 const THIN: u8 = 16;
 const MATCH: u8 = 32;
+const CUT: u8 = 64;
 
 /// Bits of the mode; those above, two of them, are marks, so that both take two bytes.
 const MODE_WIDTH: u32 = MODE_BITS.count_ones();
@@ -69,6 +70,8 @@ pub(in crate::namespace) struct OpenState {
     pub(in crate::namespace) hidden: Option<Hidden>,
     /// A chunk was committed with fewer replicas than closing asks for.
     pub(in crate::namespace) thin: bool,
+    /// Nobody writes: the open chunk is being cut to its committed length, and counts as finished for readers.
+    pub(in crate::namespace) cut: bool,
     /// The chunks that are not committed and where they begin, in order.
     pub(in crate::namespace) chunks: Vec<(u64, ChunkId)>,
 }
@@ -167,6 +170,9 @@ impl FileRow {
             if open.thin {
                 flags |= THIN;
             }
+            if open.cut {
+                flags |= CUT;
+            }
             if let Some(Hidden { overwrite, if_match }) = open.hidden {
                 flags |= HIDDEN;
                 flags |= if overwrite { OVERWRITE } else { 0 };
@@ -187,7 +193,7 @@ impl FileRow {
 
     fn decode(row: &mut Decoder<'_>) -> Result<Self> {
         let flags = row.byte()?;
-        if flags & !(SMALL | OPEN | HIDDEN | OVERWRITE | THIN | MATCH) != 0 {
+        if flags & !(SMALL | OPEN | HIDDEN | OVERWRITE | THIN | MATCH | CUT) != 0 {
             return Err(row.bad("has flags that this software does not know"));
         }
         let (replication, chunk_size, length) = (row.small()?, row.number()?, row.number()?);
@@ -203,7 +209,7 @@ impl FileRow {
                 _ => Some(ETag { inode: InodeId(row.number()?), version: Version(row.number()?) }),
             };
             let hidden = (flags & HIDDEN != 0).then_some(Hidden { overwrite: flags & OVERWRITE != 0, if_match });
-            open = Some(OpenState { lease, hidden, thin: flags & THIN != 0, chunks });
+            open = Some(OpenState { lease, hidden, thin: flags & THIN != 0, cut: flags & CUT != 0, chunks });
         }
         Ok(Self { replication, chunk_size, length, small: flags & SMALL != 0, open })
     }

@@ -42,8 +42,13 @@ fn chunk_row(state: ChunkState) -> ChunkRow {
 
 #[test]
 fn inodes_come_back() {
-    let open =
-        |hidden| OpenState { lease: LeaseId(5), hidden, thin: true, chunks: vec![(0, ChunkId(1)), (9, ChunkId(2))] };
+    let open = |hidden| OpenState {
+        lease: LeaseId(5),
+        hidden,
+        thin: true,
+        cut: true,
+        chunks: vec![(0, ChunkId(1)), (9, ChunkId(2))],
+    };
     let etag = ETag { inode: InodeId(4), version: Version(1 << 40) };
     for row in [
         inode_row(None),
@@ -136,7 +141,7 @@ proptest! {
 
     #[test]
     fn a_row_with_one_bit_flipped_never_panics(byte in 0..60_usize, bit in 0..8_u8) {
-        let open = OpenState { lease: LeaseId(5), hidden: None, thin: false, chunks: vec![(0, ChunkId(1))] };
+        let open = OpenState { lease: LeaseId(5), hidden: None, thin: false, cut: false, chunks: vec![(0, ChunkId(1))] };
         let rows = [
             inode_row(Some(file_row(Some(open)))).encode().commit(Version(1)),
             chunk_row(ChunkState::Open(vec![NodeId(1)])).encode().commit(Version(1)),

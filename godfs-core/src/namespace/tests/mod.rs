@@ -23,6 +23,7 @@ mod random;
 mod replicas;
 mod retries;
 mod tree;
+mod truncating;
 mod writing;
 
 /// Small, so that files of several chunks are quickly made.

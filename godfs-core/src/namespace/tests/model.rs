@@ -127,6 +127,18 @@ impl Model {
         }
     }
 
+    /// Makes a closed file shorter; gives back its number.
+    pub(super) fn truncate(&mut self, path: &DfsPath, length: u64) -> Expected<u64> {
+        let id = self.append(path)?;
+        let file = self.file(id).expect("just opened");
+        file.open = false;
+        if length > file.length {
+            return Err(ErrorKind::InvalidArgument);
+        }
+        file.length = length;
+        Ok(id)
+    }
+
     pub(super) fn exchange(&mut self, first: &DfsPath, second: &DfsPath) -> Expected<()> {
         let (name, above) = split(first).ok_or(ErrorKind::InvalidArgument)?;
         let mut tried = self.clone();

@@ -43,6 +43,10 @@ enum Op {
     Append {
         path: DfsPath,
     },
+    Truncate {
+        path: DfsPath,
+        length: u64,
+    },
     Abandon {
         file: usize,
     },
@@ -138,6 +142,8 @@ fn ops() -> impl Strategy<Value = Op> {
         2 => (file.clone(), nodes()).prop_map(|(file, nodes)| Op::NewPipeline { file, nodes }),
         3 => (file.clone(), 1..CHUNK).prop_map(|(file, bytes)| Op::Complete { file, bytes }),
         4 => paths().prop_map(|path| Op::Append { path }),
+        3 => (paths(), prop_oneof![Just(0), 0..40_u64, Just(CHUNK), 0..3 * CHUNK])
+            .prop_map(|(path, length)| Op::Truncate { path, length }),
         1 => file.prop_map(|file| Op::Abandon { file }),
         2 => (0..CHUNK, 0..3_usize).prop_map(|(length, survivors)| Op::Recover { length, survivors }),
         2 => (paths(), any::<bool>()).prop_map(|(path, recursive)| Op::Delete { path, recursive }),
@@ -252,6 +258,20 @@ impl Machine {
             Op::AddChunk { file, nodes } => self.add_chunk(call, file, nodes).await,
             Op::NewPipeline { file, nodes } => self.new_pipeline(call, file, nodes).await,
             Op::Complete { file, bytes } => self.complete(call, file, bytes).await,
+            Op::Truncate { path, length } => {
+                let truncated = twice!(namespace.truncate(call, path.clone(), length));
+                let before = self.model.clone();
+                let expected = self.model.truncate(&path, length);
+                if truncated == Err(ErrorKind::Unavailable) {
+                    // Nobody has the chunk that the new end lies in.
+                    self.model = before;
+                    return;
+                }
+                assert_eq!(truncated.map(drop), expected.map(drop), "truncate {path} to {length}");
+                if let (Ok(truncated), Ok(id)) = (truncated, expected) {
+                    self.model.file(id).expect("just truncated").open = truncated.generation > Generation(0);
+                }
+            }
             Op::Append { path } => {
                 let appended = twice!(namespace.append(call, path.clone()));
                 let expected = self.model.append(&path);
@@ -498,7 +518,8 @@ impl Machine {
             for chunk in plan.chunks {
                 let generation = namespace.begin_recovery(chunk.chunk).await.unwrap();
                 let nodes: Vec<_> = chunk.good().take(survivors).collect();
-                let length = if nodes.is_empty() { 0 } else { length.max(chunk.length) };
+                let length = if plan.cut { chunk.length } else { length.max(chunk.length) };
+                let length = if nodes.is_empty() { 0 } else { length };
                 if length < chunk.length {
                     // Nothing that was committed is given up.
                     let lost = namespace.commit_recovery(chunk.chunk, generation, length, nodes).await;
