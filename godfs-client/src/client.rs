@@ -9,6 +9,7 @@ use godfs_proto::v1::admin_service_client::AdminServiceClient;
 
 use crate::builder::ClientBuilder;
 use crate::file::{self, DfsFile, FileChecksum, OpenFile, Reader, Writer};
+use crate::links;
 use crate::listing::{Listing, Walk};
 use crate::metadata::{ChunkLocation, DirEntry, FileLocations, FileStatus};
 use crate::namenode::{Greeting, Namenode};
@@ -74,6 +75,29 @@ impl Client {
     /// As for [`append`](Self::append).
     pub async fn appender(&self, path: impl IntoPath) -> Result<Writer> {
         Ok(Writer::new(OpenFile::append(&self.namenode, path.into_path()?, CreateOptions::default()).await?))
+    }
+
+    /// Moves the chunks of `sources`, in their order, to the end of `target`, in one step and without copying a byte; the sources go. All must be closed
+    /// and have the same chunk size, and none may be a small file that lies with the namenode; an empty one may.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidArgument`] for a file that is named twice, or other chunk sizes; [`ErrorKind::FailedPrecondition`] for a small file, or one
+    /// that has a writer; [`ErrorKind::LimitExceeded`] beyond 10,000 chunks.
+    pub async fn concat<P: IntoPath>(&self, target: impl IntoPath, sources: impl IntoIterator<Item = P>) -> Result<()> {
+        let mut paths = vec![target.into_path()?];
+        for source in sources {
+            paths.push(source.into_path()?);
+        }
+        links::follow(paths, |paths| {
+            self.namenode.mutate(move |mut stub, call| {
+                let mut paths = paths.iter().map(|path| path.as_str().to_owned());
+                let target = paths.next().unwrap_or_default();
+                let request = v1::ConcatRequest { call: Some(call), target, sources: paths.collect() };
+                async move { stub.concat(request).await }
+            })
+        })
+        .await
+        .map(drop)
     }
 
     /// Makes a file shorter. Where the new end lies within a chunk, waits until the chunk is cut on its datanodes, up to

@@ -402,3 +402,40 @@ async fn files_are_written_on() {
     world.fails("append second /", 5).await;
     world.fails("append none /f", 3).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn files_are_joined_without_copying() {
+    let world = World::new().await;
+    let data = noise(400_000);
+    let mut begin = 0;
+    for (name, length) in [("a", 100_000), ("b", 65_536), ("c", 30_001), ("d", 150_000)] {
+        world.write(name, &data[begin..begin + length]);
+        world.ok(&format!("put --chunk-size 64K {name} /{name}")).await;
+        begin += length;
+    }
+    let parts = world.json("locate --json /c").await;
+    world.ok("concat /a /b /c /d").await;
+    assert_eq!(world.ok("ls /").await, "a\n");
+    assert!(world.run("cat /a").await.stdout == data[..begin], "chunks in the middle are short");
+    let chunks = world.json("locate --json /a").await["chunks"].clone();
+    assert!(chunks.as_array().expect("chunks").iter().any(|chunk| chunk["id"] == parts["chunks"][0]["id"]), "moved");
+    world.write("whole", &data[..begin]);
+    world.ok("put whole /whole").await;
+    let sums = world.ok("checksum /a /whole").await;
+    let sums: Vec<&str> = sums.lines().map(|line| &line[..8]).collect();
+    assert_eq!(sums[0], sums[1]);
+
+    // Written on and cut behind short chunks; read from the middle.
+    assert_eq!(world.run_with("append - /a", &data[begin..]).await.code, 0);
+    assert!(world.run("cat /a").await.stdout == data);
+    world.ok("get /a back").await;
+    assert!(world.read("back") == data);
+    world.ok("truncate -s 170000 /a").await;
+    assert!(world.run("cat /a").await.stdout == data[..170_000]);
+    let error = world.fails("concat /a /a", 2).await;
+    assert!(error.contains("itself"), "{error}");
+    world.write("tiny", "1");
+    world.ok("put tiny /tiny").await;
+    let error = world.fails("concat /a /tiny", 5).await;
+    assert!(error.contains("append its bytes"), "{error}");
+}

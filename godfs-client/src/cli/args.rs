@@ -60,6 +60,8 @@ pub(super) enum Verb {
     Mv(MvArgs),
     /// Make files shorter
     Truncate(TruncateArgs),
+    /// Join files to the end of another, without copying
+    Concat(ConcatArgs),
     /// Have two files or directories change places
     Exchange(ExchangeArgs),
     /// Make symbolic links
@@ -118,6 +120,7 @@ impl Verb {
             Self::Rm(_) => "rm",
             Self::Mv(_) => "mv",
             Self::Truncate(_) => "truncate",
+            Self::Concat(_) => "concat",
             Self::Exchange(_) => "exchange",
             Self::Ln(_) => "ln",
             Self::Readlink(_) => "readlink",
@@ -354,6 +357,23 @@ pub(super) struct TruncateArgs {
     /// Files
     #[arg(required = true, value_name = "PATH")]
     pub(super) paths: Vec<String>,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "\
+The chunks of the sources move to the end of the target in one step, and the sources are gone. All must have the same
+chunk size, and none be so small that the namenode keeps it; for those there is append.
+
+Examples:
+  godfs concat /logs/all.log /logs/monday.log /logs/tuesday.log
+  godfs concat /parts/0 /parts/1 /parts/2")]
+pub(super) struct ConcatArgs {
+    /// The file that gets the chunks
+    #[arg(value_name = "TARGET")]
+    pub(super) target: String,
+    /// The files that give them, in their order
+    #[arg(required = true, value_name = "SOURCE")]
+    pub(super) sources: Vec<String>,
 }
 
 #[derive(Args, Debug)]

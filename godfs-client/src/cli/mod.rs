@@ -158,6 +158,7 @@ async fn verb(cli: &Cli, context: &Context, output: &mut Output) -> Outcome {
         Verb::Rm(args) => names::rm(context, args).await,
         Verb::Mv(args) => names::mv(context, args).await,
         Verb::Truncate(args) => names::truncate(context, args).await,
+        Verb::Concat(args) => names::concat(context, args).await,
         Verb::Exchange(args) => names::exchange(context, args).await,
         Verb::Ln(args) => links::ln(context, args).await,
         Verb::Readlink(args) => links::readlink(context, args, output).await,

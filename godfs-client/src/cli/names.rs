@@ -1,10 +1,10 @@
-//! `mkdir`, `rm`, `mv`, `exchange`, `truncate`, `touch`, `setrep`: what changes names and their attributes.
+//! `mkdir`, `rm`, `mv`, `exchange`, `truncate`, `concat`, `touch`, `setrep`: what changes names and their attributes.
 
 use futures::stream::TryStreamExt;
 use godfs_core::env::{Clock, SystemClock};
 use godfs_core::{DfsPath, Error, ErrorKind, Result};
 
-use super::args::{ExchangeArgs, MkdirArgs, MvArgs, RmArgs, SetrepArgs, TouchArgs, TruncateArgs};
+use super::args::{ConcatArgs, ExchangeArgs, MkdirArgs, MvArgs, RmArgs, SetrepArgs, TouchArgs, TruncateArgs};
 use super::context::{Context, found};
 use super::failure::Outcome;
 use super::target::{Found, Last, may_replace};
@@ -78,6 +78,11 @@ pub(super) async fn truncate(context: &Context, args: &TruncateArgs) -> Outcome 
     context
         .each(&args.paths, async |path| Ok(context.client.truncate(&DfsPath::parse(path)?, args.size.0).await?))
         .await
+}
+
+/// Runs `concat`.
+pub(super) async fn concat(context: &Context, args: &ConcatArgs) -> Outcome {
+    Ok(context.client.concat(&args.target, &args.sources).await?)
 }
 
 /// Runs `touch`.

@@ -552,6 +552,10 @@ impl NamespaceService for Service {
         Err(not_offered("truncate"))
     }
 
+    async fn concat(&self, _: Request<v1::ConcatRequest>) -> Answer<v1::ConcatResponse> {
+        Err(not_offered("concat"))
+    }
+
     async fn reopen_chunk(&self, _: Request<v1::ReopenChunkRequest>) -> Answer<v1::ReopenChunkResponse> {
         Err(not_offered("reopen_chunk"))
     }

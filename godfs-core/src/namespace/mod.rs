@@ -23,6 +23,7 @@ mod answers;
 mod append;
 mod caller;
 mod collector;
+mod concat;
 mod deletes;
 mod directories;
 mod files;
@@ -58,6 +59,7 @@ pub use answers::{
     SessionInfo, TotalCounts, Truncated, Usage, Verdict,
 };
 pub use caller::{ANONYMOUS, Caller, MAX_GROUPS, MAX_PRINCIPAL_BYTES, SUPERGROUP, check_principal};
+pub use concat::{MAX_CONCAT_CHUNKS, MAX_CONCAT_FILES};
 pub use files::MAX_FILE_BYTES;
 pub use invariants::Violation;
 pub use links::MAX_TARGET_BYTES;
@@ -301,6 +303,16 @@ impl Namespace {
                 return Ok(truncated);
             }
         }
+    }
+
+    /// Moves the chunks of `sources`, in their order, to the end of `target`, in one step and without copying a byte; the sources go. All of them are
+    /// closed, of one chunk size, and no small files.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidArgument`](crate::ErrorKind::InvalidArgument) for a file that is named twice, or other chunk sizes;
+    /// [`ErrorKind::FailedPrecondition`](crate::ErrorKind::FailedPrecondition) for one that is small or has a writer.
+    pub async fn concat(&self, call: Call, target: DfsPath, sources: Vec<DfsPath>) -> Result<()> {
+        self.call(move |txn, context| concat::concat(txn, context, call, &target, &sources)).await
     }
 
     /// The nodes with a good, finalized replica of the last chunk of a file.

@@ -31,6 +31,7 @@ pub(super) enum Operation {
     Append = 32,
     ReopenChunk = 33,
     Truncate = 34,
+    Concat = 35,
     SetOwner = 40,
     SetMode = 41,
     SetXattr = 42,

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use godfs_client::transport::hello::software;
 use godfs_client::transport::{caller, convert, status};
 use godfs_core::namespace::{
-    Call, ChunkCommit, Complete, Completion, CreateOptions, ETag, FileRef, LocateRange, Located, MAX_PAGE,
-    MkdirOptions, Namespace, Rename, Symlink, Times, Writing,
+    Call, ChunkCommit, Complete, Completion, CreateOptions, ETag, FileRef, LocateRange, Located, MAX_CONCAT_FILES,
+    MAX_PAGE, MkdirOptions, Namespace, Rename, Symlink, Times, Writing,
 };
 use godfs_core::placement::Reader;
 use godfs_core::{DfsPath, Error, ErrorKind, Result, SessionId};
@@ -335,6 +335,23 @@ impl NamespaceService for Names {
             Ok(v1::TruncateResponse { inode: truncated.inode.get(), generation: truncated.generation.get() })
         };
         answer(truncate.await)
+    }
+
+    async fn concat(&self, request: Request<v1::ConcatRequest>) -> Result<Response<v1::ConcatResponse>, Status> {
+        let namespace = self.by(&request)?;
+        let request = request.into_inner();
+        let concat = async {
+            let (call, target) = (call(request.call.as_ref())?, DfsPath::parse(&request.target)?);
+            if request.sources.len() > MAX_CONCAT_FILES {
+                return Err(invalid(format!("sources: more than {MAX_CONCAT_FILES}")));
+            }
+            let sources = request.sources.iter().map(|path| DfsPath::parse(path)).collect::<Result<_>>()?;
+            namespace.concat(call, target.clone(), sources).await?;
+            // Their number of replicas is now the target's.
+            self.0.tasks.spawn(retarget(Arc::clone(&self.0), target));
+            Ok(v1::ConcatResponse {})
+        };
+        answer(concat.await)
     }
 
     async fn reopen_chunk(

@@ -462,6 +462,19 @@ pub struct TruncateResponse {
     #[prost(uint64, tag = "2")]
     pub generation: u64,
 }
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ConcatRequest {
+    #[prost(message, optional, tag = "1")]
+    pub call: ::core::option::Option<Call>,
+    /// Gets the chunks. May be empty, but no small file.
+    #[prost(string, tag = "2")]
+    pub target: ::prost::alloc::string::String,
+    /// 1 to 1,000 other files of the same chunk size, each once, in the order in which they are joined.
+    #[prost(string, repeated, tag = "3")]
+    pub sources: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ConcatResponse {}
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ReopenChunkRequest {
     #[prost(message, optional, tag = "1")]
@@ -1470,6 +1483,28 @@ pub mod namespace_service_client {
                 .insert(GrpcMethod::new("godfs.v1.NamespaceService", "Truncate"));
             self.inner.unary(req, path, codec).await
         }
+        /// Moves the chunks of files to the end of another, in one step; they go.
+        pub async fn concat(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ConcatRequest>,
+        ) -> std::result::Result<tonic::Response<super::ConcatResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/godfs.v1.NamespaceService/Concat",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("godfs.v1.NamespaceService", "Concat"));
+            self.inner.unary(req, path, codec).await
+        }
         /// Gives an open file its next chunk, and reports chunks that are finished.
         pub async fn add_chunk(
             &mut self,
@@ -2170,6 +2205,11 @@ pub mod namespace_service_server {
             tonic::Response<super::TruncateResponse>,
             tonic::Status,
         >;
+        /// Moves the chunks of files to the end of another, in one step; they go.
+        async fn concat(
+            &self,
+            request: tonic::Request<super::ConcatRequest>,
+        ) -> std::result::Result<tonic::Response<super::ConcatResponse>, tonic::Status>;
         /// Gives an open file its next chunk, and reports chunks that are finished.
         async fn add_chunk(
             &self,
@@ -2852,6 +2892,51 @@ pub mod namespace_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = TruncateSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/godfs.v1.NamespaceService/Concat" => {
+                    #[allow(non_camel_case_types)]
+                    struct ConcatSvc<T: NamespaceService>(pub Arc<T>);
+                    impl<
+                        T: NamespaceService,
+                    > tonic::server::UnaryService<super::ConcatRequest>
+                    for ConcatSvc<T> {
+                        type Response = super::ConcatResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ConcatRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as NamespaceService>::concat(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ConcatSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

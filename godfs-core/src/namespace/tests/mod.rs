@@ -16,6 +16,7 @@ mod appending;
 mod attributes;
 mod basics;
 mod collecting;
+mod concatenating;
 mod cost;
 mod links;
 mod model;

@@ -139,6 +139,35 @@ impl Model {
         Ok(id)
     }
 
+    /// Moves the bytes of files to the end of another; those in `small` can't be.
+    pub(super) fn concat(&mut self, target: &DfsPath, sources: &[DfsPath], small: &[DfsPath]) -> Expected<()> {
+        let twice = |(at, path): (usize, &DfsPath)| path == target || sources[..at].contains(path);
+        if sources.is_empty() || sources.iter().enumerate().any(twice) {
+            return Err(ErrorKind::InvalidArgument);
+        }
+        let check = |model: &mut Self, path: &DfsPath, source: bool| {
+            let id = match model.append(path) {
+                Err(ErrorKind::IsADirectory) if path.is_root() && source => return Err(ErrorKind::InvalidArgument),
+                other => other?,
+            };
+            if small.contains(path) { Err(ErrorKind::FailedPrecondition) } else { Ok(id) }
+        };
+        let mut tried = self.clone();
+        let joined = check(&mut tried, target, false)?;
+        let mut length = 0;
+        for path in sources {
+            let id = check(&mut tried, path, true)?;
+            length += tried.file(id).expect("just opened").length;
+        }
+        for path in sources {
+            tried.delete(path, false)?;
+        }
+        let file = tried.file(joined).expect("just opened");
+        (file.open, file.length) = (false, file.length + length);
+        *self = tried;
+        Ok(())
+    }
+
     pub(super) fn exchange(&mut self, first: &DfsPath, second: &DfsPath) -> Expected<()> {
         let (name, above) = split(first).ok_or(ErrorKind::InvalidArgument)?;
         let mut tried = self.clone();

@@ -47,6 +47,10 @@ enum Op {
         path: DfsPath,
         length: u64,
     },
+    Concat {
+        target: DfsPath,
+        sources: Vec<DfsPath>,
+    },
     Abandon {
         file: usize,
     },
@@ -142,6 +146,8 @@ fn ops() -> impl Strategy<Value = Op> {
         2 => (file.clone(), nodes()).prop_map(|(file, nodes)| Op::NewPipeline { file, nodes }),
         3 => (file.clone(), 1..CHUNK).prop_map(|(file, bytes)| Op::Complete { file, bytes }),
         4 => paths().prop_map(|path| Op::Append { path }),
+        3 => (paths(), proptest::collection::vec(paths(), 0..3))
+            .prop_map(|(target, sources)| Op::Concat { target, sources }),
         3 => (paths(), prop_oneof![Just(0), 0..40_u64, Just(CHUNK), 0..3 * CHUNK])
             .prop_map(|(path, length)| Op::Truncate { path, length }),
         1 => file.prop_map(|file| Op::Abandon { file }),
@@ -271,6 +277,17 @@ impl Machine {
                 if let (Ok(truncated), Ok(id)) = (truncated, expected) {
                     self.model.file(id).expect("just truncated").open = truncated.generation > Generation(0);
                 }
+            }
+            Op::Concat { target, sources } => {
+                let mut small = Vec::new();
+                for path in sources.iter().chain([&target]) {
+                    if namespace.stat(FileRef::Path(path.clone())).await.is_ok_and(|status| status.small) {
+                        small.push(path.clone());
+                    }
+                }
+                let joined = twice!(namespace.concat(call, target.clone(), sources.clone()));
+                let expected = self.model.concat(&target, &sources, &small);
+                assert_eq!(joined, expected, "concat {target} {sources:?}");
             }
             Op::Append { path } => {
                 let appended = twice!(namespace.append(call, path.clone()));
