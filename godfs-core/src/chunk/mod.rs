@@ -185,6 +185,10 @@ pub trait ReplicaWriter: Send + fmt::Debug {
     /// Lets readers see the first `length` bytes, all of which must have been appended.
     fn publish(&mut self, length: u64);
 
+    /// A hint, before the first append: others are expected to be read instead of this replica, so what has reached the disk need not
+    /// stay in memory.
+    fn drop_behind(&mut self) {}
+
     /// Makes all appended bytes durable, with the names that lead to them.
     async fn sync(&mut self) -> Result<()>;
 

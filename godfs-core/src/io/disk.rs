@@ -135,13 +135,18 @@ impl IoFile for DiskFile {
     }
 
     fn start_writeback(&self, offset: u64, length: u64) -> io::Result<()> {
-        writeback(&self.0, offset, length)
+        // There is no safe wrapper of `sync_file_range`. This begins the same writeback; what has just been sent to the disk is not
+        // clean yet, so it stays for readers.
+        dont_need(&self.0, offset, length)
+    }
+
+    fn drop_cached(&self, offset: u64, length: u64) -> io::Result<()> {
+        dont_need(&self.0, offset, length)
     }
 }
 
-/// `sync_file_range` has no safe wrapper. `posix_fadvise(DONTNEED)` begins the same writeback; it then drops the clean
-/// pages of the range, and those that it has just sent to the disk are not clean yet, so they stay for readers.
-fn writeback(file: &File, offset: u64, length: u64) -> io::Result<()> {
+/// Begins the writeback of what is dirty in a range, and drops its clean pages.
+fn dont_need(file: &File, offset: u64, length: u64) -> io::Result<()> {
     Ok(rustix::fs::fadvise(file, offset, std::num::NonZeroU64::new(length), rustix::fs::Advice::DontNeed)?)
 }
 

@@ -114,6 +114,9 @@ pub trait IoFile: Send + Sync + fmt::Debug {
     /// Asks the system to begin writing these bytes to the disk, without waiting: a later `sync_data` has less to do.
     /// Promises nothing.
     fn start_writeback(&self, offset: u64, length: u64) -> io::Result<()>;
+
+    /// Lets go of the memory that caches these bytes, as far as they are on the disk. A hint.
+    fn drop_cached(&self, offset: u64, length: u64) -> io::Result<()>;
 }
 
 /// Holds a folder's lock; dropping it lets go.

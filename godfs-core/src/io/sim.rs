@@ -613,4 +613,8 @@ impl IoFile for SimFile {
     fn start_writeback(&self, _offset: u64, _length: u64) -> io::Result<()> {
         self.io.disk.lock().powered()
     }
+
+    fn drop_cached(&self, _offset: u64, _length: u64) -> io::Result<()> {
+        self.io.disk.lock().powered()
+    }
 }

@@ -1,8 +1,10 @@
 //! In which order a reader should try the replicas of a chunk.
 
 use super::{ClusterView, Domain};
-use crate::env::Random;
-use crate::id::NodeId;
+use crate::id::{ChunkId, NodeId};
+
+/// Streams that make a node busier than another: below it, which of them has the bytes in memory matters more.
+const LOAD_STEP: u32 = 16;
 
 /// Where a reader is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -13,9 +15,9 @@ pub struct Reader {
     pub domain: Option<Domain>,
 }
 
-/// Sorts `holders` for a reader: live nodes before others; then those on its own host; then the nearest in the tree of domains;
-/// then the least loaded; equals in random order. Nodes that are not in the view come last.
-pub fn sort_by_nearness(cluster: &ClusterView, reader: &Reader, holders: &mut [NodeId], random: &dyn Random) {
+/// Sorts the `holders` of `chunk` for a reader: live nodes before others; then those on its own host; then the nearest in the tree of domains;
+/// then the clearly less loaded; equals by their [`affinity`] to the chunk. Nodes that are not in the view come last.
+pub fn sort_by_nearness(cluster: &ClusterView, reader: &Reader, chunk: ChunkId, holders: &mut [NodeId]) {
     let domain = reader.domain.as_ref().or_else(|| {
         let local = cluster.nodes.iter().find(|node| !reader.host.is_empty() && node.host == reader.host);
         local.map(|node| &node.domain)
@@ -24,16 +26,36 @@ pub fn sort_by_nearness(cluster: &ClusterView, reader: &Reader, holders: &mut [N
         let rank = cluster.node(id).map(|node| {
             let remote = reader.host.is_empty() || node.host != reader.host;
             let distance = domain.map_or(0, |domain| domain.distance(&node.domain));
-            (!node.live, remote, distance, node.load)
+            (!node.live, remote, distance, node.load / LOAD_STEP)
         });
-        (rank.is_none(), rank, random.next_u64())
+        (rank.is_none(), rank, std::cmp::Reverse(affinity(chunk, id)))
     });
+}
+
+/// How strongly a chunk belongs to a node, if nothing else tells them apart: the same for everyone who asks, and spread evenly. All readers of a
+/// chunk go to the same node then, and only that one needs to have it in memory.
+#[must_use]
+pub fn affinity(chunk: ChunkId, node: NodeId) -> u64 {
+    // The finalizer of splitmix64: every bit of the input changes half of the output.
+    let mut mixed = chunk.get().rotate_left(32) ^ u64::from(node.get()).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ (mixed >> 31)
+}
+
+/// Moves to the front of a new pipeline, on the writer's own host if some of it are there, the node that readers there will ask first: what
+/// comes from the writer itself stays in memory.
+pub fn put_reader_first(cluster: &ClusterView, writer: &Reader, chunk: ChunkId, pipeline: &mut [NodeId]) {
+    let local = |id: NodeId| !writer.host.is_empty() && cluster.node(id).is_some_and(|node| node.host == writer.host);
+    let first = (0..pipeline.len()).max_by_key(|&at| (local(pipeline[at]), affinity(chunk, pipeline[at])));
+    if let Some(at) = first {
+        pipeline[..=at].rotate_right(1);
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::env::SeededRandom;
     use crate::placement::NodeView;
 
     fn cluster() -> ClusterView {
@@ -49,9 +71,9 @@ mod tests {
         };
         ClusterView {
             nodes: vec![
-                node(1, "h1", "/dc1/r1", 9, true),
+                node(1, "h1", "/dc1/r1", 90, true),
                 node(2, "h2", "/dc1/r1", 0, false),
-                node(3, "h3", "/dc1/r2", 5, true),
+                node(3, "h3", "/dc1/r2", 50, true),
                 node(4, "h4", "/dc1/r2", 1, true),
                 node(5, "h5", "/dc2/r1", 0, true),
             ],
@@ -60,7 +82,7 @@ mod tests {
 
     fn sorted(reader: &Reader) -> Vec<u32> {
         let mut holders: Vec<_> = [9, 5, 4, 3, 2, 1].map(NodeId).into();
-        sort_by_nearness(&cluster(), reader, &mut holders, &SeededRandom::new(3));
+        sort_by_nearness(&cluster(), reader, ChunkId(1), &mut holders);
         holders.into_iter().map(NodeId::get).collect()
     }
 
@@ -74,6 +96,44 @@ mod tests {
     fn a_reader_elsewhere_goes_by_its_domain_or_by_load() {
         let reader = Reader { host: "laptop".into(), domain: Some(Domain::parse("/dc2/r7").unwrap()) };
         assert_eq!(sorted(&reader), [5, 4, 3, 1, 2, 9]);
-        assert_eq!(sorted(&Reader::default()), [5, 4, 3, 1, 2, 9]);
+        let anywhere = sorted(&Reader::default());
+        assert!(anywhere[..2].contains(&4) && anywhere[..2].contains(&5), "{anywhere:?}");
+        assert_eq!(anywhere[2..], [3, 1, 2, 9]);
+    }
+
+    #[test]
+    fn all_readers_of_a_chunk_ask_one_node_and_chunks_are_spread() {
+        let mut first = [0; 3];
+        for chunk in 1..=3_000 {
+            let mut holders = [5, 4, 9].map(NodeId);
+            sort_by_nearness(&cluster(), &Reader::default(), ChunkId(chunk), &mut holders);
+            let mut again = [4, 9, 5].map(NodeId);
+            sort_by_nearness(&cluster(), &Reader::default(), ChunkId(chunk), &mut again);
+            assert_eq!(holders, again);
+            let most = [4, 5, 6].into_iter().max_by_key(|&node| affinity(ChunkId(chunk), NodeId(node)));
+            first[most.expect("one of three") as usize - 4] += 1;
+        }
+        assert!(first.iter().all(|&count| (900..1_100).contains(&count)), "{first:?}");
+    }
+
+    #[test]
+    fn the_first_of_a_pipeline_is_who_will_be_read() {
+        for chunk in 1..100 {
+            for host in ["h1", "laptop", ""] {
+                let writer = Reader { host: host.into(), domain: None };
+                let mut pipeline = [5, 4, 1].map(NodeId);
+                put_reader_first(&cluster(), &writer, ChunkId(chunk), &mut pipeline);
+                let mut rest: Vec<_> = pipeline[1..].to_vec();
+                rest.sort_unstable();
+                assert!(!rest.contains(&pipeline[0]) && rest.len() == 2, "{pipeline:?}");
+                if host == "h1" {
+                    assert_eq!(pipeline, [1, 5, 4].map(NodeId));
+                } else {
+                    let most =
+                        rest.iter().all(|&node| affinity(ChunkId(chunk), node) < affinity(ChunkId(chunk), pipeline[0]));
+                    assert!(most, "{pipeline:?}");
+                }
+            }
+        }
     }
 }

@@ -58,7 +58,12 @@ pub(crate) async fn receive(shared: Arc<Shared>, mut packets: Packets, replies: 
             return;
         }
     };
-    let Some(stage) = set_up(&shared, &open, &replies).await else { return };
+    let (open, forwarded) = open;
+    let Some(mut stage) = set_up(&shared, &open, &replies).await else { return };
+    if forwarded {
+        // The node that a client speaks to is the one that readers ask first.
+        stage.writer.drop_behind();
+    }
     let (share, copy) = (stage.share, stage.copy);
     let (queue, queued) = mpsc::channel(MAX_IN_FLIGHT);
     let ended = CancellationToken::new();
@@ -95,7 +100,8 @@ async fn discard(shared: &Shared, open: &WriteOpen) {
     }
 }
 
-async fn first_message(shared: &Shared, packets: &mut Packets) -> Result<WriteOpen> {
+/// What the stream is for, and whether another datanode sends it.
+async fn first_message(shared: &Shared, packets: &mut Packets) -> Result<(WriteOpen, bool)> {
     let patience = Duration::from_millis(shared.settings.first_message_ms);
     let first = tokio::time::timeout(patience, packets.message())
         .await
@@ -103,7 +109,8 @@ async fn first_message(shared: &Shared, packets: &mut Packets) -> Result<WriteOp
         .ok_or_else(|| Error::new(ErrorKind::InvalidArgument, "the stream ended before its first message"))?;
     let hello = first.open.as_ref().and_then(|open| open.hello.as_ref());
     shared.check_caller(hello, first.open.as_ref().map_or(0, |open| open.node))?;
-    convert::write_open(&first)
+    let forwarded = hello.is_some_and(|hello| hello.speaker() == v1::Speaker::Datanode);
+    Ok((convert::write_open(&first)?, forwarded))
 }
 
 /// What stands once the pipeline does.

@@ -2,7 +2,7 @@
 
 use godfs_core::cluster::NodeState;
 use godfs_core::namespace::{AddChunk, AddedChunk, ChunkCommit, FileRef, Writing};
-use godfs_core::placement::{ClusterView, PlaceRequest};
+use godfs_core::placement::{ClusterView, PlaceRequest, Reader, put_reader_first};
 use godfs_core::{Error, ErrorKind, NodeId, Result};
 
 use super::state::State;
@@ -57,13 +57,15 @@ pub(super) async fn add_chunk(state: &State, writing: Writing, wanted: Wanted) -
     let chunks: Vec<_> = wanted.commits.iter().map(|commit| commit.chunk).collect();
     let request = AddChunk { start: wanted.start, commits: wanted.commits, nodes: nodes.clone() };
     // Also without a node: a repeated call gets its first answer.
-    let added = state.namespace.add_chunk(writing, request).await.map_err(|error| {
+    let mut added = state.namespace.add_chunk(writing, request).await.map_err(|error| {
         if nodes.is_empty() && error.kind() == ErrorKind::Unavailable {
             nobody(&view, &wanted.excluded, bytes)
         } else {
             error
         }
     })?;
+    let writer = Reader { host: wanted.host, domain: None };
+    put_reader_first(&view, &writer, added.chunk, &mut added.nodes);
     let room = added.nodes.iter().filter_map(|&id| view.node(id)).map(|node| node.available).min().unwrap_or(0);
     state.nodes.lock().reserve(&added.nodes, bytes.min(room / RESERVED_SHARE));
     state.repair.touched(chunks);

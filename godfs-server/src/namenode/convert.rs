@@ -5,7 +5,6 @@ use std::time::Duration;
 use godfs_client::transport::convert::replica_state_to_wire;
 use godfs_core::NodeId;
 use godfs_core::cluster::{NodeState, NodeStatus, Nodes, ScrubStatus};
-use godfs_core::env::Random;
 use godfs_core::namespace::{ChunkLocation, FileKind, FileStatus, ReplicaPlace};
 use godfs_core::placement::{Reader, sort_by_nearness};
 use godfs_proto::v1;
@@ -48,18 +47,13 @@ pub(super) fn node(nodes: &Nodes, id: NodeId) -> v1::Node {
 
 /// A chunk with its replicas: of an open chunk in the order of the pipeline; else live ones first, good ones first among those, then nearest to
 /// the reader first.
-pub(super) fn location(
-    nodes: &Nodes,
-    reader: &Reader,
-    random: &dyn Random,
-    location: &ChunkLocation,
-) -> v1::ChunkLocation {
+pub(super) fn location(nodes: &Nodes, reader: &Reader, location: &ChunkLocation) -> v1::ChunkLocation {
     let view = nodes.view();
     let live = |id| view.node(id).is_some_and(|node| node.live);
     let mut places = location.info.replicas.clone();
     if !location.info.open {
         let mut order: Vec<NodeId> = places.iter().map(|place| place.node).collect();
-        sort_by_nearness(&view, reader, &mut order, random);
+        sort_by_nearness(&view, reader, location.info.chunk, &mut order);
         let rank = |id: NodeId| order.iter().position(|&other| other == id);
         places.sort_by_cached_key(|place| (!live(place.node), place.corrupt, rank(place.node)));
     }

@@ -124,7 +124,7 @@ impl Names {
     ) -> (v1::FileStatus, bytes::Bytes, Vec<v1::ChunkLocation>, bool) {
         let reader = Reader { host: host.to_owned(), domain: None };
         let nodes = self.0.nodes.lock();
-        let chunks = located.chunks.iter().map(|chunk| location(&nodes, &reader, &*self.0.env.random, chunk)).collect();
+        let chunks = located.chunks.iter().map(|chunk| location(&nodes, &reader, chunk)).collect();
         (status_to_wire(&located.status), located.data, chunks, located.more)
     }
 

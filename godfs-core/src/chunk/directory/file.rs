@@ -36,6 +36,12 @@ impl Share {
         self.cuts.lock().iter().skip(seen).copied().min().unwrap_or(u64::MAX)
     }
 
+    /// Lets go of the memory that caches the first `length` bytes of data and what stands before them, as far as they are on the disk.
+    pub(super) fn drop_cached(&self, length: u64) {
+        // Only a hint.
+        let _ = self.file.drop_cached(0, self.layout.data_at(length));
+    }
+
     /// The stored checksums of whole pieces, as many as are there.
     pub(super) fn checksums(&self, first_piece: u64, count: usize) -> io::Result<Bytes> {
         self.file.read_at(self.layout.checksum_at(first_piece), count * CHECKSUM_BYTES)

@@ -22,6 +22,8 @@ pub(super) struct Slot {
     pub(super) state: ReplicaState,
     /// Finalized without waiting for the disk, and not synced since.
     pub(super) unproven: bool,
+    /// Others are read instead of it: it need not stay in memory once it is on the disk.
+    pub(super) drop_behind: bool,
     /// A write or sync failed: what the disk holds is not known until the store is opened again.
     pub(super) poisoned: bool,
     /// Bytes and the checksum of the last, unfinished piece, of a replica that has no `live`.

@@ -302,6 +302,7 @@ impl Inner {
             recovered: Generation(0),
             state,
             unproven: false,
+            drop_behind: false,
             poisoned: false,
             length: 0,
             tail: 0,
@@ -699,6 +700,9 @@ impl Inner {
         })?;
         if let Some(slot) = self.index.lock().get_mut(&chunk) {
             slot.unproven = false;
+        }
+        if slot.drop_behind {
+            file.share.drop_cached(slot.length);
         }
         Ok(())
     }

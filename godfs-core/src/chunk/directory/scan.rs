@@ -191,6 +191,7 @@ impl Scan<'_> {
             recovered: record.recovered,
             state: ReplicaState::Rwr,
             unproven: false,
+            drop_behind: false,
             poisoned: false,
             length: record.length,
             tail: record.tail,

@@ -20,6 +20,10 @@ use crate::id::ChunkId;
 /// full, and appends must not.
 const WRITEBACK_STEP: u64 = 8 << 20;
 
+/// How far back a replica that need not stay in memory is looked through for what has reached the disk, at each step. Memory that is
+/// used again at once is cheap; memory that was never touched, or that a host took back, costs many times the copy.
+const DROP_WINDOW: u64 = 64 << 20;
+
 /// Writes one replica. Every call takes the chunk's turn and carries it into its work on the executor: work whose
 /// caller went away runs to its end before the next call begins.
 #[derive(Debug)]
@@ -40,12 +44,20 @@ struct Cursor {
     written_back: u64,
     /// Whether some are being handed to it.
     writing_back: Arc<AtomicBool>,
+    /// What has reached the disk is dropped from memory.
+    drop_behind: bool,
 }
 
 impl DirectoryWriter {
     pub(super) fn new(inner: Arc<Inner>, chunk: ChunkId, live: Arc<Live>, file: ReplicaFile, named: bool) -> Self {
         let written_back = live.progress.lock().length;
-        let cursor = Arc::new(Mutex::new(Cursor { file, named, written_back, writing_back: Arc::default() }));
+        let cursor = Arc::new(Mutex::new(Cursor {
+            file,
+            named,
+            written_back,
+            writing_back: Arc::default(),
+            drop_behind: false,
+        }));
         Self { inner, chunk, live, cursor }
     }
 
@@ -80,6 +92,10 @@ impl ReplicaWriter for DirectoryWriter {
         if !progress.fenced {
             progress.visible = progress.visible.max(length.min(progress.length));
         }
+    }
+
+    fn drop_behind(&mut self) {
+        self.cursor.lock().drop_behind = true;
     }
 
     #[allow(clippy::redundant_closure_for_method_calls, reason = "the method is not general enough over its lifetime")]
@@ -158,9 +174,13 @@ impl Work<'_> {
         }
         self.cursor.written_back = end;
         let (share, busy) = (Arc::clone(&self.cursor.file.share), Arc::clone(&self.cursor.writing_back));
+        let drop_from = self.cursor.drop_behind.then(|| begin.saturating_sub(DROP_WINDOW));
         self.inner.env.executor.execute(Box::new(move || {
             // Only a hint: when it fails, the sync has more to do, or fails itself.
             let _ = share.file.start_writeback(share.layout.data_at(begin), end - begin);
+            if let Some(from) = drop_from.filter(|&from| from < begin) {
+                let _ = share.file.drop_cached(share.layout.data_at(from), begin - from);
+            }
             busy.store(false, Ordering::Release);
         }));
     }
@@ -205,6 +225,7 @@ impl Work<'_> {
             let mut index = inner.index.lock();
             let slot = index.get_mut(&chunk).ok_or_else(|| rules::not_found(chunk))?;
             (slot.state, slot.unproven) = (ReplicaState::Finalized, !sync);
+            slot.drop_behind = self.cursor.drop_behind;
             (slot.length, slot.tail) = (length, tail);
             (slot.share, slot.cuts, slot.live) = (Arc::downgrade(&self.live.share), self.live.cuts, None);
             slot.replica(chunk)
@@ -213,6 +234,9 @@ impl Work<'_> {
             inner.changing(chunk, "sync the directory of", || {
                 inner.io.sync_dir(&inner.paths.directory(chunk, ReplicaState::Finalized))
             })?;
+            if self.cursor.drop_behind {
+                self.live.share.drop_cached(length);
+            }
         }
         // Only now: until then it may be the better one.
         inner.remove_leftover(chunk);
