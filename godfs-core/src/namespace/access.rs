@@ -110,7 +110,8 @@ pub(super) fn need(
     if context.may_all {
         return Ok(());
     }
-    let granted = granted(snapshot, context, inode, row)?;
+    let wanted = rights.iter().fold(0, |wanted, right| wanted | right.bit());
+    let granted = granted(snapshot, context, inode, row, wanted)?;
     match rights.iter().find(|right| granted & right.bit() == 0) {
         None => Ok(()),
         Some(missing) => Err(refuse(context, missing.letter(), &shown(), row).into()),
@@ -139,7 +140,7 @@ pub(super) fn reach(snapshot: &mut dyn Snapshot, context: &Context, row: &InodeR
     }
     for directory in paths::chain(snapshot, row.parent)?.unwrap_or_default() {
         let row = rows::inode(snapshot, directory)?;
-        if granted(snapshot, context, directory, &row)? & Right::Execute.bit() == 0 {
+        if granted(snapshot, context, directory, &row, Right::Execute.bit())? & Right::Execute.bit() == 0 {
             let shown = paths::shown(snapshot, directory)?;
             return Err(refuse(context, Right::Execute.letter(), &shown, &row).into());
         }
@@ -265,18 +266,20 @@ pub(super) fn settable_mode(context: &Context, row: &InodeRow, mode: u16) -> u16
     if foreign { mode & !SET_GROUP_ID } else { mode }
 }
 
-/// What the caller may do with an inode, as three bits.
+/// What the caller may do with an inode, as three bits: by the entry that allows all of `wanted`, where there is one.
 ///
-/// The first class that fits decides: the owner; a user with an entry; all groups that are the user's; all others.
+/// The first class that fits decides: the owner; a user with an entry; a group that is the user's, of several one that allows what is wanted; all
+/// others.
 /// Users by name and groups have no more than the mask, which is the group's bits.
-fn granted(snapshot: &mut dyn Snapshot, context: &Context, inode: InodeId, row: &InodeRow) -> Step<u16> {
+fn granted(snapshot: &mut dyn Snapshot, context: &Context, inode: InodeId, row: &InodeRow, wanted: u16) -> Step<u16> {
     let (caller, Owner { user, group, mode }) = (&context.caller, &row.owner);
     let owning = caller.is_member(group);
     if caller.user() == user {
         return Ok(mode >> 6 & 7);
     }
     if let Some(class) = rows::acl_of(snapshot, inode, row)?.access {
-        let rights = class.rights(caller.user(), owning, |group| caller.is_member(group));
+        let wanted = (wanted & 7) as u8;
+        let rights = class.rights(caller.user(), owning, |group| caller.is_member(group), wanted);
         return Ok(rights.map_or(mode & 7, |rights| u16::from(rights) & mode >> 3 & 7));
     }
     Ok(if owning { mode >> 3 & 7 } else { mode & 7 })

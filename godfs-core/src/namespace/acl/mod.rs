@@ -127,13 +127,15 @@ impl AclRow {
 
 impl GroupClass {
     /// What `user` in the groups for which `member` holds may do here, before the mask; `None` when nothing in it is about that user. `owning` tells whether
-    /// the user is in the owning group. Of several groups each right counts that one of them grants.
-    pub(super) fn rights(&self, user: &str, owning: bool, member: impl Fn(&str) -> bool) -> Option<u8> {
+    /// the user is in the owning group. Of several groups the first counts that allows all of `wanted`; rights of several do not add up.
+    pub(super) fn rights(&self, user: &str, owning: bool, member: impl Fn(&str) -> bool, wanted: u8) -> Option<u8> {
         if let Some(rights) = self.users.get(user) {
             return Some(*rights);
         }
         let named = self.groups.iter().filter(|(group, _)| member(group)).map(|(_, rights)| *rights);
-        owning.then_some(self.group).into_iter().chain(named).reduce(|all, rights| all | rights)
+        let mut found = owning.then_some(self.group).into_iter().chain(named).peekable();
+        let first = found.peek().copied();
+        found.find(|rights| wanted & !rights == 0).or(first)
     }
 }
 

@@ -230,6 +230,21 @@ async fn lists_decide_in_their_order() {
 }
 
 #[tokio::test]
+async fn rights_of_several_groups_do_not_add_up() {
+    let root = Fixture::new(0).await;
+    root.mkdir("/d").await;
+    root.namespace.set_mode(root.call(), at("/d"), 0o700).await.unwrap();
+    root.modify("/d", "group:read:r--,group:search:--x,group:both:r-x").await.unwrap();
+    let list = async |groups: &[&str]| {
+        let seen = root.seen_by("dave", groups).await;
+        seen.namespace.list(at("/d"), String::new(), 1).await.map(drop)
+    };
+    refused(list(&["read", "search"]).await, ErrorKind::PermissionDenied, "dave lacks x on /d");
+    refused(list(&["search"]).await, ErrorKind::PermissionDenied, "dave lacks r on /d");
+    list(&["search", "read", "both"]).await.unwrap();
+}
+
+#[tokio::test]
 async fn default_lists_are_inherited_in_place_of_the_umask() {
     let root = Fixture::new(0).await;
     root.mkdir("/d").await;

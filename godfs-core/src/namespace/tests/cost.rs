@@ -70,6 +70,21 @@ async fn frequent_operations_touch_few_rows() {
     assert_eq!(put.await, (8, 0, 6, 3));
     let stat = cost(&fixture, |txn, context| reads::stat(txn, context, &FileRef::Path(at("/a/b/f"))));
     assert_eq!(stat.await, (4, 0, 0, 0));
+    // Of others also each directory above, and the list of one that has one.
+    let mut other = fixture.other().await;
+    other.namespace = fixture.namespace.by(Caller::new("other", ["others"]).unwrap());
+    fixture.mkdir("/1/2/3/4/5").await;
+    fixture.put("/1/2/3/4/5/6", b"x").await;
+    let deep = || {
+        move |txn: &mut dyn Transaction, context: &Context| {
+            reads::stat(txn, context, &FileRef::Path(at("/1/2/3/4/5/6")))
+        }
+    };
+    assert_eq!(cost(&fixture, deep()).await, (7, 0, 0, 0));
+    assert_eq!(cost(&other, deep()).await, (13, 0, 0, 0));
+    let change = AclChange::Modify(parse_acl("user:other:--x").unwrap());
+    fixture.namespace.set_acl(fixture.call(), at("/1/2/3"), change).await.unwrap();
+    assert_eq!(cost(&other, deep()).await, (14, 0, 0, 0));
     let call = fixture.call();
     let rename = cost(&fixture, move |txn, context| {
         names::rename(txn, context, call, &Rename { from: at("/a/b/f"), to: at("/a/b/h"), replace: false })
