@@ -445,8 +445,9 @@ impl Client {
     pub async fn report(&self) -> Result<v1::ReportResponse> {
         self.namenode
             .retry(&mut false, |connection| async move {
-                let mut admin = AdminServiceClient::with_origin(connection.clone(), connection.address().origin())
-                    .max_decoding_message_size(MAX_REPORT_BYTES);
+                let mut admin =
+                    AdminServiceClient::with_origin(self.namenode.claimed(&connection), connection.address().origin())
+                        .max_decoding_message_size(MAX_REPORT_BYTES);
                 let answer = admin.report(v1::ReportRequest {}).await.map_err(|status| connection.error(&status))?;
                 Ok(answer.into_inner())
             })
@@ -457,13 +458,16 @@ impl Client {
     /// stream tells of the progress and ends when all are checked.
     ///
     /// # Errors
-    /// Whatever kept the namenode from beginning.
+    /// [`ErrorKind::PermissionDenied`] for anybody but the superuser; whatever kept the namenode from beginning.
     pub async fn scrub(&self, path: Option<DfsPath>) -> Result<BoxStream<'static, Result<v1::ScrubProgress>>> {
         self.namenode
             .retry(&mut false, |connection| {
                 let path = path.as_ref().map_or_else(String::new, |path| path.as_str().to_owned());
                 async move {
-                    let mut admin = AdminServiceClient::with_origin(connection.clone(), connection.address().origin());
+                    let mut admin = AdminServiceClient::with_origin(
+                        self.namenode.claimed(&connection),
+                        connection.address().origin(),
+                    );
                     let answer =
                         admin.scrub(v1::ScrubRequest { path }).await.map_err(|status| connection.error(&status))?;
                     Ok(answer.into_inner().map_err(move |status| connection.error(&status)).boxed())

@@ -20,6 +20,7 @@
 //! | set mode, times, access control lists, extended attributes | owner; `trusted.` attributes: superuser |
 //! | set the owner | superuser |
 //! | set the group | superuser, or the owner, to a group it is a member of |
+//! | operate the cluster (scrub) | superuser |
 //! | a call under a lease | the lease and nothing more |
 //!
 //! [`SUPERGROUP`]: super::SUPERGROUP
@@ -220,6 +221,15 @@ pub(super) fn own(context: &Context, row: &InodeRow, path: &DfsPath) -> crate::e
 /// The caller may do everything.
 pub(super) fn superuser(context: &Context, row: &InodeRow, path: &DfsPath) -> crate::error::Result<()> {
     if context.may_all { Ok(()) } else { Err(refuse(context, "superuser", path.as_str(), row)) }
+}
+
+/// The caller may operate the cluster.
+pub(super) fn operator(context: &Context, what: &str) -> crate::error::Result<()> {
+    if context.may_all {
+        return Ok(());
+    }
+    let message = format!("user {} lacks superuser for {what}", context.caller.user());
+    Err(Error::new(ErrorKind::PermissionDenied, message))
 }
 
 /// Whose a new inode is, and with which bits and lists: the caller's, in the first of its groups, or in the directory's where that hands its group on or

@@ -139,6 +139,14 @@ impl Namespace {
         &self.store
     }
 
+    /// The caller may do everything: for what operators do, `what` for example `scrub`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::PermissionDenied`](crate::ErrorKind::PermissionDenied).
+    pub async fn require_superuser(&self, what: &str) -> Result<()> {
+        access::operator(&self.context().await?, what)
+    }
+
     // The store as a whole.
 
     /// Makes a new cluster in an empty store, with a root that belongs to `owner`, whose user is the superuser from then on; in any other does

@@ -4,8 +4,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use godfs_client::transport::hello::software;
-use godfs_client::transport::status;
-use godfs_core::{DfsPath, Result};
+use godfs_client::transport::{caller, status};
+use godfs_core::{DfsPath, Error, Result};
 use godfs_proto::v1;
 use tonic::{Request, Response, Status};
 use v1::admin_service_server::AdminService;
@@ -27,6 +27,9 @@ impl AdminService for Admin {
     type ScrubStream = Pin<Box<dyn futures::Stream<Item = Result<v1::ScrubProgress, Status>> + Send>>;
 
     async fn scrub(&self, request: Request<v1::ScrubRequest>) -> Result<Response<Self::ScrubStream>, Status> {
+        let denied = |error: Error| status::to_status(&error);
+        let caller = caller::claimed(request.metadata()).map_err(denied)?;
+        self.0.namespace.by(caller).require_superuser("scrub").await.map_err(denied)?;
         let path = request.into_inner().path;
         let path = if path.is_empty() { Ok(None) } else { DfsPath::parse(&path).map(Some) };
         let path = path.map_err(|error| status::to_status(&error))?;

@@ -52,6 +52,9 @@ async fn two_users_meet_only_where_they_may() {
     }
     alice.set_owner("/alice/f", None, Some("staff")).await.expect("a group of hers");
     assert_eq!(&bob.get("/alice/f").await.expect("readable now")[..], b"x");
+    let refused = bob.scrub(None).await.map(drop).expect_err("refused");
+    assert!(refused.message().contains("bob lacks superuser for scrub"), "{refused}");
+    root.scrub(None).await.map(drop).expect("scrub");
     // A writer that has its lease needs nothing more.
     let mut writer = alice.writer("/alice/w", options()).await.expect("create");
     root.set_mode("/alice", 0).await.expect("chmod");

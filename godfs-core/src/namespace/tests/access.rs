@@ -321,6 +321,12 @@ async fn the_superuser_is_who_made_the_cluster() {
     let second = Namespace::new(store, people.root.namespace.settings().clone(), Env::simulated(2)).unwrap();
     let as_user = |user: &str| second.by(Caller::new(user, [""; 0]).unwrap());
     as_user("user").stat(FileRef::Path(at("/d/f"))).await.unwrap();
+    as_user("user").require_superuser("scrub").await.unwrap();
+    refused(
+        as_user("bob").require_superuser("scrub").await,
+        ErrorKind::PermissionDenied,
+        "bob lacks superuser for scrub",
+    );
     let refusal = as_user("bob").stat(FileRef::Path(at("/d/f"))).await;
     refused(refusal, ErrorKind::PermissionDenied, "lacks x on /d");
 }
