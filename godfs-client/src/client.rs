@@ -1,18 +1,21 @@
 //! The client.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
-use godfs_core::{DfsPath, Error, ErrorKind, IntoPath, Result};
+use godfs_core::{DfsPath, Error, ErrorKind, InodeId, IntoPath, Result};
 use godfs_proto::v1;
 use godfs_proto::v1::admin_service_client::AdminServiceClient;
+use tokio::time::Instant;
 
 use crate::builder::ClientBuilder;
 use crate::file::{self, DfsFile, FileChecksum, OpenFile, Reader, Writer};
 use crate::links;
 use crate::listing::{Listing, Walk};
-use crate::metadata::{ChunkLocation, DirEntry, FileLocations, FileStatus};
-use crate::namenode::{Greeting, Namenode};
+use crate::metadata::{ChunkLocation, DirEntry, FileLocations, FileStatus, OpenFileStatus};
+use crate::namenode::{Backoff, Greeting, Namenode};
 use crate::options::{CreateOptions, MkdirOptions, RemoveOptions, RenameOptions};
 use crate::transport::convert;
 
@@ -422,6 +425,57 @@ impl Client {
     /// As for [`open`](Self::open) and [`Reader::read_at`].
     pub async fn checksum(&self, path: impl IntoPath) -> Result<FileChecksum> {
         file::checksum(&self.reader(path).await?).await
+    }
+
+    /// What has the number `inode`: its status, and its path if it has one.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`].
+    pub async fn stat_id(&self, inode: InodeId) -> Result<(FileStatus, Option<DfsPath>)> {
+        let answer = self
+            .namenode
+            .call(|mut stub| async move { stub.stat_id(v1::StatIdRequest { inode: inode.get() }).await })
+            .await?;
+        let path = if answer.path.is_empty() { None } else { Some(DfsPath::parse(&answer.path)?) };
+        Ok((FileStatus::from_wire(answer.status.as_ref())?, path))
+    }
+
+    /// The files that are being written, in the order in which they were opened. For superusers.
+    pub fn open_files(&self) -> BoxStream<'static, Result<OpenFileStatus>> {
+        let namenode = self.namenode.clone();
+        let pages = futures::stream::try_unfold(Some(0), move |after| {
+            let namenode = namenode.clone();
+            async move {
+                let Some(after) = after else { return Ok(None) };
+                let answer = namenode
+                    .call(|mut stub| async move { stub.open_files(v1::OpenFilesRequest { after, limit: 0 }).await })
+                    .await?;
+                let next = answer.files.last().map(|last| last.lease).filter(|_| answer.more);
+                let files = answer.files.into_iter().map(OpenFileStatus::from_wire);
+                Ok::<_, Error>(Some((futures::stream::iter(files), next)))
+            }
+        });
+        pages.try_flatten().boxed()
+    }
+
+    /// Has a file whose writer is gone, or has to go, recovered and closed; waits for it up to `patience`. What the writer flushed is kept; if it still
+    /// lives, it finds that its lease is lost.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`]; [`ErrorKind::IsADirectory`]; [`ErrorKind::DeadlineExceeded`] when the datanodes that are needed don't come back.
+    pub async fn recover(&self, path: impl IntoPath, patience: Duration) -> Result<()> {
+        let path = path.into_path()?;
+        let deadline = Instant::now() + patience;
+        let mut backoff = Backoff::new(self.namenode.env());
+        while !self.recover_lease(&path).await? {
+            let pause = backoff.pause();
+            if Instant::now() + pause >= deadline {
+                let message = format!("{path} is not recovered after {patience:?}; the namenode goes on");
+                return Err(Error::new(ErrorKind::DeadlineExceeded, message));
+            }
+            tokio::time::sleep(pause).await;
+        }
+        Ok(())
     }
 
     /// Asks for the recovery of a file whose writer is gone. Says whether it is closed now; ask again until it is.

@@ -68,7 +68,9 @@ pub use builder::ClientBuilder;
 pub use caller::{parse_caller, process_caller};
 pub use client::Client;
 pub use file::{DfsFile, FileChecksum, Reader, Writer};
-pub use metadata::{ChunkLocation, DirEntry, ETag, FileKind, FileLocations, FileStatus, ReplicaLocation};
+pub use metadata::{
+    ChunkLocation, DirEntry, ETag, FileKind, FileLocations, FileStatus, OpenFileStatus, ReplicaLocation,
+};
 pub use namenode::Greeting;
 pub use options::{CreateOptions, MkdirOptions, RemoveOptions, RenameOptions};
 pub use settings::ClientSettings;

@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use godfs_core::chunk::ReplicaState;
-use godfs_core::{ChunkId, Error, ErrorKind, Generation, InodeId, Result, Version};
+use godfs_core::{ChunkId, DfsPath, Error, ErrorKind, Generation, InodeId, Result, SessionId, Version};
 use godfs_proto::v1;
 
 use crate::transport::convert::{self, Node};
@@ -148,6 +148,32 @@ pub struct DirEntry {
     pub name: String,
     /// Its status.
     pub status: FileStatus,
+}
+
+/// A file that is being written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct OpenFileStatus {
+    /// The file.
+    pub inode: InodeId,
+    /// Its path; `None` when it has none (any more, or yet).
+    pub path: Option<DfsPath>,
+    /// Bytes, as far as the namenode knows.
+    pub length: u64,
+    /// The session of its writer, and who that says it is; `None` when the writer is gone and the namenode recovers the file, or when it is being
+    /// cut.
+    pub writer: Option<(SessionId, String)>,
+}
+
+impl OpenFileStatus {
+    pub(crate) fn from_wire(wire: v1::OpenFile) -> Result<Self> {
+        Ok(Self {
+            inode: convert::inode(wire.inode)?,
+            path: if wire.path.is_empty() { None } else { Some(DfsPath::parse(&wire.path)?) },
+            length: wire.length,
+            writer: (wire.session > 0).then_some((SessionId(wire.session), wire.client)),
+        })
+    }
 }
 
 /// Where a file's chunks are.

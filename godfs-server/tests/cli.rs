@@ -439,3 +439,29 @@ async fn files_are_joined_without_copying() {
     let error = world.fails("concat /a /tiny", 5).await;
     assert!(error.contains("append its bytes"), "{error}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn writers_are_listed_and_their_files_recovered() {
+    let world = World::new().await;
+    assert_eq!(world.ok("open-files").await, "");
+    let client = world.cluster.client();
+    let options = godfs_client::CreateOptions::default().chunk_size(64 << 10);
+    let mut file = client.create("/w", options).await.expect("create");
+    tokio::io::AsyncWriteExt::write_all(&mut file, &noise(100_000)).await.expect("write");
+    file.hflush().await.expect("hflush");
+    let listed = world.json("open-files --json").await;
+    assert_eq!((&listed[0]["path"], listed.as_array().expect("a list").len()), (&Value::from("/w"), 1));
+    assert!(listed[0]["session"].is_u64());
+    assert!(world.ok("open-files -h").await.ends_with(" /w\n"));
+    let inode = &listed[0]["inode"];
+    assert_eq!(world.json(&format!("stat --json --id {inode}")).await["path"], "/w");
+    world.fails("stat --id 999999", 3).await;
+
+    world.ok("recover /w").await;
+    assert_eq!(world.json("stat --json /w").await["open"], false);
+    assert!(world.run("cat /w").await.stdout == noise(100_000), "what was flushed is kept");
+    assert_eq!(file.close().await.expect_err("taken").kind(), godfs_core::ErrorKind::LeaseLost);
+    assert_eq!(world.ok("open-files").await, "");
+    world.ok("recover /w").await;
+    world.fails("recover /no", 3).await;
+}

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 
 use clap::{ArgAction, Args, Parser, Subcommand};
 
-use super::size::ByteSize;
+use super::size::{ByteSize, Span};
 use crate::{CreateOptions, ETag};
 
 /// The most replicas that a file may ask for.
@@ -62,6 +62,10 @@ pub(super) enum Verb {
     Truncate(TruncateArgs),
     /// Join files to the end of another, without copying
     Concat(ConcatArgs),
+    /// List files that are being written
+    OpenFiles(OpenFilesArgs),
+    /// Close files whose writer is gone
+    Recover(RecoverArgs),
     /// Have two files or directories change places
     Exchange(ExchangeArgs),
     /// Make symbolic links
@@ -121,6 +125,8 @@ impl Verb {
             Self::Mv(_) => "mv",
             Self::Truncate(_) => "truncate",
             Self::Concat(_) => "concat",
+            Self::OpenFiles(_) => "open-files",
+            Self::Recover(_) => "recover",
             Self::Exchange(_) => "exchange",
             Self::Ln(_) => "ln",
             Self::Readlink(_) => "readlink",
@@ -290,8 +296,11 @@ pub(super) struct StatArgs {
     /// Show what symbolic links lead to, not them
     #[arg(short = 'L', long)]
     pub(super) dereference: bool,
+    /// Show what has this inode, and its path
+    #[arg(long, value_name = "INODE", conflicts_with = "paths", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(super) id: Option<u64>,
     /// Files and directories
-    #[arg(required = true, value_name = "PATH")]
+    #[arg(required_unless_present = "id", value_name = "PATH")]
     pub(super) paths: Vec<String>,
 }
 
@@ -374,6 +383,41 @@ pub(super) struct ConcatArgs {
     /// The files that give them, in their order
     #[arg(required = true, value_name = "SOURCE")]
     pub(super) sources: Vec<String>,
+}
+
+#[derive(Args, Debug)]
+#[command(disable_help_flag = true)]
+#[command(after_help = "\
+The columns: bytes so far, the writer's session and name, path. Where the writer is gone, or a file is being cut, it is
+the namenode that has it: `- recovery`. Only superusers may ask.
+
+Examples:
+  godfs open-files
+  godfs open-files --json | jq '.[].path'")]
+pub(super) struct OpenFilesArgs {
+    /// Show sizes such as 1.5G
+    #[arg(short, long)]
+    pub(super) human: bool,
+    /// Print help
+    #[arg(long, action = ArgAction::Help)]
+    help: Option<bool>,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "\
+What the writer flushed is kept. Should it still be there, it loses its lease. Without this a file is recovered once its
+writer has been silent for the session timeout.
+
+Examples:
+  godfs recover /logs/app.log
+  godfs recover --timeout 5m /logs/a /logs/b")]
+pub(super) struct RecoverArgs {
+    /// How long to wait for each file to be closed
+    #[arg(long, value_name = "DURATION", default_value = "60s")]
+    pub(super) timeout: Span,
+    /// Files
+    #[arg(required = true, value_name = "PATH")]
+    pub(super) paths: Vec<String>,
 }
 
 #[derive(Args, Debug)]

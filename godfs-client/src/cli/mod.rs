@@ -11,7 +11,7 @@
 //! | `target`, `transfer` | the rules of cp(1), once for `put`, `get` and `cp` |
 //! | `mode` | permission bits as people read and write them |
 //! | `local` | local files, published only when whole |
-//! | `put`, `get`, `cp`, `ls`, `stat`, `names`, `links`, `content`, `usage`, `locate`, `report`, `admin`, `access` | the verbs |
+//! | `put`, `get`, `cp`, `ls`, `stat`, `names`, `links`, `open_files`, `content`, `usage`, `locate`, `report`, `admin`, `access` | the verbs |
 //! | `bench` | the load generator |
 //! | [`size`] | sizes and durations as people write them |
 //!
@@ -33,6 +33,7 @@ mod locate;
 mod ls;
 mod mode;
 mod names;
+mod open_files;
 mod output;
 #[cfg_attr(unix, path = "platform_unix.rs")]
 #[cfg_attr(not(unix), path = "platform_other.rs")]
@@ -159,6 +160,8 @@ async fn verb(cli: &Cli, context: &Context, output: &mut Output) -> Outcome {
         Verb::Mv(args) => names::mv(context, args).await,
         Verb::Truncate(args) => names::truncate(context, args).await,
         Verb::Concat(args) => names::concat(context, args).await,
+        Verb::OpenFiles(args) => open_files::open_files(context, args, output).await,
+        Verb::Recover(args) => open_files::recover(context, args).await,
         Verb::Exchange(args) => names::exchange(context, args).await,
         Verb::Ln(args) => links::ln(context, args).await,
         Verb::Readlink(args) => links::readlink(context, args, output).await,

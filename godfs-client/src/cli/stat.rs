@@ -1,6 +1,6 @@
 //! `stat`: what is known of a file or directory.
 
-use godfs_core::DfsPath;
+use godfs_core::{DfsPath, InodeId};
 
 use super::args::StatArgs;
 use super::context::Context;
@@ -13,6 +13,15 @@ use crate::{FileKind, FileStatus};
 
 /// Runs `stat`.
 pub(super) async fn stat(context: &Context, args: &StatArgs, output: &mut Output) -> Outcome {
+    if let Some(inode) = args.id {
+        let (status, path) = context.client.stat_id(InodeId(inode)).await?;
+        // What has no path is shown as what it is reached by.
+        let mut entry = entry(path.as_ref().unwrap_or(&DfsPath::root()), &status);
+        if path.is_none() {
+            (entry.path, entry.name) = (format!("inode {inode}"), String::new());
+        }
+        return if output.json() { output.object(&entry) } else { output.line(&text(&entry)) };
+    }
     context
         .each(&args.paths, async |path| {
             let path = DfsPath::parse(path)?;

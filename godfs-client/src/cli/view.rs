@@ -159,6 +159,18 @@ pub(super) struct Usage {
     pub(super) directories: u64,
 }
 
+/// A file that is being written: `open-files`.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct OpenFile {
+    pub(super) inode: u64,
+    /// `null` where it has none.
+    pub(super) path: Option<String>,
+    pub(super) length: u64,
+    /// `null`, and so is `client`, where the namenode recovers the file.
+    pub(super) session: Option<u64>,
+    pub(super) client: Option<String>,
+}
+
 /// A symbolic link: `readlink`.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Link {

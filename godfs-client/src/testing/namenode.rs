@@ -556,6 +556,14 @@ impl NamespaceService for Service {
         Err(not_offered("concat"))
     }
 
+    async fn stat_id(&self, _: Request<v1::StatIdRequest>) -> Answer<v1::StatIdResponse> {
+        Err(not_offered("stat_id"))
+    }
+
+    async fn open_files(&self, _: Request<v1::OpenFilesRequest>) -> Answer<v1::OpenFilesResponse> {
+        Err(not_offered("open_files"))
+    }
+
     async fn reopen_chunk(&self, _: Request<v1::ReopenChunkRequest>) -> Answer<v1::ReopenChunkResponse> {
         Err(not_offered("reopen_chunk"))
     }

@@ -18,7 +18,7 @@
 //! | append, truncate, concat, recover a lease, set replication | `w` on the file |
 //! | get extended attributes | `r` on the file or directory; `trusted.` ones: superuser |
 //! | set mode, times, access control lists, extended attributes | owner; `trusted.` attributes: superuser |
-//! | set the owner | superuser |
+//! | set the owner, list open files | superuser |
 //! | set the group | superuser, or the owner, to a group it is a member of |
 //! | operate the cluster (scrub) | superuser |
 //! | a call under a lease | the lease and nothing more |

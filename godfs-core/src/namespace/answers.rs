@@ -250,6 +250,23 @@ pub struct LeaseInfo {
     pub inode: InodeId,
 }
 
+/// An open file, and who has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OpenFileInfo {
+    /// The lease.
+    pub lease: LeaseId,
+    /// Who may write; [`RECOVERY_SESSION`](super::RECOVERY_SESSION) when the writer is gone, or the file is being cut.
+    pub session: SessionId,
+    /// Who that client says it is; empty where the session is the namenode's own.
+    pub client: String,
+    /// The file.
+    pub inode: InodeId,
+    /// Its path; `None` when it has none (any more, or yet).
+    pub path: Option<DfsPath>,
+    /// Bytes, as far as the namespace knows.
+    pub length: u64,
+}
+
 /// A datanode, by the rows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NodeInfo {

@@ -1,6 +1,6 @@
 //! Leases: who may write an open file, and what becomes of it when its writer is gone.
 
-use super::answers::LeaseInfo;
+use super::answers::{LeaseInfo, OpenFileInfo};
 use super::options::Writing;
 use super::outcome::Operation;
 use super::rows::session::decode_leased;
@@ -135,6 +135,31 @@ pub(super) fn of_session(
         leases.push(LeaseInfo { lease, session, inode: decode_leased(&value)? });
     }
     Ok(leases)
+}
+
+/// All open files, in the order of their leases. For superusers: it tells of files in directories that others may not read.
+pub(super) fn open_files(
+    snapshot: &mut dyn Snapshot,
+    context: &Context,
+    after: LeaseId,
+    limit: usize,
+) -> Step<Vec<OpenFileInfo>> {
+    access::superuser(context, &rows::inode(snapshot, InodeId::ROOT)?, &DfsPath::root())?;
+    let range = Range::prefix_after(&keys::table(keys::Table::Leases), &keys::lease(after), limit.clamp(1, MAX_PAGE));
+    let mut files = Vec::new();
+    for (key, value) in snapshot.scan(Space::Rows, &range)? {
+        let lease = LeaseId(keys::KeyReader::new(&key)?.u64()?);
+        let LeaseRow { session, inode } = LeaseRow::decode(&value)?;
+        files.push(OpenFileInfo {
+            lease,
+            session,
+            client: rows::find_session(snapshot, session)?.map_or_else(String::new, |session| session.name),
+            inode,
+            path: paths::path_of(snapshot, inode)?,
+            length: rows::find_inode(snapshot, inode)?.and_then(|row| row.file().map(|file| file.length)).unwrap_or(0),
+        });
+    }
+    Ok(files)
 }
 
 /// A file that is closed, gone, or below a directory that was deleted: the collector has it, or will.

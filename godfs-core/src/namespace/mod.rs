@@ -55,8 +55,8 @@ mod xattrs;
 pub use acl::{Acl, AclChange, AclEntry, AclPlace, AclSubject, MAX_ACL_ENTRIES, parse_acl, parse_acl_subjects};
 pub use answers::{
     AddedChunk, Appended, ChunkInfo, ChunkLocation, Collected, CollectorPlace, Committed, Completion, Created,
-    FileKind, FileStatus, LeaseInfo, ListEntry, Located, NodeHoldings, NodeInfo, RecoveryPlan, ReplicaPlace,
-    SessionInfo, TotalCounts, Truncated, Usage, Verdict,
+    FileKind, FileStatus, LeaseInfo, ListEntry, Located, NodeHoldings, NodeInfo, OpenFileInfo, RecoveryPlan,
+    ReplicaPlace, SessionInfo, TotalCounts, Truncated, Usage, Verdict,
 };
 pub use caller::{ANONYMOUS, Caller, MAX_GROUPS, MAX_PRINCIPAL_BYTES, SUPERGROUP, check_principal};
 pub use concat::{MAX_CONCAT_CHUNKS, MAX_CONCAT_FILES};
@@ -228,6 +228,11 @@ impl Namespace {
     /// [`RECOVERY_SESSION`] are the files that await recovery.
     pub async fn leases(&self, session: SessionId, after: LeaseId, limit: usize) -> Result<Vec<LeaseInfo>> {
         self.view(move |snapshot| leases::of_session(snapshot, session, after, limit)).await
+    }
+
+    /// Open files with leases above `after`, in order; fewer than `limit` only at the end. For superusers.
+    pub async fn open_files(&self, after: LeaseId, limit: usize) -> Result<Vec<OpenFileInfo>> {
+        self.read(move |snapshot, context| leases::open_files(snapshot, context, after, limit)).await
     }
 
     // Directories, names, deletes.

@@ -9,7 +9,7 @@ use godfs_core::namespace::{
     MAX_PAGE, MkdirOptions, Namespace, Rename, Symlink, Times, Writing,
 };
 use godfs_core::placement::Reader;
-use godfs_core::{DfsPath, Error, ErrorKind, Result, SessionId};
+use godfs_core::{DfsPath, Error, ErrorKind, LeaseId, Result, SessionId};
 use godfs_proto::v1;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -26,6 +26,9 @@ const LIST_PAGE: usize = 1_000;
 const LIST_READ_AHEAD: usize = 1;
 /// Chunks in one answer to `Open` and `Locate`, whatever the caller asks for: some 100 bytes each and replica.
 const MAX_LOCATED: usize = 1_000;
+/// Open files in one answer, and the most bytes of their paths.
+const OPEN_FILES: usize = 1_000;
+const OPEN_FILES_BYTES: usize = 1 << 20;
 /// The longest evidence of a corrupt replica that is looked at, bytes.
 const MAX_EVIDENCE: usize = 1 << 10;
 /// The longest host name that a caller may give, bytes.
@@ -513,6 +516,54 @@ impl NamespaceService for Names {
             Ok(v1::StatResponse { status: Some(status_to_wire(&status)) })
         };
         answer(stat.await)
+    }
+
+    async fn stat_id(&self, request: Request<v1::StatIdRequest>) -> Result<Response<v1::StatIdResponse>, Status> {
+        let namespace = self.by(&request)?;
+        let stat = async {
+            let inode = convert::inode(request.into_inner().inode)?;
+            let status = namespace.stat(FileRef::Inode(inode)).await?;
+            let path = namespace.path_of(inode).await?.map_or_else(String::new, |path| path.to_string());
+            Ok(v1::StatIdResponse { status: Some(status_to_wire(&status)), path })
+        };
+        answer(stat.await)
+    }
+
+    async fn open_files(
+        &self,
+        request: Request<v1::OpenFilesRequest>,
+    ) -> Result<Response<v1::OpenFilesResponse>, Status> {
+        let namespace = self.by(&request)?;
+        let request = request.into_inner();
+        let open = async {
+            let limit = match usize::try_from(request.limit).unwrap_or(usize::MAX) {
+                0 => OPEN_FILES,
+                limit => limit.min(OPEN_FILES),
+            };
+            let files = namespace.open_files(LeaseId(request.after), limit).await?;
+            let more = files.len() == limit;
+            // Paths may be long: what does not fit into one answer is for the next.
+            let mut room = OPEN_FILES_BYTES;
+            let mut answer = v1::OpenFilesResponse { files: Vec::new(), more };
+            for file in files {
+                let path = file.path.map_or_else(String::new, |path| path.to_string());
+                if path.len() > room {
+                    answer.more = true;
+                    break;
+                }
+                room -= path.len();
+                answer.files.push(v1::OpenFile {
+                    lease: file.lease.get(),
+                    session: file.session.get(),
+                    client: file.client,
+                    inode: file.inode.get(),
+                    path,
+                    length: file.length,
+                });
+            }
+            Ok(answer)
+        };
+        answer(open.await)
     }
 
     type ListStream = ReceiverStream<Result<v1::ListPage, Status>>;

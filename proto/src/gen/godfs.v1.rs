@@ -784,6 +784,54 @@ pub struct StatResponse {
     #[prost(message, optional, tag = "1")]
     pub status: ::core::option::Option<FileStatus>,
 }
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct StatIdRequest {
+    #[prost(uint64, tag = "1")]
+    pub inode: u64,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct StatIdResponse {
+    #[prost(message, optional, tag = "1")]
+    pub status: ::core::option::Option<FileStatus>,
+    /// Empty when it has none: deleted while somebody reads it, or not published yet.
+    #[prost(string, tag = "2")]
+    pub path: ::prost::alloc::string::String,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct OpenFilesRequest {
+    /// Only leases above this; 0 for all.
+    #[prost(uint64, tag = "1")]
+    pub after: u64,
+    /// At most so many, no more than 1,000; 0 for 1,000.
+    #[prost(uint32, tag = "2")]
+    pub limit: u32,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct OpenFilesResponse {
+    /// In the order of their leases.
+    #[prost(message, repeated, tag = "1")]
+    pub files: ::prost::alloc::vec::Vec<OpenFile>,
+    #[prost(bool, tag = "2")]
+    pub more: bool,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct OpenFile {
+    #[prost(uint64, tag = "1")]
+    pub lease: u64,
+    /// 0: the namenode's own; the writer is gone, or the file is being cut.
+    #[prost(uint64, tag = "2")]
+    pub session: u64,
+    /// Who the writer says it is.
+    #[prost(string, tag = "3")]
+    pub client: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "4")]
+    pub inode: u64,
+    /// Empty when it has none.
+    #[prost(string, tag = "5")]
+    pub path: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "6")]
+    pub length: u64,
+}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ListRequest {
     #[prost(string, tag = "1")]
@@ -1770,6 +1818,53 @@ pub mod namespace_service_client {
                 .insert(GrpcMethod::new("godfs.v1.NamespaceService", "Stat"));
             self.inner.unary(req, path, codec).await
         }
+        /// What has a number, and its path.
+        pub async fn stat_id(
+            &mut self,
+            request: impl tonic::IntoRequest<super::StatIdRequest>,
+        ) -> std::result::Result<tonic::Response<super::StatIdResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/godfs.v1.NamespaceService/StatId",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("godfs.v1.NamespaceService", "StatId"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// The open files, a page at a time. For superusers.
+        pub async fn open_files(
+            &mut self,
+            request: impl tonic::IntoRequest<super::OpenFilesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::OpenFilesResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/godfs.v1.NamespaceService/OpenFiles",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("godfs.v1.NamespaceService", "OpenFiles"));
+            self.inner.unary(req, path, codec).await
+        }
         /// The entries of a directory in the order of their names' bytes, in pages. Entries present throughout are listed exactly once.
         pub async fn list(
             &mut self,
@@ -2285,6 +2380,19 @@ pub mod namespace_service_server {
             &self,
             request: tonic::Request<super::StatRequest>,
         ) -> std::result::Result<tonic::Response<super::StatResponse>, tonic::Status>;
+        /// What has a number, and its path.
+        async fn stat_id(
+            &self,
+            request: tonic::Request<super::StatIdRequest>,
+        ) -> std::result::Result<tonic::Response<super::StatIdResponse>, tonic::Status>;
+        /// The open files, a page at a time. For superusers.
+        async fn open_files(
+            &self,
+            request: tonic::Request<super::OpenFilesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::OpenFilesResponse>,
+            tonic::Status,
+        >;
         /// Server streaming response type for the List method.
         type ListStream: tonic::codegen::tokio_stream::Stream<
                 Item = std::result::Result<super::ListPage, tonic::Status>,
@@ -3434,6 +3542,96 @@ pub mod namespace_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = StatSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/godfs.v1.NamespaceService/StatId" => {
+                    #[allow(non_camel_case_types)]
+                    struct StatIdSvc<T: NamespaceService>(pub Arc<T>);
+                    impl<
+                        T: NamespaceService,
+                    > tonic::server::UnaryService<super::StatIdRequest>
+                    for StatIdSvc<T> {
+                        type Response = super::StatIdResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::StatIdRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as NamespaceService>::stat_id(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = StatIdSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/godfs.v1.NamespaceService/OpenFiles" => {
+                    #[allow(non_camel_case_types)]
+                    struct OpenFilesSvc<T: NamespaceService>(pub Arc<T>);
+                    impl<
+                        T: NamespaceService,
+                    > tonic::server::UnaryService<super::OpenFilesRequest>
+                    for OpenFilesSvc<T> {
+                        type Response = super::OpenFilesResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::OpenFilesRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as NamespaceService>::open_files(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = OpenFilesSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

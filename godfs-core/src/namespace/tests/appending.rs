@@ -173,3 +173,32 @@ async fn a_file_is_deleted_under_its_appender() {
     let garbage = fixture.namespace.garbage(NodeId(1), ChunkId(0), 10).await.unwrap();
     assert_eq!(garbage, [(reopened.chunk, Generation(2))], "also what was reopened");
 }
+
+#[tokio::test]
+async fn open_files_are_listed_to_superusers() {
+    let fixture = Fixture::new(1).await;
+    let namespace = &fixture.namespace;
+    fixture.file("/f", 100, &[1]).await;
+    fixture.file("/g", 100, &[1]).await;
+    let first = fixture.create("/a").await;
+    let hidden = CreateOptions { publish_on_close: true, ..Default::default() };
+    let second = namespace.create(fixture.call(), at("/b"), hidden).await.unwrap();
+    let third = fixture.append("/f").await.unwrap();
+    let cut = namespace.truncate(fixture.call(), at("/g"), 50).await.unwrap();
+    let all = namespace.open_files(LeaseId(0), 10).await.unwrap();
+    let seen: Vec<_> = all.iter().map(|file| (file.inode, file.path.clone(), file.length, &*file.client)).collect();
+    assert_eq!(
+        seen,
+        [
+            (first.inode, Some(at("/a")), 0, "test"),
+            (second.inode, None, 0, "test"),
+            (third.inode, Some(at("/f")), 100, "test"),
+            (cut.inode, Some(at("/g")), 50, ""),
+        ]
+    );
+    assert_eq!(all[3].session, RECOVERY_SESSION);
+    let page = namespace.open_files(all[0].lease, 2).await.unwrap();
+    assert_eq!(page, all[1..3]);
+    let stranger = namespace.by(Caller::new("stranger", [] as [String; 0]).unwrap());
+    refused(stranger.open_files(LeaseId(0), 10).await, ErrorKind::PermissionDenied, "superuser");
+}
