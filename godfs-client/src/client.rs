@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use crate::builder::ClientBuilder;
 use crate::file::{self, DfsFile, FileChecksum, OpenFile, Reader, Writer};
 use crate::links;
-use crate::listing::{Listing, Walk};
+use crate::listing::Listing;
 use crate::metadata::{ChunkLocation, DirEntry, FileLocations, FileStatus, OpenFileStatus};
 use crate::namenode::{Backoff, Greeting, Namenode};
 use crate::options::{CreateOptions, MkdirOptions, RemoveOptions, RenameOptions};
@@ -46,6 +46,10 @@ impl Client {
 
     pub(crate) fn new(namenode: Namenode) -> Self {
         Self { namenode }
+    }
+
+    pub(crate) fn namenode(&self) -> &Namenode {
+        &self.namenode
     }
 
     /// What the cluster said of itself.
@@ -255,19 +259,6 @@ impl Client {
         Ok(futures::stream::try_unfold(listing, |mut listing| async move {
             Ok(listing.next().await?.map(|entry| (entry, listing)))
         })
-        .boxed())
-    }
-
-    /// Everything below a directory, each directory before what it holds.
-    ///
-    /// # Errors
-    /// As for [`list`](Self::list).
-    pub fn walk(&self, path: impl IntoPath) -> Result<BoxStream<'static, Result<(DfsPath, FileStatus)>>> {
-        let walk = Walk::new(&self.namenode, path.into_path()?);
-        Ok(futures::stream::try_unfold(
-            walk,
-            |mut walk| async move { Ok(walk.next().await?.map(|found| (found, walk))) },
-        )
         .boxed())
     }
 

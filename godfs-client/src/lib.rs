@@ -49,6 +49,7 @@
 //! `cli`, off by default: the command line as library code.
 
 mod attributes;
+mod backup;
 mod builder;
 mod caller;
 #[cfg(feature = "cli")]
@@ -63,21 +64,22 @@ mod options;
 pub mod pipeline;
 mod settings;
 pub mod transport;
+mod walk;
 
 pub use builder::ClientBuilder;
 pub use caller::{parse_caller, process_caller};
 pub use client::Client;
 pub use file::{DfsFile, FileChecksum, Reader, Writer};
 pub use metadata::{
-    ChunkLocation, DirEntry, ETag, FileKind, FileLocations, FileStatus, OpenFileStatus, ReplicaLocation,
+    ChunkLocation, DirEntry, ETag, FileKind, FileLocations, FileStatus, OpenFileStatus, ReplicaLocation, Usage,
 };
 pub use namenode::Greeting;
-pub use options::{CreateOptions, MkdirOptions, RemoveOptions, RenameOptions};
+pub use options::{CreateOptions, MkdirOptions, RemoveOptions, RenameOptions, WalkOptions};
 pub use settings::ClientSettings;
 
 pub use godfs_core::namespace::{Acl, AclChange, AclEntry, AclPlace, AclSubject, Caller, XattrMode};
 pub use godfs_core::{DfsPath, Error, ErrorKind, IntoPath, Result};
-pub use godfs_proto::v1::{NodeReport, NodeState, ReportResponse, ScrubProgress};
+pub use godfs_proto::v1::{BackupPiece, NodeReport, NodeState, ReportResponse, ScrubProgress};
 
 #[cfg(test)]
 mod testing;

@@ -15,8 +15,7 @@ const PAGE: u32 = 1_000;
 /// The entries of one directory, in the order of their names' bytes, a page at a time.
 pub(crate) struct Listing {
     namenode: Namenode,
-    path: DfsPath,
-    /// The same past symbolic links.
+    /// Its path, past the symbolic links that were met.
     resolved: DfsPath,
     /// Entries that arrived and were not given yet.
     page: VecDeque<DirEntry>,
@@ -28,11 +27,9 @@ pub(crate) struct Listing {
 
 impl Listing {
     pub(crate) fn new(namenode: &Namenode, path: DfsPath) -> Self {
-        let resolved = path.clone();
         Self {
             namenode: namenode.clone(),
-            path,
-            resolved,
+            resolved: path,
             page: VecDeque::new(),
             after: String::new(),
             ended: false,
@@ -88,32 +85,5 @@ impl Listing {
                 }
             })
             .await
-    }
-}
-
-/// Everything below a directory, each directory before what it holds. Keeps a page for each directory on the way down.
-pub(crate) struct Walk {
-    namenode: Namenode,
-    stack: Vec<Listing>,
-}
-
-impl Walk {
-    pub(crate) fn new(namenode: &Namenode, path: DfsPath) -> Self {
-        Self { namenode: namenode.clone(), stack: vec![Listing::new(namenode, path)] }
-    }
-
-    pub(crate) async fn next(&mut self) -> Result<Option<(DfsPath, FileStatus)>> {
-        while let Some(listing) = self.stack.last_mut() {
-            let Some(entry) = listing.next().await? else {
-                self.stack.pop();
-                continue;
-            };
-            let path = listing.path.join(&entry.name)?;
-            if entry.status.is_dir() {
-                self.stack.push(Listing::new(&self.namenode, path.clone()));
-            }
-            return Ok(Some((path, entry.status)));
-        }
-        Ok(None)
     }
 }

@@ -52,6 +52,17 @@ impl FromStr for ETag {
     }
 }
 
+impl FileKind {
+    fn from_wire(kind: i32) -> Result<Self> {
+        match v1::FileKind::try_from(kind) {
+            Ok(v1::FileKind::File) => Ok(Self::File),
+            Ok(v1::FileKind::Directory) => Ok(Self::Directory),
+            Ok(v1::FileKind::Symlink) => Ok(Self::Symlink),
+            Ok(v1::FileKind::Unspecified) | Err(_) => Err(malformed("an entry of no kind")),
+        }
+    }
+}
+
 /// The status of a file or directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -117,12 +128,7 @@ impl FileStatus {
         let wire = wire.ok_or_else(|| malformed("an answer without a status"))?;
         Ok(Self {
             inode: convert::inode(wire.inode)?,
-            kind: match v1::FileKind::try_from(wire.kind) {
-                Ok(v1::FileKind::File) => FileKind::File,
-                Ok(v1::FileKind::Directory) => FileKind::Directory,
-                Ok(v1::FileKind::Symlink) => FileKind::Symlink,
-                Ok(v1::FileKind::Unspecified) | Err(_) => return Err(malformed("an entry of no kind")),
-            },
+            kind: FileKind::from_wire(wire.kind)?,
             length: wire.length,
             replication: wire.replication,
             chunk_size: wire.chunk_size,
@@ -137,6 +143,29 @@ impl FileStatus {
             target: (wire.kind == i32::from(v1::FileKind::Symlink)).then(|| wire.target.clone()),
             acl: wire.acl,
         })
+    }
+}
+
+/// What lies below a directory without itself, or a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Usage {
+    /// What was counted.
+    pub kind: FileKind,
+    /// Bytes of files.
+    pub bytes: u64,
+    /// Files.
+    pub files: u64,
+    /// Directories.
+    pub directories: u64,
+    /// Bytes times the replicas of each file.
+    pub space: u64,
+}
+
+impl Usage {
+    pub(crate) fn from_wire(wire: &v1::UsageResponse) -> Result<Self> {
+        let v1::UsageResponse { kind, bytes, files, directories, space } = *wire;
+        Ok(Self { kind: FileKind::from_wire(kind)?, bytes, files, directories, space })
     }
 }
 

@@ -3,7 +3,7 @@
 use godfs_core::namespace::DEFAULT_UMASK;
 use godfs_proto::v1;
 
-use crate::metadata::ETag;
+use crate::metadata::{ETag, FileKind};
 
 /// The permission bits of what is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -216,6 +216,56 @@ impl RemoveOptions {
     /// Also a directory with all below it.
     pub fn recursive(mut self, yes: bool) -> Self {
         self.recursive = yes;
+        self
+    }
+}
+
+/// Which entries a walk gives. It passes through all directories down to the greatest depth, whether or not they are given themselves. The default:
+/// all that lies below, without the beginning.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[must_use]
+pub struct WalkOptions {
+    pub(crate) name: Option<String>,
+    pub(crate) kind: Option<FileKind>,
+    pub(crate) min_depth: Option<u32>,
+    pub(crate) max_depth: Option<u32>,
+    pub(crate) min_bytes: Option<u64>,
+    pub(crate) max_bytes: Option<u64>,
+}
+
+impl WalkOptions {
+    /// The default.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Only names that a [pattern](godfs_core::glob::Glob) covers; a malformed one is refused when the walk begins.
+    pub fn name(mut self, pattern: &str) -> Self {
+        self.name = Some(pattern.to_owned());
+        self
+    }
+
+    /// Only files, or only directories.
+    pub fn kind(mut self, kind: FileKind) -> Self {
+        self.kind = Some(kind);
+        self
+    }
+
+    /// At least so many names below the beginning; 0 includes the beginning itself.
+    pub fn min_depth(mut self, names: u32) -> Self {
+        self.min_depth = Some(names);
+        self
+    }
+
+    /// At most so many names below the beginning.
+    pub fn max_depth(mut self, names: u32) -> Self {
+        self.max_depth = Some(names);
+        self
+    }
+
+    /// Only files of `least` to `most` bytes.
+    pub fn bytes(mut self, least: u64, most: u64) -> Self {
+        (self.min_bytes, self.max_bytes) = (Some(least), Some(most));
         self
     }
 }

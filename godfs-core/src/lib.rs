@@ -70,6 +70,7 @@ pub mod chunk;
 pub mod cluster;
 pub mod env;
 pub mod error;
+pub mod glob;
 pub mod id;
 pub mod io;
 pub mod metadata;

@@ -3,6 +3,10 @@
 
 #[path = "cli/access.rs"]
 mod access;
+#[path = "cli/backup.rs"]
+mod backup;
+#[path = "cli/trees.rs"]
+mod trees;
 
 use std::fs;
 use std::io::Write;
@@ -238,7 +242,7 @@ async fn what_scripts_rely_on() {
 
     let list = world.json("ls -R / --json").await;
     assert_eq!(list.as_array().expect("a list").len(), 2);
-    assert_eq!(world.json("du --json /").await["bytes"], 600_000);
+    assert_eq!(world.json("du -s --json /").await["bytes"], 600_000);
     assert!(world.json("df --json").await["capacity_bytes"].as_u64().expect("a number") > 0);
     for line in ["report -h", "locate /f", "df -h", "du -h /", "ls -lh", "stat /f"] {
         assert!(!world.ok(line).await.is_empty(), "{line}");

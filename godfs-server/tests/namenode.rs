@@ -6,6 +6,8 @@ mod callers;
 mod failing;
 #[path = "namenode/fake.rs"]
 mod fake;
+#[path = "namenode/walking.rs"]
+mod walking;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -33,7 +33,7 @@ async fn each(
             if !(recursive && directory) {
                 return Ok(());
             }
-            let mut below = context.client.walk(&path)?;
+            let mut below = context.client.walk(&path, crate::WalkOptions::new())?;
             while let Some((path, status)) = below.try_next().await? {
                 // What a link leads to may lie elsewhere.
                 if status.is_symlink() {

@@ -4,6 +4,7 @@ use futures::stream::TryStreamExt;
 use godfs_core::DfsPath;
 
 use super::args::{AdminVerb, ScrubArgs};
+use super::backup;
 use super::context::Context;
 use super::failure::{Failure, Outcome};
 use super::output::Output;
@@ -14,6 +15,7 @@ use super::view::Scrubbed;
 pub(super) async fn admin(context: &Context, verb: &AdminVerb, output: &mut Output) -> Outcome {
     match verb {
         AdminVerb::Scrub(args) => scrub(context, args, output).await,
+        AdminVerb::Backup(args) => backup::backup(context, args, output).await,
     }
 }
 

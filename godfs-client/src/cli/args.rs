@@ -4,6 +4,7 @@ use std::ffi::OsString;
 
 use clap::{ArgAction, Args, Parser, Subcommand};
 
+use super::find::{FindArgs, TreeArgs};
 use super::size::{ByteSize, Span};
 use crate::{CreateOptions, ETag};
 
@@ -14,10 +15,14 @@ const EXIT_CODES: &str = "\
 Exit codes:
   0 done   1 failed   2 usage   3 not found   4 exists   5 refused   6 unreachable
 
+Paths that must exist may hold patterns, in quotes so that the shell leaves them: * ? [ab] [a-z] [!a], and \\ for the next
+character as it is. One that matches nothing is taken as it stands.
+
 Examples:
   godfs --fs godfs://127.0.0.1:4700 ls -l /
   export GODFS_FS=godfs://nn1:4700,nn2:4700
   godfs put -r logs /archive
+  godfs ls '/logs/2026-*/*.gz'
   godfs report --json";
 
 /// Works with files in a GoDFS cluster.
@@ -80,6 +85,10 @@ pub(super) enum Verb {
     Df(DfArgs),
     /// Show the room that files and directories take
     Du(DuArgs),
+    /// Search directories
+    Find(FindArgs),
+    /// Show what lies below directories as a tree
+    Tree(TreeArgs),
     /// Print the CRC32C of files
     Checksum(ChecksumArgs),
     /// Set how many replicas files have
@@ -108,6 +117,8 @@ pub(super) enum Verb {
     /// Operate the cluster
     #[command(subcommand)]
     Admin(AdminVerb),
+    /// Print what makes a shell complete the words of this command
+    Completions(CompletionsArgs),
 }
 
 impl Verb {
@@ -134,6 +145,8 @@ impl Verb {
             Self::Touch(_) => "touch",
             Self::Df(_) => "df",
             Self::Du(_) => "du",
+            Self::Find(_) => "find",
+            Self::Tree(_) => "tree",
             Self::Checksum(_) => "checksum",
             Self::Setrep(_) => "setrep",
             Self::Chmod(_) => "chmod",
@@ -147,8 +160,21 @@ impl Verb {
             Self::Report(_) => "report",
             Self::Bench(_) => "bench",
             Self::Admin(_) => "admin",
+            Self::Completions(_) => "completions",
         }
     }
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  godfs completions bash > ~/.local/share/bash-completion/completions/godfs
+  godfs completions zsh > ~/.zfunc/_godfs
+  godfs completions fish > ~/.config/fish/completions/godfs.fish")]
+pub(super) struct CompletionsArgs {
+    /// The shell
+    #[arg(value_name = "SHELL")]
+    pub(super) shell: clap_complete::Shell,
 }
 
 /// How files are made.
@@ -524,12 +550,16 @@ pub(super) struct DfArgs {
 #[derive(Args, Debug)]
 #[command(disable_help_flag = true)]
 #[command(after_help = "\
-The columns: bytes of the files, the same times their replicas, files, directories, path.
+A line for each entry of a directory, and one for the directory with all below it. The columns: bytes of the files, the same
+times their replicas, files, directories, path. The namenode keeps these counts: a large tree takes no longer than a small one.
 
 Examples:
   godfs du /
-  godfs du -h /models /archive")]
+  godfs du -s -h /models /archive")]
 pub(super) struct DuArgs {
+    /// Only the line of each PATH itself
+    #[arg(short, long)]
+    pub(super) summarize: bool,
     /// Show sizes such as 1.5G
     #[arg(short, long)]
     pub(super) human: bool,
@@ -841,6 +871,25 @@ pub(super) struct BenchReadArgs {
 pub(super) enum AdminVerb {
     /// Have replicas read and checked against their checksums; wait for the outcome
     Scrub(ScrubArgs),
+    /// Save all metadata of the running cluster to a file
+    Backup(BackupArgs),
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "\
+The file holds every row at one moment, with checksums, and is checked before it gets its name. `godfs-namenode import` makes a namenode of
+it. The bytes of chunks are on the datanodes and not in it.
+
+Examples:
+  godfs admin backup metadata.godfs
+  godfs admin backup metadata.godfs --json")]
+pub(super) struct BackupArgs {
+    /// Replace a file that exists
+    #[arg(short, long)]
+    pub(super) force: bool,
+    /// The local file
+    #[arg(value_name = "FILE")]
+    pub(super) file: std::path::PathBuf,
 }
 
 #[derive(Args, Debug)]

@@ -14,7 +14,7 @@ use super::output::{JsonList, Output};
 use super::stat::entry;
 use super::transfer::Child;
 use super::view::Entry;
-use crate::{Client, DirEntry};
+use crate::{Client, DirEntry, WalkOptions};
 
 /// Runs `ls`.
 pub(super) async fn ls(context: &Context, args: &LsArgs, output: &mut Output) -> Outcome {
@@ -77,7 +77,7 @@ impl Listing<'_> {
         }
         self.first = false;
         if self.args.recursive {
-            let mut below = client.walk(&path)?;
+            let mut below = client.walk(&path, WalkOptions::new())?;
             while let Some((path, status)) = below.try_next().await? {
                 self.print(output, &entry(&path, &status), true)?;
             }

@@ -12,6 +12,7 @@
 //! | `mode` | permission bits as people read and write them |
 //! | `local` | local files, published only when whole |
 //! | `put`, `get`, `cp`, `ls`, `stat`, `names`, `links`, `open_files`, `content`, `usage`, `locate`, `report`, `admin`, `access` | the verbs |
+//! | `find`, `globs` | searching; patterns in paths, expanded before a verb runs |
 //! | `bench` | the load generator |
 //! | [`size`] | sizes and durations as people write them |
 //!
@@ -20,13 +21,16 @@
 mod access;
 mod admin;
 mod args;
+mod backup;
 mod bench;
 mod content;
 mod context;
 mod cp;
 mod failure;
+mod find;
 mod format;
 mod get;
+mod globs;
 mod links;
 mod local;
 mod locate;
@@ -52,8 +56,8 @@ use std::ffi::OsString;
 use std::io::Write;
 use std::process::ExitCode;
 
-use clap::Parser;
 use clap::error::ErrorKind as ClapErrorKind;
+use clap::{CommandFactory, Parser};
 use godfs_core::Error;
 use tokio::runtime::Builder;
 
@@ -74,13 +78,15 @@ where
     I: IntoIterator,
     I::Item: Into<OsString>,
 {
-    let args: Vec<OsString> = args.into_iter().map(Into::into).collect();
+    let mut args: Vec<OsString> = args.into_iter().map(Into::into).collect();
+    find::two_dashes(&mut args);
     let cli = match Cli::try_parse_from(&args) {
         Ok(cli) => cli,
         Err(error) => return not_understood(&error, args.iter().any(|arg| arg == "--json")),
     };
-    let Err(failure) = run(&cli) else { return ExitCode::SUCCESS };
-    if let Some(line) = failure.line(cli.verb.name(), cli.json) {
+    let (verb, json) = (cli.verb.name(), cli.json);
+    let Err(failure) = run(cli) else { return ExitCode::SUCCESS };
+    if let Some(line) = failure.line(verb, json) {
         say_line(&line);
     }
     ExitCode::from(failure.exit_code())
@@ -98,8 +104,11 @@ fn not_understood(error: &clap::Error, json: bool) -> ExitCode {
     if asked { ExitCode::SUCCESS } else { ExitCode::from(USAGE) }
 }
 
-fn run(cli: &Cli) -> Outcome {
-    let Some(url) = cli.fs.as_deref().filter(|url| !url.is_empty()) else {
+fn run(cli: Cli) -> Outcome {
+    if let Verb::Completions(args) = &cli.verb {
+        return completions(args.shell);
+    }
+    let Some(url) = cli.fs.clone().filter(|url| !url.is_empty()) else {
         return Err(Failure::Usage(
             "no cluster is named; give --fs godfs://HOST:PORT[,HOST:PORT] or set GODFS_FS".to_owned(),
         ));
@@ -110,28 +119,29 @@ fn run(cli: &Cli) -> Outcome {
         _ => Builder::new_current_thread(),
     };
     let runtime = builder.enable_all().build().map_err(|error| Error::io("start the async runtime", error))?;
-    let outcome = runtime.block_on(with_client(cli, url));
+    let outcome = runtime.block_on(with_client(cli, &url));
     // A thread that still waits for stdin must not hold up the end.
     runtime.shutdown_background();
     outcome
 }
 
-async fn with_client(cli: &Cli, url: &str) -> Outcome {
+async fn with_client(mut cli: Cli, url: &str) -> Outcome {
     let mut builder = Client::builder().namenodes(url);
     if let Some(user) = cli.user.as_deref().filter(|user| !user.is_empty()) {
         builder = builder.user(user);
     }
     let context = Context::new(builder.connect().await?, cli.verb.name(), cli.json);
     let mut output = Output::stdout(cli.json);
+    globs::expand(&context.client, &mut cli.verb).await?;
     if !leaves_traces(&cli.verb) {
-        let outcome = finish(&context, Box::pin(verb(cli, &context, &mut output)).await, &mut output);
+        let outcome = finish(&context, Box::pin(verb(&cli, &context, &mut output)).await, &mut output);
         context.end().await;
         return outcome;
     }
     let mut interrupts = Interrupts::listen()?;
     // An interrupted verb is dropped where it stands; `end` clears away what it leaves.
     let outcome = tokio::select! {
-        outcome = Box::pin(verb(cli, &context, &mut output)) => outcome,
+        outcome = Box::pin(verb(&cli, &context, &mut output)) => outcome,
         signal = interrupts.next() => Err(Failure::Interrupted(signal)),
     };
     let outcome = finish(&context, outcome, &mut output);
@@ -142,9 +152,18 @@ async fn with_client(cli: &Cli, url: &str) -> Outcome {
     }
 }
 
+/// Prints what makes a shell complete the words of this command.
+fn completions(shell: clap_complete::Shell) -> Outcome {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "godfs", &mut script);
+    let mut output = Output::stdout(false);
+    output.bytes(&script)?;
+    output.flush()
+}
+
 /// Whether something is to be cleared away when the verb is interrupted. The others just end, as any program.
 fn leaves_traces(verb: &Verb) -> bool {
-    matches!(verb, Verb::Put(_) | Verb::Append(_) | Verb::Get(_) | Verb::Cp(_) | Verb::Bench(_))
+    matches!(verb, Verb::Put(_) | Verb::Append(_) | Verb::Get(_) | Verb::Cp(_) | Verb::Bench(_) | Verb::Admin(_))
 }
 
 async fn verb(cli: &Cli, context: &Context, output: &mut Output) -> Outcome {
@@ -169,6 +188,8 @@ async fn verb(cli: &Cli, context: &Context, output: &mut Output) -> Outcome {
         Verb::Touch(args) => names::touch(context, args).await,
         Verb::Df(args) => usage::df(context, args, output).await,
         Verb::Du(args) => usage::du(context, args, output).await,
+        Verb::Find(args) => find::find(context, args, output).await,
+        Verb::Tree(args) => find::tree(context, args, output).await,
         Verb::Checksum(args) => content::checksum(context, args, output).await,
         Verb::Setrep(args) => names::setrep(context, args).await,
         Verb::Chmod(args) => access::chmod(context, args).await,
@@ -182,6 +203,8 @@ async fn verb(cli: &Cli, context: &Context, output: &mut Output) -> Outcome {
         Verb::Report(args) => report::report(context, args, output).await,
         Verb::Bench(verb) => bench::bench(context, verb, output).await,
         Verb::Admin(verb) => admin::admin(context, verb, output).await,
+        // Needs no cluster: was done before one was looked for.
+        Verb::Completions(args) => completions(args.shell),
     }
 }
 

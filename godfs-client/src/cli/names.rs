@@ -8,7 +8,7 @@ use super::args::{ConcatArgs, ExchangeArgs, MkdirArgs, MvArgs, RmArgs, SetrepArg
 use super::context::{Context, found};
 use super::failure::Outcome;
 use super::target::{Found, Last, may_replace};
-use crate::{CreateOptions, MkdirOptions, RemoveOptions, RenameOptions};
+use crate::{CreateOptions, MkdirOptions, RemoveOptions, RenameOptions, WalkOptions};
 
 /// Runs `mkdir`.
 pub(super) async fn mkdir(context: &Context, args: &MkdirArgs) -> Outcome {
@@ -121,7 +121,7 @@ pub(super) async fn setrep(context: &Context, args: &SetrepArgs) -> Outcome {
                 let message = format!("{path}; -r sets all files below it");
                 return Err(Error::new(ErrorKind::IsADirectory, message).into());
             }
-            let mut below = client.walk(&path)?;
+            let mut below = client.walk(&path, WalkOptions::new())?;
             while let Some((path, status)) = below.try_next().await? {
                 if status.is_file() {
                     client.set_replication(&path, args.replication).await?;

@@ -1,7 +1,7 @@
 //! `df` and `du`: room, and what takes it.
 
 use futures::stream::TryStreamExt;
-use godfs_core::{DfsPath, Result};
+use godfs_core::{DfsPath, ErrorKind};
 
 use super::args::{DfArgs, DuArgs};
 use super::context::Context;
@@ -9,7 +9,7 @@ use super::failure::Outcome;
 use super::format::{percent, size};
 use super::output::Output;
 use super::view::{Room, Usage};
-use crate::{Client, FileStatus};
+use crate::FileKind;
 
 /// Runs `df`.
 pub(super) async fn df(context: &Context, args: &DfArgs, output: &mut Output) -> Outcome {
@@ -43,41 +43,43 @@ fn room_lines(room: &Room, human: bool) -> [String; 2] {
 
 /// Runs `du`.
 pub(super) async fn du(context: &Context, args: &DuArgs, output: &mut Output) -> Outcome {
+    let client = &context.client;
     context
         .each(&args.paths, async |path| {
-            let usage = usage(&context.client, DfsPath::parse(path)?).await?;
-            if output.json() {
-                return output.object(&usage);
+            let path = DfsPath::parse(path)?;
+            let all = client.usage(&path).await?;
+            if all.kind == FileKind::Directory && !args.summarize {
+                let mut entries = client.list(&path)?;
+                while let Some(entry) = entries.try_next().await? {
+                    let path = path.join(&entry.name)?;
+                    match client.usage(&path).await {
+                        Ok(usage) => print(output, args, &path, usage)?,
+                        // It went between the listing and the look.
+                        Err(error) if error.kind() == ErrorKind::NotFound => {}
+                        Err(error) => return Err(error.into()),
+                    }
+                }
             }
-            let (bytes, replicated) = (size(usage.bytes, args.human), size(usage.replicated_bytes, args.human));
-            let Usage { files, directories, path, .. } = &usage;
-            output.line(&format!("{bytes:>15} {replicated:>15} {files:>10} {directories:>10} {path}"))
+            print(output, args, &path, all)
         })
         .await
 }
 
-async fn usage(client: &Client, path: DfsPath) -> Result<Usage> {
-    let mut usage = Usage { path: path.to_string(), bytes: 0, replicated_bytes: 0, files: 0, directories: 0 };
-    let status = client.lstat(&path).await?;
-    count(&mut usage, &status);
-    if status.is_dir() {
-        let mut below = client.walk(&path)?;
-        while let Some((_, status)) = below.try_next().await? {
-            count(&mut usage, &status);
-        }
+/// A line of `du`: a directory counts itself.
+fn print(output: &mut Output, args: &DuArgs, path: &DfsPath, usage: crate::Usage) -> Outcome {
+    let usage = Usage {
+        path: path.to_string(),
+        bytes: usage.bytes,
+        replicated_bytes: usage.space,
+        files: usage.files,
+        directories: usage.directories + u64::from(usage.kind == FileKind::Directory),
+    };
+    if output.json() {
+        return output.object(&usage);
     }
-    Ok(usage)
-}
-
-fn count(usage: &mut Usage, status: &FileStatus) {
-    if status.is_dir() {
-        usage.directories += 1;
-        return;
-    }
-    usage.files += 1;
-    usage.bytes = usage.bytes.saturating_add(status.length);
-    let replicated = status.length.saturating_mul(u64::from(status.replication));
-    usage.replicated_bytes = usage.replicated_bytes.saturating_add(replicated);
+    let (bytes, replicated) = (size(usage.bytes, args.human), size(usage.replicated_bytes, args.human));
+    let Usage { files, directories, path, .. } = &usage;
+    output.line(&format!("{bytes:>15} {replicated:>15} {files:>10} {directories:>10} {path}"))
 }
 
 #[cfg(test)]

@@ -189,6 +189,19 @@ pub(super) struct Checksum {
     pub(super) checksum: String,
 }
 
+/// What a backup holds: `admin backup`.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Backup {
+    pub(super) cluster_id: String,
+    pub(super) version: u64,
+    pub(super) rows: u64,
+    /// The length of the file.
+    pub(super) bytes: u64,
+    pub(super) files: u64,
+    pub(super) directories: u64,
+    pub(super) chunks: u64,
+}
+
 /// What a scrub found: `admin scrub`.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Scrubbed {

@@ -8,7 +8,7 @@ use godfs_core::{ClusterId, ErrorKind};
 use tokio::time::Instant;
 
 use crate::testing::{FakeCluster, FakeNamenode, Network};
-use crate::{Client, CreateOptions, MkdirOptions, RemoveOptions, RenameOptions};
+use crate::{Client, CreateOptions, MkdirOptions, RemoveOptions, RenameOptions, WalkOptions};
 
 fn client(network: &Network, url: &str) -> Client {
     Client::builder().namenodes(url).connector(Arc::new(network.clone())).build().expect("valid")
@@ -135,7 +135,7 @@ async fn directories_are_listed_in_pages() {
     let mut wanted: Vec<_> = (0..2_500).map(|number| format!("{number:04}")).collect();
     wanted.push("sub".to_owned());
     assert_eq!(names, wanted);
-    let found: Vec<_> = client.walk("/d").expect("valid").try_collect().await.expect("walked");
+    let found: Vec<_> = client.walk("/d", WalkOptions::new()).expect("valid").try_collect().await.expect("walked");
     assert_eq!(found.len(), 2_502);
     assert_eq!(found[2_501].0.as_str(), "/d/sub/leaf");
 }

@@ -532,6 +532,30 @@ impl NamespaceService for Service {
         Ok(Response::new(futures::stream::iter(pages).boxed()))
     }
 
+    type WalkStream = BoxStream<'static, Result<v1::WalkPage, Status>>;
+
+    /// Pages of 300; the stream breaks behind the first one of each.
+    async fn walk(&self, request: Request<v1::WalkRequest>) -> Answer<Self::WalkStream> {
+        self.0.enter("walk").await?;
+        let request = request.into_inner();
+        let prefix = format!("{}/", request.path.trim_end_matches('/'));
+        let state = self.0.state.lock();
+        let below = state.files.iter().filter(|(path, _)| path.starts_with(&prefix) && **path > request.after);
+        let all: Vec<_> =
+            below.map(|(path, file)| v1::WalkEntry { path: path.clone(), status: Some(status(file)) }).collect();
+        let entries: Vec<_> = all.iter().take(300).cloned().collect();
+        let next = if all.len() > 300 { entries[299].path.clone() } else { String::new() };
+        let pages = [Ok(v1::WalkPage { entries, next }), Err(Status::unavailable("broken"))];
+        Ok(Response::new(futures::stream::iter(pages).boxed()))
+    }
+
+    async fn usage(&self, _: Request<v1::UsageRequest>) -> Answer<v1::UsageResponse> {
+        self.0.enter("usage").await?;
+        let files = self.0.state.lock().files.len() as u64;
+        let kind = v1::FileKind::Directory.into();
+        Ok(Response::new(v1::UsageResponse { kind, files, ..Default::default() }))
+    }
+
     async fn rename(&self, request: Request<v1::RenameRequest>) -> Answer<v1::RenameResponse> {
         let request = request.into_inner();
         self.0

@@ -9,6 +9,7 @@
 //! | any, on a path | `x` on each directory above |
 //! | stat, lstat, get access control lists | nothing more |
 //! | list, usage of a directory | `r` and `x` on it |
+//! | walk | `r` and `x` on each directory that it enters |
 //! | open, locate | `r` on the file; by number also `x` on the directories above it |
 //! | mkdir, create, put | `w` and `x` on the parent, or on the lowest directory that exists |
 //! | create over a file | the same, `w` on that file, and what taking it away needs |
@@ -20,7 +21,7 @@
 //! | set mode, times, access control lists, extended attributes | owner; `trusted.` attributes: superuser |
 //! | set the owner, list open files | superuser |
 //! | set the group | superuser, or the owner, to a group it is a member of |
-//! | operate the cluster (scrub) | superuser |
+//! | operate the cluster (scrub, export) | superuser |
 //! | a call under a lease | the lease and nothing more |
 //!
 //! [`SUPERGROUP`]: super::SUPERGROUP

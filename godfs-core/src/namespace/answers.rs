@@ -60,6 +60,24 @@ pub struct ListEntry {
     pub status: FileStatus,
 }
 
+/// What a walk found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WalkEntry {
+    /// Where it is.
+    pub path: DfsPath,
+    /// What it is.
+    pub status: FileStatus,
+}
+
+/// A piece of a walk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WalkPage {
+    /// What was found.
+    pub entries: Vec<WalkEntry>,
+    /// Where to go on; `None` at the end.
+    pub next: Option<DfsPath>,
+}
+
 /// All below a directory; for a file, the file itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {

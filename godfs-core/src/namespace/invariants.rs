@@ -17,7 +17,7 @@ use super::rows::{
     SessionRow, SlotRow, StoreRow,
 };
 use super::{paths, sums, usage};
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::id::{ChunkId, InodeId, LeaseId, NodeId, NodeUuid, SessionId, Version};
 use crate::metadata::{Abort, Counters, Range, Snapshot, Space, Step};
 
@@ -67,19 +67,32 @@ const ALL: [(&str, Check); 20] = [
     ("totals_are_exact", totals_are_exact),
 ];
 
-/// Runs every function. A row that cannot be read is a finding too.
+/// The names of all functions.
+pub(super) fn names() -> impl Iterator<Item = &'static str> {
+    ALL.iter().map(|(name, _)| *name)
+}
+
+/// Runs every function.
 pub(super) fn check_all(snapshot: &mut dyn Snapshot) -> Step<Vec<Violation>> {
     let mut violations = Vec::new();
-    for (invariant, check) in ALL {
-        let mut findings = Findings(Vec::new());
-        match check(snapshot, &mut findings) {
-            Ok(()) => {}
-            Err(Abort::Failed(error)) => findings.add(|| error.to_string()),
-            Err(Abort::Missing) => return Err(Abort::Missing),
-        }
-        violations.extend(findings.0.into_iter().map(|finding| Violation { invariant, finding }));
+    for name in names() {
+        violations.append(&mut check_one(snapshot, name)?);
     }
     Ok(violations)
+}
+
+/// Runs one function. A row that cannot be read is a finding too.
+pub(super) fn check_one(snapshot: &mut dyn Snapshot, name: &str) -> Step<Vec<Violation>> {
+    let Some((invariant, check)) = ALL.into_iter().find(|(known, _)| *known == name) else {
+        return Err(Error::new(ErrorKind::InvalidArgument, format!("{name:?} is no invariant")).into());
+    };
+    let mut findings = Findings(Vec::new());
+    match check(snapshot, &mut findings) {
+        Ok(()) => {}
+        Err(Abort::Failed(error)) => findings.add(|| error.to_string()),
+        Err(Abort::Missing) => return Err(Abort::Missing),
+    }
+    Ok(findings.0.into_iter().map(|finding| Violation { invariant, finding }).collect())
 }
 
 struct Findings(Vec<String>);

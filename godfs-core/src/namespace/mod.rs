@@ -5,13 +5,14 @@
 //! of namenodes can serve over one store. What needs the cluster at one moment (which nodes are live, where new
 //! replicas go, when a session has expired) is decided outside and passed in.
 
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 
 use crate::chunk::Replica;
 use crate::env::Env;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::id::{ChunkId, ClusterId, Generation, InodeId, LeaseId, NodeId, SessionId, Version};
 use crate::metadata::{MetadataStore, MetadataStoreExt, Snapshot, Step, Transaction};
 use crate::path::DfsPath;
@@ -26,8 +27,10 @@ mod collector;
 mod concat;
 mod deletes;
 mod directories;
+mod export;
 mod files;
 mod generations;
+mod import;
 mod invariants;
 mod leases;
 mod links;
@@ -50,23 +53,26 @@ pub mod sums;
 mod times;
 mod truncate;
 mod usage;
+mod walk;
 mod xattrs;
 
 pub use acl::{Acl, AclChange, AclEntry, AclPlace, AclSubject, MAX_ACL_ENTRIES, parse_acl, parse_acl_subjects};
 pub use answers::{
     AddedChunk, Appended, ChunkInfo, ChunkLocation, Collected, CollectorPlace, Committed, Completion, Created,
     FileKind, FileStatus, LeaseInfo, ListEntry, Located, NodeHoldings, NodeInfo, OpenFileInfo, RecoveryPlan,
-    ReplicaPlace, SessionInfo, TotalCounts, Truncated, Usage, Verdict,
+    ReplicaPlace, SessionInfo, TotalCounts, Truncated, Usage, Verdict, WalkEntry, WalkPage,
 };
 pub use caller::{ANONYMOUS, Caller, MAX_GROUPS, MAX_PRINCIPAL_BYTES, SUPERGROUP, check_principal};
 pub use concat::{MAX_CONCAT_CHUNKS, MAX_CONCAT_FILES};
+pub use export::{Manifest, Spool, verify as verify_export};
 pub use files::MAX_FILE_BYTES;
+pub use import::import;
 pub use invariants::Violation;
 pub use links::MAX_TARGET_BYTES;
 pub use options::{
     AddChunk, Call, ChunkCommit, Complete, CreateOptions, DEFAULT_UMASK, ETag, FileRef, LocateRange,
     MAX_SESSION_NAME_BYTES, MODE_BITS, MkdirOptions, NewMode, NewOwner, Owner, Registration, Rename, SetXattr, Symlink,
-    Times, Writing, XattrMode,
+    Times, WalkOptions, Writing, XattrMode,
 };
 pub use reports::{RangeSum, ReplicaEvent};
 pub use rows::FORMAT_VERSION;
@@ -186,6 +192,42 @@ impl Namespace {
     /// for.
     pub async fn check(&self) -> Result<Vec<Violation>> {
         self.view(invariants::check_all).await
+    }
+
+    /// The names of all invariants, in the order in which [`check`](Self::check) looks at them.
+    pub fn invariants() -> impl Iterator<Item = &'static str> {
+        invariants::names()
+    }
+
+    /// Checks one invariant over all rows at one moment.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidArgument`](crate::ErrorKind::InvalidArgument) for a name that is none.
+    pub async fn check_invariant(&self, name: &str) -> Result<Vec<Violation>> {
+        let name = name.to_owned();
+        self.view(move |snapshot| invariants::check_one(snapshot, &name)).await
+    }
+
+    /// Writes all rows of one moment to `spool`, in a [portable stream](verify_export) that [`import`] reads into any empty store. Holds a snapshot of the
+    /// store for as long as that takes, and no more of it in memory than a block. `counted` follows the rows that are written.
+    ///
+    /// # Errors
+    /// [`ErrorKind::PermissionDenied`](crate::ErrorKind::PermissionDenied) unless the caller may do everything; what the spool says.
+    pub async fn export<S: Spool + 'static>(&self, spool: S, counted: Arc<AtomicU64>) -> Result<(S, Manifest)> {
+        let origin = (self.store.incarnation(), self.store.version().await?);
+        let mut spool = Some(spool);
+        self.read(move |snapshot, context| {
+            let mut taken = spool.take().ok_or_else(|| Error::new(ErrorKind::Internal, "the spool was given away"))?;
+            match export::write(snapshot, context, origin, &mut taken, &counted) {
+                Ok(manifest) => Ok((taken, manifest)),
+                // It may have to begin anew.
+                Err(abort) => {
+                    spool = Some(taken);
+                    Err(abort)
+                }
+            }
+        })
+        .await
     }
 
     // Sessions and leases.
@@ -475,6 +517,17 @@ impl Namespace {
     /// All below a path, in O(1).
     pub async fn usage(&self, path: DfsPath) -> Result<Usage> {
         self.read(move |snapshot, context| reads::usage(snapshot, context, &path)).await
+    }
+
+    /// What lies below `root` and comes after `after` in the order of a walk: each directory before what it holds, names in the order of
+    /// their bytes. `after` is a path that an earlier page gave, whether or not it is there still, or `root` itself for the beginning.
+    /// Looks at a bounded number of entries: a page may be empty and not the last.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) when `root` is gone; [`ErrorKind::InvalidArgument`](crate::ErrorKind::InvalidArgument) when `after` is not below it, or an entry lies
+    /// too deep to have a path.
+    pub async fn walk(&self, root: DfsPath, after: DfsPath, options: WalkOptions, limit: usize) -> Result<WalkPage> {
+        self.read(move |snapshot, context| walk::page(snapshot, context, &root, &after, &options, limit)).await
     }
 
     /// The path of an inode; `None` when it has none (any more, or yet).

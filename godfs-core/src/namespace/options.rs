@@ -2,6 +2,8 @@
 
 use bytes::Bytes;
 
+use super::answers::FileKind;
+use crate::glob::Glob;
 use crate::id::{ChunkId, Generation, InodeId, LeaseId, NodeId, NodeUuid, SessionId, Version};
 use crate::path::DfsPath;
 
@@ -222,6 +224,30 @@ pub struct Registration {
     pub address: String,
     /// Its failure domain, such as `/dc1/rack7`.
     pub domain: String,
+}
+
+/// Which entries a walk gives. It passes through all directories down to the greatest depth, whether or not they are given themselves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WalkOptions {
+    /// Only names that it covers.
+    pub name: Option<Glob>,
+    /// Only these.
+    pub kind: Option<FileKind>,
+    /// Only so many names below the beginning, or more; 0 includes the beginning itself.
+    pub min_depth: usize,
+    /// At most so many names below the beginning.
+    pub max_depth: usize,
+    /// Only files of so many bytes or more.
+    pub min_bytes: Option<u64>,
+    /// Only files of so many bytes or fewer.
+    pub max_bytes: Option<u64>,
+}
+
+impl Default for WalkOptions {
+    /// All that lies below, without the beginning.
+    fn default() -> Self {
+        Self { name: None, kind: None, min_depth: 1, max_depth: usize::MAX, min_bytes: None, max_bytes: None }
+    }
 }
 
 /// Which file is meant.

@@ -101,9 +101,9 @@ pub(super) fn locate(
     Ok(Located { status: status(inode, row), data, chunks, more })
 }
 
-/// All below a path.
+/// All below a path; a symbolic link itself.
 pub(super) fn usage(snapshot: &mut dyn Snapshot, context: &Context, path: &DfsPath) -> Step<Usage> {
-    let inode = paths::find(snapshot, context, path)?;
+    let inode = paths::find_entry(snapshot, context, path)?.inode;
     let row = rows::inode(snapshot, inode)?;
     if matches!(row.kind, InodeKind::Directory) {
         access::need(snapshot, context, inode, &row, access::LIST, || path.to_string())?;
@@ -151,7 +151,7 @@ fn resolve(snapshot: &mut dyn Snapshot, context: &Context, file: &FileRef) -> St
     }
 }
 
-fn status(inode: InodeId, row: InodeRow) -> FileStatus {
+pub(super) fn status(inode: InodeId, row: InodeRow) -> FileStatus {
     let file = row.file();
     FileStatus {
         inode,

@@ -11,6 +11,9 @@ use crate::error::{Error, ErrorKind};
 use crate::id::{ClusterId, InodeId, Version};
 use crate::metadata::{Snapshot, Space, Step, Transaction};
 
+/// Stands in the place of the format until an import is whole.
+pub(super) const IMPORTING: u64 = u64::MAX;
+
 /// Makes a new cluster in an empty store.
 pub(super) fn initialize(
     txn: &mut dyn Transaction,
@@ -84,6 +87,10 @@ fn find(snapshot: &mut dyn Snapshot) -> Step<Option<StoreRow>> {
         return Ok(None);
     };
     let format = StoreRow::format(&row)?;
+    if format == IMPORTING {
+        let message = "an import into the metadata store was cut short: remove the store and import again";
+        return Err(Error::new(ErrorKind::FailedPrecondition, message).into());
+    }
     if format != FORMAT_VERSION {
         let message = format!(
             "the metadata store has rows of format {format}, this software reads format {FORMAT_VERSION}: export them with the software that wrote \

@@ -7,6 +7,7 @@ pub mod datanode;
 mod descriptors;
 pub mod dev;
 pub mod namenode;
+mod offline;
 mod run;
 
 pub use run::{LogOptions, Running, log_to_stderr, run};

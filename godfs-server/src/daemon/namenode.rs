@@ -24,6 +24,10 @@ Examples:
     godfs-namenode --init --dir /srv/godfs/namenode --listen 0.0.0.0:4700
   Start an existing one, and refuse an empty folder (a disk that is not mounted):
     godfs-namenode --dir /srv/godfs/namenode --listen 0.0.0.0:4700
+  Check, save and restore the metadata of one that does not run (each has --help):
+    godfs-namenode check --dir /srv/godfs/namenode
+    godfs-namenode export --dir /srv/godfs/namenode metadata.godfs
+    godfs-namenode import --dir /srv/godfs/restored metadata.godfs
   On any free port of this machine; the line `ready godfs-namenode HOST:PORT` says which:
     godfs-namenode --init --dir ./nn --listen 127.0.0.1:0";
 
@@ -138,6 +142,9 @@ impl ClusterArgs {
 #[must_use]
 pub fn main() -> ExitCode {
     const NAME: &str = "godfs-namenode";
+    if let Some(done) = super::offline::run() {
+        return done;
+    }
     match config::layered(NamenodeArgs::parse()) {
         Ok(args) => run(NAME, &args.logs.clone(), start(args)),
         Err(error) => fail(NAME, &error),

@@ -7,12 +7,14 @@ use godfs_client::transport::hello::software;
 use godfs_client::transport::{caller, status};
 use godfs_core::{DfsPath, Error, Result};
 use godfs_proto::v1;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 use v1::admin_service_server::AdminService;
 
 use super::convert::{millis, node_report};
-use super::scrub;
 use super::state::State;
+use super::{backup, scrub};
 
 /// The service to operators.
 #[derive(Debug)]
@@ -34,6 +36,15 @@ impl AdminService for Admin {
         let path = if path.is_empty() { Ok(None) } else { DfsPath::parse(&path).map(Some) };
         let path = path.map_err(|error| status::to_status(&error))?;
         Ok(Response::new(Box::pin(scrub::start(&self.0, path))))
+    }
+
+    type BackupStream = ReceiverStream<Result<v1::BackupPiece, Status>>;
+
+    async fn backup(&self, request: Request<v1::BackupRequest>) -> Result<Response<Self::BackupStream>, Status> {
+        let caller = caller::claimed(request.metadata()).map_err(|error| status::to_status(&error))?;
+        let (pieces, receive) = mpsc::channel(backup::READ_AHEAD);
+        self.0.tasks.spawn(backup::send(Arc::clone(&self.0), self.0.namespace.by(caller), pieces));
+        Ok(Response::new(ReceiverStream::new(receive)))
     }
 }
 

@@ -7,15 +7,16 @@
 //!
 //! | module | subject |
 //! |---|---|
-//! | `namespace_service`, `attributes`, `allocate` | clients: names, files, owners and lists, where new chunks go |
+//! | `namespace_service`, `attributes`, `allocate`, `walk` | clients: names, files, owners and lists, where new chunks go; whole trees |
 //! | `datanodes`, `reports`, `links` | datanodes: registration, what they report, commands to them |
 //! | `repair`, `garbage`, `verify` | copies and drops; deletions; replicas read again |
 //! | `leases`, `collector` | sessions, recovery of open files; what was deleted |
-//! | `admin`, `scrub` | operators |
+//! | `admin`, `scrub`, `backup` | operators |
 
 mod admin;
 mod allocate;
 mod attributes;
+mod backup;
 mod collector;
 mod convert;
 mod datanodes;
@@ -30,6 +31,7 @@ mod settings;
 mod state;
 mod tasks;
 mod verify;
+mod walk;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -130,6 +132,10 @@ impl Namenode {
     pub async fn start(options: NamenodeOptions) -> Result<Self> {
         let NamenodeOptions { metadata, init, superuser, listener, policy, env, settings } = options;
         settings.check()?;
+        let spool_folder = match &metadata {
+            MetadataSource::Folder(folder) => Some(folder.clone()),
+            MetadataSource::Store(_) => None,
+        };
         let (store, own_store) = open_store(metadata, init, &settings, &env).await?;
         let namespace = Namespace::new(store, settings.namespace.clone(), env.clone())?;
         let cluster_id = if init {
@@ -139,7 +145,7 @@ impl Namenode {
         } else {
             namespace.cluster().await.map_err(|error| error.context("no cluster here (--init makes one)"))?
         };
-        let state = assemble(namespace, cluster_id, policy, env, settings).await?;
+        let state = assemble(namespace, cluster_id, policy, env, settings, spool_folder).await?;
         tracing::info!(cluster = %cluster_id, address = listener.address(), "namenode serves");
         let routes = routes(&state);
         let (routes, health) = net::with_health_and_reflection(routes)?;
@@ -289,6 +295,7 @@ async fn assemble(
     policy: Arc<dyn ReplicationPolicy>,
     env: Env,
     settings: NamenodeSettings,
+    spool_folder: Option<PathBuf>,
 ) -> Result<Arc<State>> {
     let incarnation = namespace.store().incarnation();
     // Commands of this life are told from those of earlier ones by a number that grows with each, also where nothing else has changed between them.
@@ -304,6 +311,8 @@ async fn assemble(
         quarantine: reports::Quarantine::default(),
         hints: verify::Hints::default(),
         tasks: Tasks::new(CancellationToken::new()),
+        backups: tokio::sync::Mutex::default(),
+        spool_folder,
         settings,
         env,
         policy,

@@ -18,7 +18,7 @@ use v1::namespace_service_server::NamespaceService;
 
 use super::convert::{location, millis, node, status as status_to_wire};
 use super::state::State;
-use super::{allocate, attributes, verify};
+use super::{allocate, attributes, verify, walk};
 
 /// Entries of a page of a listing when the caller does not say.
 const LIST_PAGE: usize = 1_000;
@@ -579,6 +579,21 @@ impl NamespaceService for Names {
         let (pages, receive) = mpsc::channel(LIST_READ_AHEAD);
         self.0.tasks.spawn(Self::list_pages(Arc::clone(&self.0), namespace, path, request.start_after, size, pages));
         Ok(Response::new(ReceiverStream::new(receive)))
+    }
+
+    type WalkStream = ReceiverStream<Result<v1::WalkPage, Status>>;
+
+    async fn walk(&self, request: Request<v1::WalkRequest>) -> Result<Response<Self::WalkStream>, Status> {
+        let namespace = self.by(&request)?;
+        let walk = walk::Walk::parse(request.get_ref()).map_err(|error| status::to_status(&error))?;
+        let (pages, receive) = mpsc::channel(LIST_READ_AHEAD);
+        self.0.tasks.spawn(walk.send(Arc::clone(&self.0), namespace, pages));
+        Ok(Response::new(ReceiverStream::new(receive)))
+    }
+
+    async fn usage(&self, request: Request<v1::UsageRequest>) -> Result<Response<v1::UsageResponse>, Status> {
+        let namespace = self.by(&request)?;
+        answer(walk::usage(&namespace, request.get_ref()).await)
     }
 
     async fn rename(&self, request: Request<v1::RenameRequest>) -> Result<Response<v1::RenameResponse>, Status> {

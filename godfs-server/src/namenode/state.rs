@@ -1,5 +1,6 @@
 //! What the services and tasks of one namenode share.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,6 +39,10 @@ pub(super) struct State {
     pub(super) quarantine: Quarantine,
     pub(super) hints: Hints,
     pub(super) tasks: Tasks,
+    /// Held by the backup that is under way.
+    pub(super) backups: tokio::sync::Mutex<()>,
+    /// Where backups are written down: on the disk of the metadata. `None` for the system's place for what is temporary.
+    pub(super) spool_folder: Option<PathBuf>,
     /// On the environment's monotonic clock.
     pub(super) started: Duration,
 }

@@ -102,7 +102,7 @@ async fn namenode(folder: &Path, init: bool) -> Result<Namenode> {
 /// Every name with its bytes.
 async fn contents(namenode: &Namenode) -> Result<BTreeMap<String, Vec<u8>>> {
     let client = Client::connect(&format!("godfs://{}", namenode.address())).await?;
-    let entries: Vec<_> = client.walk("/")?.try_collect().await?;
+    let entries: Vec<_> = client.walk("/", godfs_client::WalkOptions::new())?.try_collect().await?;
     let mut contents = BTreeMap::new();
     for (path, status) in entries {
         let bytes = match status.kind {

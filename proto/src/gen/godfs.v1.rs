@@ -856,6 +856,69 @@ pub struct ListPage {
     pub entries: ::prost::alloc::vec::Vec<ListEntry>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct WalkRequest {
+    #[prost(string, tag = "1")]
+    pub path: ::prost::alloc::string::String,
+    /// The place that a page named; empty for the beginning.
+    #[prost(string, tag = "2")]
+    pub after: ::prost::alloc::string::String,
+    /// Only names that this pattern covers: * ? \[ab\] [a-z] \[!a\], and \ for the next character as it is. Empty for all.
+    #[prost(string, tag = "3")]
+    pub name: ::prost::alloc::string::String,
+    /// Only these; unspecified for both.
+    #[prost(enumeration = "FileKind", tag = "4")]
+    pub kind: i32,
+    /// Names below the path: at least, where 0 includes the path itself, and at most.
+    #[prost(uint32, optional, tag = "5")]
+    pub min_depth: ::core::option::Option<u32>,
+    #[prost(uint32, optional, tag = "6")]
+    pub max_depth: ::core::option::Option<u32>,
+    /// Only files of so many bytes.
+    #[prost(uint64, optional, tag = "7")]
+    pub min_bytes: ::core::option::Option<u64>,
+    #[prost(uint64, optional, tag = "8")]
+    pub max_bytes: ::core::option::Option<u64>,
+    /// Entries a page, at most 10,000; 0 for 1,000.
+    #[prost(uint32, tag = "9")]
+    pub page_size: u32,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct WalkEntry {
+    #[prost(string, tag = "1")]
+    pub path: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "2")]
+    pub status: ::core::option::Option<FileStatus>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct WalkPage {
+    /// May be empty: a page ends after a bounded number of entries that were looked at.
+    #[prost(message, repeated, tag = "1")]
+    pub entries: ::prost::alloc::vec::Vec<WalkEntry>,
+    /// Where to go on; empty on the last page.
+    #[prost(string, tag = "2")]
+    pub next: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct UsageRequest {
+    #[prost(string, tag = "1")]
+    pub path: ::prost::alloc::string::String,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct UsageResponse {
+    #[prost(enumeration = "FileKind", tag = "1")]
+    pub kind: i32,
+    /// All below a directory without itself; a file itself.
+    #[prost(uint64, tag = "2")]
+    pub bytes: u64,
+    #[prost(uint64, tag = "3")]
+    pub files: u64,
+    #[prost(uint64, tag = "4")]
+    pub directories: u64,
+    /// Bytes times the replicas of each file.
+    #[prost(uint64, tag = "5")]
+    pub space: u64,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RenameRequest {
     #[prost(message, optional, tag = "1")]
     pub call: ::core::option::Option<Call>,
@@ -1890,6 +1953,54 @@ pub mod namespace_service_client {
                 .insert(GrpcMethod::new("godfs.v1.NamespaceService", "List"));
             self.inner.server_streaming(req, path, codec).await
         }
+        /// All below a directory, in pages: each directory before what it holds, names in the order of their bytes. Each page names the place behind it,
+        /// where a walk can be taken up again, whether or not what stood there still does. What is there throughout comes exactly once.
+        pub async fn walk(
+            &mut self,
+            request: impl tonic::IntoRequest<super::WalkRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::WalkPage>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/godfs.v1.NamespaceService/Walk",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("godfs.v1.NamespaceService", "Walk"));
+            self.inner.server_streaming(req, path, codec).await
+        }
+        /// What lies below a directory, counted; takes no longer for more.
+        pub async fn usage(
+            &mut self,
+            request: impl tonic::IntoRequest<super::UsageRequest>,
+        ) -> std::result::Result<tonic::Response<super::UsageResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/godfs.v1.NamespaceService/Usage",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("godfs.v1.NamespaceService", "Usage"));
+            self.inner.unary(req, path, codec).await
+        }
         pub async fn rename(
             &mut self,
             request: impl tonic::IntoRequest<super::RenameRequest>,
@@ -2404,6 +2515,23 @@ pub mod namespace_service_server {
             &self,
             request: tonic::Request<super::ListRequest>,
         ) -> std::result::Result<tonic::Response<Self::ListStream>, tonic::Status>;
+        /// Server streaming response type for the Walk method.
+        type WalkStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::WalkPage, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// All below a directory, in pages: each directory before what it holds, names in the order of their bytes. Each page names the place behind it,
+        /// where a walk can be taken up again, whether or not what stood there still does. What is there throughout comes exactly once.
+        async fn walk(
+            &self,
+            request: tonic::Request<super::WalkRequest>,
+        ) -> std::result::Result<tonic::Response<Self::WalkStream>, tonic::Status>;
+        /// What lies below a directory, counted; takes no longer for more.
+        async fn usage(
+            &self,
+            request: tonic::Request<super::UsageRequest>,
+        ) -> std::result::Result<tonic::Response<super::UsageResponse>, tonic::Status>;
         async fn rename(
             &self,
             request: tonic::Request<super::RenameRequest>,
@@ -3689,6 +3817,96 @@ pub mod namespace_service_server {
                                 max_encoding_message_size,
                             );
                         let res = grpc.server_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/godfs.v1.NamespaceService/Walk" => {
+                    #[allow(non_camel_case_types)]
+                    struct WalkSvc<T: NamespaceService>(pub Arc<T>);
+                    impl<
+                        T: NamespaceService,
+                    > tonic::server::ServerStreamingService<super::WalkRequest>
+                    for WalkSvc<T> {
+                        type Response = super::WalkPage;
+                        type ResponseStream = T::WalkStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::WalkRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as NamespaceService>::walk(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = WalkSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/godfs.v1.NamespaceService/Usage" => {
+                    #[allow(non_camel_case_types)]
+                    struct UsageSvc<T: NamespaceService>(pub Arc<T>);
+                    impl<
+                        T: NamespaceService,
+                    > tonic::server::UnaryService<super::UsageRequest> for UsageSvc<T> {
+                        type Response = super::UsageResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::UsageRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as NamespaceService>::usage(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = UsageSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
                         Ok(res)
                     };
                     Box::pin(fut)
@@ -5865,6 +6083,20 @@ pub struct ReportResponse {
     #[prost(message, repeated, tag = "24")]
     pub nodes: ::prost::alloc::vec::Vec<NodeReport>,
 }
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct BackupRequest {}
+/// First come pieces without data, while rows are written down; then the data, in order.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct BackupPiece {
+    #[prost(bytes = "bytes", tag = "1")]
+    pub data: ::prost::bytes::Bytes,
+    /// Rows written down so far.
+    #[prost(uint64, tag = "2")]
+    pub rows: u64,
+    /// The length of all data, bytes, once known.
+    #[prost(uint64, tag = "3")]
+    pub total: u64,
+}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ScrubRequest {
     /// The file, or directory with all below it; empty for everything.
@@ -6055,6 +6287,32 @@ pub mod admin_service_client {
                 .insert(GrpcMethod::new("godfs.v1.AdminService", "Scrub"));
             self.inner.server_streaming(req, path, codec).await
         }
+        /// All metadata at one moment, in the format that `godfs-namenode import` reads. For the superuser, named in the metadata as for the namespace; one at a
+        /// time.
+        pub async fn backup(
+            &mut self,
+            request: impl tonic::IntoRequest<super::BackupRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::BackupPiece>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/godfs.v1.AdminService/Backup",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("godfs.v1.AdminService", "Backup"));
+            self.inner.server_streaming(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -6086,6 +6344,18 @@ pub mod admin_service_server {
             &self,
             request: tonic::Request<super::ScrubRequest>,
         ) -> std::result::Result<tonic::Response<Self::ScrubStream>, tonic::Status>;
+        /// Server streaming response type for the Backup method.
+        type BackupStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::BackupPiece, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// All metadata at one moment, in the format that `godfs-namenode import` reads. For the superuser, named in the metadata as for the namespace; one at a
+        /// time.
+        async fn backup(
+            &self,
+            request: tonic::Request<super::BackupRequest>,
+        ) -> std::result::Result<tonic::Response<Self::BackupStream>, tonic::Status>;
     }
     #[derive(Debug)]
     pub struct AdminServiceServer<T> {
@@ -6239,6 +6509,52 @@ pub mod admin_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ScrubSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/godfs.v1.AdminService/Backup" => {
+                    #[allow(non_camel_case_types)]
+                    struct BackupSvc<T: AdminService>(pub Arc<T>);
+                    impl<
+                        T: AdminService,
+                    > tonic::server::ServerStreamingService<super::BackupRequest>
+                    for BackupSvc<T> {
+                        type Response = super::BackupPiece;
+                        type ResponseStream = T::BackupStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::BackupRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as AdminService>::backup(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = BackupSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

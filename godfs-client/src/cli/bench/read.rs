@@ -11,7 +11,7 @@ use super::super::context::Context;
 use super::super::failure::{Failure, Outcome};
 use super::super::view::Measured;
 use super::measure::{Phase, measure};
-use crate::Client;
+use crate::{Client, WalkOptions};
 
 /// The most files that are looked for; those beyond are not read.
 const MAX_FILES: usize = 1_000_000;
@@ -44,7 +44,7 @@ async fn files(client: &Client, path: &DfsPath) -> Result<Vec<DfsPath>> {
         return Ok(vec![path.clone()]);
     }
     let mut files = Vec::new();
-    let mut below = client.walk(path)?;
+    let mut below = client.walk(path, WalkOptions::new())?;
     while let Some((path, status)) = below.try_next().await? {
         if status.is_file() {
             files.push(path);

@@ -31,6 +31,69 @@ pub(in crate::namespace) enum Table {
     NodeUuids = 0x41,
 }
 
+/// Where a row of a table holds the version that wrote it; always behind one byte.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::namespace) enum VersionAt {
+    Nowhere,
+    Key,
+    Value,
+}
+
+impl Table {
+    /// The table of a key.
+    pub(in crate::namespace) fn of(key: &[u8]) -> Option<Self> {
+        let first = *key.first()?;
+        Self::ALL.into_iter().find(|table| *table as u8 == first)
+    }
+
+    pub(in crate::namespace) fn version_at(self) -> VersionAt {
+        match self {
+            Self::Inodes | Self::Chunks | Self::Sessions | Self::Slots => VersionAt::Value,
+            Self::Orphans => VersionAt::Key,
+            Self::Store
+            | Self::Ids
+            | Self::Totals
+            | Self::Entries
+            | Self::Usage
+            | Self::Extents
+            | Self::Xattrs
+            | Self::Acls
+            | Self::Replicas
+            | Self::Sums
+            | Self::Owed
+            | Self::Garbage
+            | Self::Leases
+            | Self::SessionLeases
+            | Self::Nodes
+            | Self::NodeUuids => VersionAt::Nowhere,
+        }
+    }
+
+    const ALL: [Self; 21] = [
+        Self::Xattrs,
+        Self::Acls,
+        Self::Store,
+        Self::Ids,
+        Self::Totals,
+        Self::Entries,
+        Self::Inodes,
+        Self::Usage,
+        Self::Extents,
+        Self::Orphans,
+        Self::Chunks,
+        Self::Replicas,
+        Self::Sums,
+        Self::Owed,
+        Self::Garbage,
+        Self::Sessions,
+        Self::Slots,
+        Self::Leases,
+        Self::SessionLeases,
+        Self::Nodes,
+        Self::NodeUuids,
+    ];
+}
+
 fn key(table: Table, parts: &[&[u8]]) -> Vec<u8> {
     let mut key = Vec::with_capacity(1 + parts.iter().map(|part| part.len()).sum::<usize>());
     key.push(table as u8);

@@ -18,6 +18,7 @@ mod basics;
 mod collecting;
 mod concatenating;
 mod cost;
+mod exporting;
 mod links;
 mod model;
 mod random;
@@ -25,6 +26,7 @@ mod replicas;
 mod retries;
 mod tree;
 mod truncating;
+mod walking;
 mod writing;
 
 /// Small, so that files of several chunks are quickly made.

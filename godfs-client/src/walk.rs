@@ -1,0 +1,182 @@
+//! Walks of whole trees, and what lies below a directory, counted.
+
+use std::collections::VecDeque;
+
+use futures::stream::{BoxStream, StreamExt};
+use godfs_core::glob::Glob;
+use godfs_core::{DfsPath, IntoPath, Result};
+use godfs_proto::v1;
+use tokio::time::timeout;
+
+use crate::client::Client;
+use crate::links::Hops;
+use crate::metadata::{FileKind, FileStatus, Usage, malformed};
+use crate::namenode::{Backoff, Namenode, Stub};
+use crate::options::WalkOptions;
+use crate::transport::settings::MESSAGE_BYTES;
+
+/// Streams that break one after another, without a page in between, before a walk gives up.
+const MAX_BREAKS: u32 = 5;
+
+impl Client {
+    /// What lies below a directory, each directory before what it holds, names in the order of their bytes. What is there throughout comes
+    /// exactly once, whatever changes around it; a broken connection is made again where the walk stood.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidArgument`](crate::ErrorKind::InvalidArgument) for a malformed path or pattern; all else comes through the stream, which then ends.
+    pub fn walk(
+        &self,
+        path: impl IntoPath,
+        options: WalkOptions,
+    ) -> Result<BoxStream<'static, Result<(DfsPath, FileStatus)>>> {
+        let walk = Walk::new(self.namenode(), &path.into_path()?, &options)?;
+        Ok(futures::stream::try_unfold(
+            walk,
+            |mut walk| async move { Ok(walk.next().await?.map(|found| (found, walk))) },
+        )
+        .boxed())
+    }
+
+    /// What lies below a directory, counted, or a file or symbolic link itself. Takes no longer for a large one.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`](crate::ErrorKind::NotFound).
+    pub async fn usage(&self, path: impl IntoPath) -> Result<Usage> {
+        let ask = |mut stub: Stub, path| async move { stub.usage(v1::UsageRequest { path }).await };
+        let answer = self.namenode().call_at(path.into_path()?, ask).await?;
+        Usage::from_wire(&answer)
+    }
+}
+
+struct Walk {
+    namenode: Namenode,
+    /// Where it began, and the same past symbolic links.
+    root: DfsPath,
+    resolved: DfsPath,
+    hops: Hops,
+    /// What is asked for, from the place on that the last page named.
+    request: v1::WalkRequest,
+    pages: Option<BoxStream<'static, Result<v1::WalkPage>>>,
+    /// Entries that arrived and were not given yet.
+    page: VecDeque<(DfsPath, FileStatus)>,
+    ended: bool,
+    breaks: u32,
+    backoff: Backoff,
+}
+
+impl Walk {
+    fn new(namenode: &Namenode, path: &DfsPath, options: &WalkOptions) -> Result<Self> {
+        if let Some(name) = &options.name {
+            Glob::parse(name)?;
+        }
+        let request = v1::WalkRequest {
+            path: path.as_str().to_owned(),
+            after: String::new(),
+            name: options.name.clone().unwrap_or_default(),
+            kind: match options.kind {
+                Some(FileKind::File) => v1::FileKind::File,
+                Some(FileKind::Directory) => v1::FileKind::Directory,
+                Some(FileKind::Symlink) => v1::FileKind::Symlink,
+                None => v1::FileKind::Unspecified,
+            }
+            .into(),
+            min_depth: options.min_depth,
+            max_depth: options.max_depth,
+            min_bytes: options.min_bytes,
+            max_bytes: options.max_bytes,
+            page_size: 0,
+        };
+        let backoff = Backoff::new(namenode.env());
+        let (pages, page) = (None, VecDeque::new());
+        Ok(Self {
+            namenode: namenode.clone(),
+            root: path.clone(),
+            resolved: path.clone(),
+            hops: Hops::default(),
+            request,
+            pages,
+            page,
+            ended: false,
+            breaks: 0,
+            backoff,
+        })
+    }
+
+    async fn next(&mut self) -> Result<Option<(DfsPath, FileStatus)>> {
+        loop {
+            if let Some(found) = self.page.pop_front() {
+                return Ok(Some(found));
+            }
+            if self.ended {
+                return Ok(None);
+            }
+            match self.fetch().await {
+                Ok(page) => self.take(page)?,
+                Err(error) if error.is_retryable() && self.breaks < MAX_BREAKS => {
+                    self.pages = None;
+                    self.breaks += 1;
+                    tracing::debug!(%error, after = self.request.after, "a walk broke, going on where it stood");
+                    tokio::time::sleep(self.backoff.pause()).await;
+                }
+                // Links below are passed by; one at the beginning or above it is followed.
+                Err(error) if error.link().is_some() && self.request.after.is_empty() => {
+                    self.pages = None;
+                    self.hops.follow(error, std::slice::from_mut(&mut self.resolved))?;
+                    self.request.path = self.resolved.as_str().to_owned();
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    async fn fetch(&mut self) -> Result<v1::WalkPage> {
+        if self.pages.is_none() {
+            self.pages = Some(open(&self.namenode, &self.request).await?);
+        }
+        let pages = self.pages.as_mut().expect("opened above");
+        let broken = |why| godfs_core::Error::new(godfs_core::ErrorKind::Unavailable, why);
+        match timeout(self.namenode.settings().attempt_timeout, pages.next()).await {
+            Ok(Some(page)) => page,
+            Ok(None) => Err(broken("the namenode ended a walk before its last page")),
+            Err(_) => Err(broken("the namenode did not go on with a walk in time")),
+        }
+    }
+
+    /// A path as whoever asked would say it.
+    fn asked(&self, path: DfsPath) -> Result<DfsPath> {
+        if self.root == self.resolved {
+            return Ok(path);
+        }
+        let below = path.names().skip(self.resolved.names().count());
+        below.fold(Ok(self.root.clone()), |path, name| path?.join(name))
+    }
+
+    fn take(&mut self, page: v1::WalkPage) -> Result<()> {
+        self.breaks = 0;
+        for entry in page.entries {
+            let path = DfsPath::parse(&entry.path)?;
+            self.page.push_back((self.asked(path)?, FileStatus::from_wire(entry.status.as_ref())?));
+        }
+        self.ended = page.next.is_empty();
+        if !self.ended && page.next == self.request.after {
+            return Err(malformed("a page of a walk that does not go on"));
+        }
+        self.request.after = page.next;
+        Ok(())
+    }
+}
+
+/// Asks for the pages of a walk.
+async fn open(namenode: &Namenode, request: &v1::WalkRequest) -> Result<BoxStream<'static, Result<v1::WalkPage>>> {
+    namenode
+        .retry(&mut false, |connection| {
+            let (claimed, request) = (namenode.claimed(&connection), request.clone());
+            async move {
+                let mut stub =
+                    Stub::with_origin(claimed, connection.address().origin()).max_decoding_message_size(MESSAGE_BYTES);
+                let answer = stub.walk(request).await.map_err(|status| connection.error(&status))?;
+                Ok(answer.into_inner().map(move |page| page.map_err(|status| connection.error(&status))).boxed())
+            }
+        })
+        .await
+}

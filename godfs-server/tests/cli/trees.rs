@@ -1,0 +1,70 @@
+//! Whole trees from the command line: counts, searches, patterns.
+
+use super::World;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn trees_are_counted_searched_and_matched() {
+    let world = World::new().await;
+    world.write("five", "12345");
+    world.write("big", vec![1; 3_000]);
+    for line in [
+        "mkdir -p /logs/2026-01 /logs/2026-02/old /.hidden",
+        "put five /logs/2026-01/a.gz",
+        "put five /logs/2026-02/b.gz",
+        "put big /logs/2026-02/old/c.txt",
+        "put --replication 2 five /.hidden/a.gz",
+        "put five /star*",
+    ] {
+        world.ok(line).await;
+    }
+
+    // Counts: a directory counts itself, and what lies below takes no walk.
+    let usage = world.json("du -s --json /logs").await;
+    assert_eq!((&usage["bytes"], &usage["files"], &usage["directories"]), (&3_010.into(), &3.into(), &4.into()));
+    assert_eq!(usage["replicated_bytes"], 9_030);
+    let lines = world.ok("du /logs").await;
+    let last: Vec<_> = lines.lines().map(|line| line.split_whitespace().collect::<Vec<_>>()).collect();
+    assert_eq!(last[0], ["5", "15", "1", "1", "/logs/2026-01"]);
+    assert_eq!((last.len(), last[2][4]), (3, "/logs"));
+    assert_eq!(
+        world.ok("du -h /.hidden/a.gz").await.split_whitespace().collect::<Vec<_>>(),
+        ["5", "10", "1", "0", "/.hidden/a.gz"]
+    );
+    world.fails("du /none", 3).await;
+
+    // Searches.
+    assert_eq!(world.ok("find /logs -name *.gz -type f").await, "/logs/2026-01/a.gz\n/logs/2026-02/b.gz\n");
+    assert_eq!(world.ok("find / --maxdepth 1 --type d").await, "/\n/.hidden\n/logs\n");
+    assert_eq!(world.ok("find / -size +1K").await, "/logs/2026-02/old/c.txt\n");
+    assert_eq!(world.ok("find /logs/2026-01 -mindepth 1 -size -6").await, "/logs/2026-01/a.gz\n");
+    assert_eq!(world.json("find /logs -name c* --json").await["length"], 3_000);
+    world.fails("find /none", 3).await;
+    let refused = world.run("find / -name [a").await;
+    assert!(refused.code == 2 && refused.stderr.contains("a [ has no ]"), "{}", refused.stderr);
+    let tree = world.ok("tree /logs").await;
+    assert_eq!(
+        tree,
+        "/logs\n    2026-01/\n        a.gz\n    2026-02/\n        b.gz\n        old/\n            c.txt\n3 directories, 3 files\n"
+    );
+    assert_eq!(world.ok("tree -d -L 1 /").await, "/\n    .hidden/\n    logs/\n2 directories, 0 files\n");
+
+    // Patterns: as in a shell, hidden names only where asked for, and what matches nothing stands for itself.
+    assert_eq!(world.ok("cat /logs/2026-*/*.gz").await, "1234512345");
+    world.fails("ls /*/a.gz", 3).await;
+    world.fails("ls /logs/*/none", 3).await;
+    assert_eq!(world.ok("du -s /logs/2026-0[!1]").await.split_whitespace().last(), Some("/logs/2026-02"));
+    assert_eq!(world.ok("cat /.*/a.gz").await, "12345");
+    world.ok("rm /star\\*").await;
+    world.fails("stat /star*", 3).await;
+    world.ok("mv /logs/2026-0?/*.gz /logs").await;
+    assert_eq!(world.ok("find /logs -maxdepth 1 -type f").await, "/logs/a.gz\n/logs/b.gz\n");
+    world.ok("get /logs/*.gz .").await;
+    assert_eq!(world.read("b.gz"), b"12345");
+
+    for shell in ["bash", "zsh", "fish"] {
+        let mut command = world.command(&["completions", shell]);
+        let done = tokio::task::spawn_blocking(move || command.env_remove("GODFS_FS").output().expect("run"));
+        let done = done.await.expect("joined");
+        assert!(done.status.success() && String::from_utf8_lossy(&done.stdout).contains("checksum"), "{shell}");
+    }
+}
