@@ -1,7 +1,7 @@
 //! `open-files` and `recover`: who writes what, and files whose writer is gone.
 
 use futures::stream::TryStreamExt;
-use godfs_core::DfsPath;
+use godfs_core::{DfsPath, SessionId};
 
 use super::args::{OpenFilesArgs, RecoverArgs};
 use super::context::Context;
@@ -20,7 +20,7 @@ pub(super) async fn open_files(context: &Context, args: &OpenFilesArgs, output: 
             inode: file.inode.get(),
             path: file.path.map(|path| path.to_string()),
             length: file.length,
-            session: session.map(|session| session.get()),
+            session: session.map(SessionId::get),
             client,
         };
         match &mut list {
