@@ -149,7 +149,7 @@ mod tests {
         assert_eq!(of(2), ["invalid_argument"]);
         assert_eq!(of(3), ["not_found"]);
         assert_eq!(of(4), ["already_exists"]);
-        assert_eq!(of(5).len(), 11);
+        assert_eq!(of(5).len(), 12);
         assert_eq!(of(6), ["unavailable", "deadline_exceeded"]);
     }
 

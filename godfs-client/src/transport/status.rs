@@ -48,7 +48,8 @@ struct RpcAny {
 pub fn to_detail(error: &Error) -> v1::ErrorDetail {
     v1::ErrorDetail {
         kind: kind_to_wire(error.kind()).into(),
-        message: folded(error),
+        // The link says it all, and together they would not fit the headers.
+        message: if error.link().is_some() { String::new() } else { folded(error) },
         retryable: error.is_retryable(),
         redirect: error.redirect().unwrap_or_default().to_owned(),
         link: error.link().map(|(path, target)| v1::SymbolicLink { path: path.to_string(), target: target.to_owned() }),
@@ -74,7 +75,7 @@ pub fn from_detail(detail: &v1::ErrorDetail) -> Error {
 pub fn to_status(error: &Error) -> Status {
     let code = code_of(error.kind());
     let detail = to_detail(error);
-    let plain = cut(&detail.message, MAX_PLAIN_BYTES).to_owned();
+    let plain = cut(&folded(error), MAX_PLAIN_BYTES).to_owned();
     let details = RpcStatus {
         code: code.into(),
         message: plain.clone(),
