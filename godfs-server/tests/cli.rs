@@ -268,6 +268,26 @@ async fn loads_leave_nothing_behind() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn loads_of_names_measure_each_phase() {
+    let world = World::new().await;
+    let phases = |figures: serde_json::Value| {
+        let phases = figures.as_array().expect("phases").clone();
+        assert!(phases.iter().all(|phase| phase["errors"] == 0 && phase["synced"] == true), "{phases:?}");
+        phases.iter().map(|phase| format!("{} {}", phase["name"], phase["ops"])).collect::<Vec<_>>().join(", ")
+    };
+    let meta = world.json("bench meta --count 30 --per-dir 8 --concurrency 5 --json").await;
+    assert_eq!(phases(meta), r#""create" 30, "stat" 30, "list" 30, "rename" 30, "delete" 30"#);
+    let small = world.json("bench small --count 20 --size 5000 --json").await;
+    assert_eq!(small[1]["bytes"], 100_000);
+    assert_eq!(phases(small), r#""put" 20, "get" 20"#);
+    assert_eq!(world.ok("ls /").await, "");
+    let kept = world.json("bench meta --count 3 --keep --json").await;
+    assert_eq!(phases(kept.clone()), r#""create" 3, "stat" 3, "list" 3, "rename" 3, "rename-back" 3"#);
+    let files = format!("ls {}/a/b/c/d00000 --json", kept[0]["path"].as_str().expect("a path"));
+    assert_eq!(world.json(&files).await[2]["name"], "f00000002");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn whoever_stops_reading_ends_it_quietly() {
     let world = World::new().await;
     world.write("f", noise(4 << 20));

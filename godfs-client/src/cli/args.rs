@@ -815,6 +815,10 @@ pub(super) enum BenchVerb {
     Write(BenchWriteArgs),
     /// Read files
     Read(BenchReadArgs),
+    /// Create, stat, list, rename and delete empty files
+    Meta(BenchMetaArgs),
+    /// Put and get small files, each in one call
+    Small(BenchSmallArgs),
 }
 
 #[derive(Args, Debug)]
@@ -865,6 +869,64 @@ pub(super) struct BenchReadArgs {
     /// Files at once
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=65_536))]
     pub(super) concurrency: u32,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "\
+The phases: create (one call, an empty file that must not exist), stat (of any of them), list (each directory in turn, 1,000
+times at most), rename (within the directory), delete. With --keep, rename-back takes the place of delete. Every change is
+on the namenode's disk before it is answered. Files lie in a fresh directory under --path, which is removed at the end; with
+the default path they are six names deep.
+
+Examples:
+  godfs bench meta --count 10000
+  godfs bench meta --count 200000 --concurrency 64 --json
+  godfs bench meta --count 100000 --per-dir 100000 --concurrency 1 --keep")]
+pub(super) struct BenchMetaArgs {
+    /// The directory to work under
+    #[arg(long, value_name = "PATH", default_value = "/")]
+    pub(super) path: String,
+    /// Operations a phase
+    #[arg(long, value_name = "N", default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(super) count: u64,
+    /// Operations at once
+    #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    pub(super) concurrency: u32,
+    /// Files in one directory
+    #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(super) per_dir: u64,
+    /// Leave the files, and say where
+    #[arg(long)]
+    pub(super) keep: bool,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "\
+The phases: put (one call, a file that must not exist), get (of any of them). Every put is on disk before it is answered.
+Files of up to the cluster's small-file limit live in the namenode; larger ones go to datanodes.
+
+Examples:
+  godfs bench small --count 10000
+  godfs bench small --size 16K --count 100000 --concurrency 64 --json")]
+pub(super) struct BenchSmallArgs {
+    /// The directory to work under
+    #[arg(long, value_name = "PATH", default_value = "/")]
+    pub(super) path: String,
+    /// Bytes a file
+    #[arg(long, value_name = "SIZE", default_value = "4K")]
+    pub(super) size: ByteSize,
+    /// Operations a phase
+    #[arg(long, value_name = "N", default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(super) count: u64,
+    /// Operations at once
+    #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    pub(super) concurrency: u32,
+    /// Files in one directory
+    #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(super) per_dir: u64,
+    /// Leave the files, and say where
+    #[arg(long)]
+    pub(super) keep: bool,
 }
 
 #[derive(Debug, Subcommand)]

@@ -13,10 +13,29 @@ use crate::{Client, FileStatus, RemoveOptions};
 /// itself when the session runs out, staged directories excepted.
 const FAREWELL: Duration = Duration::from_secs(5);
 
+/// Which cluster is meant, and as whom it is called.
+#[derive(Clone, Debug)]
+pub(super) struct Login {
+    pub(super) url: String,
+    /// The user of this process, if none is named.
+    pub(super) user: Option<String>,
+}
+
+impl Login {
+    pub(super) async fn connect(self) -> Result<Client> {
+        let builder = Client::builder().namenodes(&self.url);
+        match self.user {
+            Some(user) => builder.user(&user).connect().await,
+            None => builder.connect().await,
+        }
+    }
+}
+
 /// The client, and what is to be said and cleared away at the end.
 #[derive(Debug)]
 pub(super) struct Context {
     pub(super) client: Client,
+    login: Login,
     verb: &'static str,
     json: bool,
     /// The exit code of the first failure that did not end the verb.
@@ -26,8 +45,13 @@ pub(super) struct Context {
 }
 
 impl Context {
-    pub(super) fn new(client: Client, verb: &'static str, json: bool) -> Self {
-        Self { client, verb, json, said: Cell::new(None), remove_at_end: RefCell::default() }
+    pub(super) fn new(client: Client, login: Login, verb: &'static str, json: bool) -> Self {
+        Self { client, login, verb, json, said: Cell::new(None), remove_at_end: RefCell::default() }
+    }
+
+    /// Another client of the same cluster, with a session and connections of its own.
+    pub(super) fn connect(&self) -> impl Future<Output = Result<Client>> + Send + 'static {
+        self.login.clone().connect()
     }
 
     /// Whether a person wants no progress bar.

@@ -62,11 +62,10 @@ use godfs_core::Error;
 use tokio::runtime::Builder;
 
 use self::args::{Cli, Verb};
-use self::context::Context;
+use self::context::{Context, Login};
 use self::failure::{Failure, Outcome, USAGE, json_line, say_line};
 use self::output::Output;
 use self::platform::Interrupts;
-use crate::Client;
 
 /// Runs the command line `args`, the first of which is the name of the program, to its end.
 ///
@@ -126,11 +125,8 @@ fn run(cli: Cli) -> Outcome {
 }
 
 async fn with_client(mut cli: Cli, url: &str) -> Outcome {
-    let mut builder = Client::builder().namenodes(url);
-    if let Some(user) = cli.user.as_deref().filter(|user| !user.is_empty()) {
-        builder = builder.user(user);
-    }
-    let context = Context::new(builder.connect().await?, cli.verb.name(), cli.json);
+    let login = Login { url: url.to_owned(), user: cli.user.clone().filter(|user| !user.is_empty()) };
+    let context = Context::new(login.clone().connect().await?, login, cli.verb.name(), cli.json);
     let mut output = Output::stdout(cli.json);
     globs::expand(&context.client, &mut cli.verb).await?;
     if !leaves_traces(&cli.verb) {

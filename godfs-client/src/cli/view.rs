@@ -230,6 +230,9 @@ pub(super) struct Measured {
     pub(super) errors: u64,
     /// User and system time of this process.
     pub(super) cpu_seconds: f64,
+    /// Whether what changed was on disk when it was answered; left out where nothing changed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) synced: Option<bool>,
     /// Where it worked.
     pub(super) path: String,
 }

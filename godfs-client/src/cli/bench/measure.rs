@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use godfs_core::{Error, ErrorKind, Result};
 use hdrhistogram::Histogram;
+use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -42,11 +43,26 @@ where
     O: Fn(u64) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Result<u64>> + Send + 'static,
 {
+    let here = Handle::current();
+    measure_on(phase, std::iter::repeat(()), |()| (operation.clone(), here.clone())).await
+}
+
+/// As [`measure`], with workers that differ: `lanes` gives each of them what `worker` makes its operation of, and its runtime.
+pub(super) async fn measure_on<L, F, O>(
+    phase: Phase,
+    lanes: impl Iterator<Item = L>,
+    worker: impl Fn(L) -> (O, Handle),
+) -> Figures
+where
+    O: Fn(u64) -> F + Send + Sync + 'static,
+    F: Future<Output = Result<u64>> + Send + 'static,
+{
     let next = Arc::new(AtomicU64::new(0));
     let (start, cpu_start) = (Instant::now(), cpu_time());
     let mut workers = JoinSet::new();
-    for _ in 0..u64::from(phase.concurrency).min(phase.ops) {
-        workers.spawn(work(Arc::clone(&next), phase.ops, operation.clone()));
+    for (_, lane) in (0..u64::from(phase.concurrency).min(phase.ops)).zip(lanes) {
+        let (operation, runtime) = worker(lane);
+        workers.spawn_on(work(Arc::clone(&next), phase.ops, operation), &runtime);
     }
     let mut sum = Tally::default();
     while let Some(tally) = workers.join_next().await {
@@ -129,6 +145,7 @@ impl Tally {
             max_us: self.latencies.max(),
             errors: self.errors,
             cpu_seconds: cpu.as_secs_f64(),
+            synced: None,
             path: phase.path,
         };
         Figures { measured, error: self.first_error }

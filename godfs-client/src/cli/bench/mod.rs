@@ -4,8 +4,13 @@
 //! of load is a file of its own that sets the stage, measures one or more phases, and clears away what it made.
 
 mod data;
+mod lanes;
 mod measure;
+mod meta;
+mod names;
 mod read;
+mod small;
+mod small_calls;
 mod table;
 mod write;
 
@@ -20,6 +25,8 @@ pub(super) async fn bench(context: &Context, verb: &BenchVerb, output: &mut Outp
     let phases = match verb {
         BenchVerb::Write(args) => write::write(context, args).await?,
         BenchVerb::Read(args) => read::read(context, args).await?,
+        BenchVerb::Meta(args) => meta::meta(context, args).await?,
+        BenchVerb::Small(args) => small::small(context, args).await?,
     };
     show(&phases, output)
 }

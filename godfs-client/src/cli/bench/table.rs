@@ -58,6 +58,7 @@ mod tests {
             max_us: 2_000_000,
             errors: 0,
             cpu_seconds: 1.25,
+            synced: Some(true),
             path: "/bench".into(),
         };
         let text = table(&[phase.clone(), phase]);

@@ -36,7 +36,7 @@ pub(super) async fn write(context: &Context, args: &BenchWriteArgs) -> Outcome<V
     if let Some(error) = figures.error {
         context.say(&Failure::from(error.context("the first of the errors")));
     }
-    Ok(vec![figures.measured])
+    Ok(vec![Measured { synced: Some(!args.no_sync), ..figures.measured }])
 }
 
 async fn write_file(
