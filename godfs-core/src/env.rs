@@ -88,8 +88,17 @@ impl Env {
         T: Send + 'static,
         F: FnOnce() -> T + Send + 'static,
     {
+        self.blocking_through(work, |job| self.executor.execute(job)).await
+    }
+
+    /// As [`Env::blocking`], for who has a way of its own to bring a job to the executor. The job does not panic.
+    pub(crate) async fn blocking_through<T, F>(&self, work: F, execute: impl FnOnce(Job)) -> T
+    where
+        T: Send + 'static,
+        F: FnOnce() -> T + Send + 'static,
+    {
         let (answer, wait) = tokio::sync::oneshot::channel();
-        self.executor.execute(Box::new(move || {
+        execute(Box::new(move || {
             let outcome: Result<T, Box<dyn Any + Send>> = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
             // The caller may have gone away; its answer goes with it.
             let _ = answer.send(outcome);

@@ -25,16 +25,28 @@ pub(super) fn read(layer: &dyn Layer, body: &mut dyn ReadBody) -> Result<()> {
     guarded(|| body.run(&mut Reader(layer)))
 }
 
-fn guarded(run: impl FnOnce() -> Step<()>) -> Result<()> {
-    // A body that is left in the middle is dropped or begins anew, so nothing half-done of it is ever looked at.
-    match catch_unwind(AssertUnwindSafe(run)) {
-        Ok(Ok(())) => Ok(()),
-        Ok(Err(Abort::Failed(error))) => Err(error),
-        Ok(Err(Abort::Missing)) => {
-            Err(Error::new(ErrorKind::Internal, "the body misses a row where every row is at hand"))
-        }
-        Err(_) => Err(Error::new(ErrorKind::Internal, "the body of a metadata transaction panicked")),
+/// Runs `body` on `snapshot`, which may lack rows; `None` when it does.
+#[cfg(feature = "fjall")]
+pub(super) fn read_at_hand(snapshot: &mut dyn Snapshot, body: &mut dyn ReadBody) -> Option<Result<()>> {
+    match caught(|| body.run(snapshot)) {
+        Ok(()) => Some(Ok(())),
+        Err(Abort::Failed(error)) => Some(Err(error)),
+        Err(Abort::Missing) => None,
     }
+}
+
+fn guarded(run: impl FnOnce() -> Step<()>) -> Result<()> {
+    caught(run).map_err(|abort| match abort {
+        Abort::Failed(error) => error,
+        Abort::Missing => Error::new(ErrorKind::Internal, "the body misses a row where every row is at hand"),
+    })
+}
+
+/// Turns a panic into a failure.
+fn caught(run: impl FnOnce() -> Step<()>) -> Step<()> {
+    // A body that is left in the middle is dropped or begins anew, so nothing half-done of it is ever looked at.
+    catch_unwind(AssertUnwindSafe(run))
+        .unwrap_or_else(|_| Err(Error::new(ErrorKind::Internal, "the body of a metadata transaction panicked").into()))
 }
 
 /// The reads and writes of one run of a body.

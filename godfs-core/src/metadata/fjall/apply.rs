@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::cache::RowCache;
 use super::pipeline::{Pipeline, Synced};
 use super::rows::RowStore;
 use super::state::State;
@@ -17,6 +18,7 @@ const TOGETHER: usize = 2 << 20;
 pub(super) struct Applier {
     pub(super) pipeline: Arc<Pipeline>,
     pub(super) rows: RowStore,
+    pub(super) cache: Arc<RowCache>,
     pub(super) segments: Arc<Segments>,
     pub(super) io: Arc<dyn Io>,
     pub(super) folder: PathBuf,
@@ -73,14 +75,17 @@ impl Applier {
         let weight: usize = batches.iter().map(|synced| synced.weight).sum();
         let Some(last) = batches.last() else { return Ok(()) };
         self.state = State { point: last.point, version: last.batch.last(), ..self.state };
-        match batches {
-            [only] => self.rows.apply(&only.batch.writes, &self.state)?,
+        let writes = match batches {
+            [only] => Arc::clone(&only.batch.writes),
             several => {
                 let mut merged = Writes::default();
                 several.iter().for_each(|synced| merged.overlay(&synced.batch.writes));
-                self.rows.apply(&merged, &self.state)?;
+                Arc::new(merged)
             }
-        }
+        };
+        self.rows.apply(&writes, &self.state)?;
+        // Before whoever reads the next view can look for these rows there.
+        self.cache.apply(&writes, self.state.point.number);
         let snapshot = self.rows.snapshot();
         self.pipeline.publish(|view| view.applied(self.state.point.number, snapshot));
         self.pipeline.lock().unapplied_weight -= weight;
@@ -109,6 +114,6 @@ impl Applier {
         self.unpersisted = 0;
         self.segments.trim(self.state.point.number)?;
         self.segments.prepare();
-        Ok(())
+        self.rows.let_go_of_journals()
     }
 }

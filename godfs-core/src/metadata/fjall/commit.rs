@@ -99,9 +99,9 @@ impl Committer {
                 return Err(refused);
             }
         };
-        self.recent.forget(view.applied);
+        self.recent.forget(view.base.applied);
         let version = self.last.next();
-        let writes = overlay::execute(&Stack(vec![&self.recent, &*view.rows]), &mut *body, version);
+        let writes = overlay::execute(&Stack(vec![&self.recent, &view.base]), &mut *body, version);
         let outcome = writes.map(|writes| {
             if !writes.is_empty() {
                 self.last = version;

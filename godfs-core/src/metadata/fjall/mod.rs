@@ -14,9 +14,11 @@
 //! ```
 
 mod apply;
+mod cache;
 mod commit;
 mod open;
 mod pipeline;
+mod readers;
 mod rows;
 mod state;
 mod sync;
@@ -38,6 +40,8 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{Semaphore, oneshot};
 
 use self::pipeline::{Caller, Pipeline, Request};
+use self::readers::Readers;
+use self::view::AtHand;
 use super::{MetadataStore, ReadBox, TransactionBox, overlay};
 use crate::env::Env;
 use crate::error::{Error, ErrorKind, Result};
@@ -61,6 +65,8 @@ pub struct FjallOptions {
     /// The rows are persisted and the log is trimmed after this many bytes of memory were applied. More makes opening
     /// after a crash slower, less costs syncs.
     pub persist_bytes: usize,
+    /// The cache of rows that were read lately, in bytes: what it holds is read without waiting for anything. 0 for none.
+    pub row_cache_bytes: u64,
     /// The cache of fjall's blocks, in bytes.
     pub cache_bytes: u64,
     /// The length of a memtable of fjall's, in bytes; up to five of each of three keyspaces are in memory. Freeing a
@@ -76,6 +82,7 @@ impl Default for FjallOptions {
             transactions_in_flight: 4_096,
             unapplied_bytes: 32 << 20,
             persist_bytes: 16 << 20,
+            row_cache_bytes: 64 << 20,
             cache_bytes: 64 << 20,
             memtable_bytes: 8 << 20,
         }
@@ -90,6 +97,7 @@ pub struct FjallStore {
     incarnation: Incarnation,
     env: Env,
     in_flight: Arc<Semaphore>,
+    readers: Arc<Readers>,
     running: Arc<Mutex<Option<Running>>>,
 }
 
@@ -155,6 +163,15 @@ impl MetadataStore for FjallStore {
     }
 
     async fn read(&self, mut body: ReadBox) -> Result<ReadBox> {
+        // First with what is in memory, here and now. Most reads end there; others begin anew where they may wait for a disk.
+        let at_hand = {
+            let _reading = self.pipeline.reading();
+            let view = self.pipeline.view()?;
+            overlay::read_at_hand(&mut AtHand(&view), &mut *body)
+        };
+        if let Some(done) = at_hand {
+            return done.map(|()| body);
+        }
         let pipeline = Arc::clone(&self.pipeline);
         let work = move || {
             let reading = pipeline.reading();
@@ -165,7 +182,7 @@ impl MetadataStore for FjallStore {
             drop(reading);
             done.map(|()| body)
         };
-        self.env.blocking(work).await
+        self.readers.run(&self.env, work).await
     }
 
     async fn version(&self) -> Result<Version> {

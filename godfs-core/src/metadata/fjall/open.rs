@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 
 use super::apply::Applier;
+use super::cache::RowCache;
 use super::commit::Committer;
 use super::pipeline::Pipeline;
 use super::rows::RowStore;
@@ -63,11 +64,21 @@ pub(super) fn create(folder: &Path, options: &FjallOptions, io: Arc<dyn Io>, env
     let incarnation = Incarnation::from_random(env.random.next_u128());
     let state = State { incarnation, point: Point::default(), version: Version(0) };
     let how = open_log(folder, options, &io, &env, incarnation);
-    create_dir_all_synced(&*io, &how.folder).map_err(failed)?;
-    let log = how.create()?;
-    let rows = RowStore::create(&rows_folder(folder), options)?;
-    rows.apply(&Writes::default(), &state)?;
-    rows.persist()?;
+    // Log and rows wait for the disk more often than anything else does, so they do it side by side.
+    let (log, rows) = std::thread::scope(|scope| {
+        let log = scope.spawn(|| {
+            create_dir_all_synced(&*io, &how.folder).map_err(failed)?;
+            how.create()
+        });
+        let rows = RowStore::create(&rows_folder(folder), options).and_then(|rows| {
+            rows.apply(&Writes::default(), &state)?;
+            rows.persist()?;
+            Ok(rows)
+        });
+        (log.join(), rows)
+    });
+    let log = log.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+    let rows = rows?;
     // The name of fjall's folder is made durable by this, too.
     state.save(&*io, folder)?;
     io.remove_file(&marker).map_err(failed)?;
@@ -122,13 +133,16 @@ pub(super) fn recover(folder: &Path, options: &FjallOptions, io: &Arc<dyn Io>, e
 
 pub(super) fn start(parts: Parts, folder: &Path, options: &FjallOptions, io: Arc<dyn Io>, env: Env) -> FjallStore {
     let Parts { lock, log, rows, state, unpersisted, .. } = parts;
-    let pipeline = Arc::new(Pipeline::new(View::new(state.version, state.point.number, rows.snapshot())));
+    let cache = Arc::new(RowCache::new(options.row_cache_bytes));
+    let view = View::new(state.version, state.point.number, rows.snapshot(), Arc::clone(&cache));
+    let pipeline = Arc::new(Pipeline::new(view));
     let segments = Arc::clone(log.segments());
     let committer = Committer::new(Arc::clone(&pipeline), options.batch_bytes, state.version, state.point.number);
     let syncer = Syncer { pipeline: Arc::clone(&pipeline), log, unapplied_bytes: options.unapplied_bytes };
     let applier = Applier {
         pipeline: Arc::clone(&pipeline),
         rows,
+        cache,
         segments,
         io,
         folder: folder.to_owned(),
@@ -149,6 +163,7 @@ pub(super) fn start(parts: Parts, folder: &Path, options: &FjallOptions, io: Arc
         env,
         // One at least, or nobody would ever come through.
         in_flight: Arc::new(Semaphore::new(options.transactions_in_flight.clamp(1, Semaphore::MAX_PERMITS))),
+        readers: Arc::default(),
         running: Arc::new(Mutex::new(Some(Running { threads: threads.into_iter().flatten().collect(), lock }))),
     }
 }

@@ -27,6 +27,8 @@ pub(super) struct RowStore {
     database: Database,
     spaces: Spaces,
     meta: Keyspace,
+    /// How many journals there were when it was last looked.
+    journals: usize,
 }
 
 type Spaces = [Keyspace; Space::ALL.len()];
@@ -68,7 +70,8 @@ impl RowStore {
             let [rows, data, meta] = KEYSPACES;
             let (rows, data) = (database.keyspace(rows, small)?, database.keyspace(data, apart)?);
             let meta = database.keyspace(meta, small)?;
-            Ok(Ok(Self { database, spaces: [rows, data], meta }))
+            let journals = database.journal_count();
+            Ok(Ok(Self { database, spaces: [rows, data], meta, journals }))
         };
         let opened = open().map_err(failed("open the rows of the metadata store"));
         opened.map_err(|error| error.context(folder.display()))?.map_err(|lost| {
@@ -103,6 +106,19 @@ impl RowStore {
     /// Makes all that was applied durable.
     pub(super) fn persist(&self) -> Result<()> {
         self.database.persist(PersistMode::SyncAll).map_err(failed("persist the rows"))
+    }
+
+    /// A journal is kept until all that was written to it lies in tables. A keyspace that is written to seldom, as `meta`
+    /// always and `data` without small files, would keep many, all of which are read when the store is opened: so whenever another one is full, what such keyspaces have in memory
+    /// is brought into tables.
+    pub(super) fn let_go_of_journals(&mut self) -> Result<()> {
+        let journals = self.database.journal_count();
+        if journals > std::mem::replace(&mut self.journals, journals) {
+            for keyspace in self.spaces.iter().chain([&self.meta]) {
+                keyspace.rotate_memtable().map_err(failed("bring rows into tables"))?;
+            }
+        }
+        Ok(())
     }
 
     /// The rows as they are now.

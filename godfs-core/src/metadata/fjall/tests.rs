@@ -112,6 +112,7 @@ async fn create(folder: &Path) -> Result<FjallStore> {
 /// Sizes so small that everything that happens seldom happens often.
 pub(super) fn tiny() -> FjallOptions {
     FjallOptions {
+        row_cache_bytes: 64 << 10,
         segment_bytes: 16 << 10,
         batch_bytes: 2 << 10,
         transactions_in_flight: 8,
