@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::future::join_all;
+use futures::future::{join_all, try_join, try_join_all};
 use godfs_client::Client;
 use godfs_client::transport::Address;
 use godfs_core::chunk::ChunkStore;
@@ -129,10 +129,13 @@ impl ClusterBuilder {
             how: self,
             temporary,
         };
-        cluster.restart_namenode().await?;
+        // All at once: the address is known before anyone answers there, and each spends its start waiting for the disk.
+        let listener = cluster.listen().await?;
+        listener.address().clone_into(&mut cluster.namenode_address);
         let starts = (0..cluster.how.datanodes).map(|index| cluster.start_datanode(index));
-        let started: Result<Vec<_>> = join_all(starts).await.into_iter().collect();
-        cluster.datanodes = started?.into_iter().map(Some).collect();
+        let (namenode, datanodes) = try_join(cluster.start_namenode(listener), try_join_all(starts)).await?;
+        cluster.namenode = Some(namenode);
+        cluster.datanodes = datanodes.into_iter().map(Some).collect();
         Ok(cluster)
     }
 }
@@ -260,8 +263,18 @@ impl Cluster {
     /// What the namenode says.
     pub async fn restart_namenode(&mut self) -> Result<()> {
         self.kill_namenode().await;
+        let listener = self.listen().await?;
+        self.namenode = Some(self.start_namenode(listener).await?);
+        Ok(())
+    }
+
+    /// Listens where the namenode does.
+    async fn listen(&self) -> Result<Listener> {
         let address = if self.namenode_address.is_empty() { &self.how.listen } else { &self.namenode_address };
-        let listener = rebind(address, &self.how.env).await?;
+        rebind(address, &self.how.env).await
+    }
+
+    async fn start_namenode(&self, listener: Listener) -> Result<Namenode> {
         let source = match &self.how.metadata {
             Some(store) => MetadataSource::Store(Arc::clone(store)),
             None => MetadataSource::Folder(self.folder.join("namenode")),
@@ -273,10 +286,7 @@ impl Cluster {
         if let Some(policy) = &self.how.policy {
             options.policy = Arc::clone(policy);
         }
-        let namenode = Namenode::start(options).await?;
-        self.namenode_address = namenode.address().to_owned();
-        self.namenode = Some(namenode);
-        Ok(())
+        Namenode::start(options).await
     }
 
     /// Ends a datanode at once, as SIGKILL would. One that is down stays so.

@@ -6,6 +6,7 @@ pub mod config;
 pub mod datanode;
 mod descriptors;
 pub mod dev;
+mod lanes;
 pub mod namenode;
 mod offline;
 mod run;

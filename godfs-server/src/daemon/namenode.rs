@@ -8,9 +8,11 @@ use clap::{Args, Parser};
 use godfs_client::cli::size::ByteSize;
 use godfs_core::{Error, Result};
 use serde::Deserialize;
+use tokio::runtime::Handle;
 
 use super::config::{self, Span, layers, required};
 use super::descriptors;
+use super::lanes::Lanes;
 use super::run::{LogOptions, Running, fail, run};
 use crate::namenode::{MetadataSource, Namenode, NamenodeOptions, NamenodeSettings};
 use crate::net::Listener;
@@ -145,15 +147,16 @@ pub fn main() -> ExitCode {
     if let Some(done) = super::offline::run() {
         return done;
     }
-    match config::layered(NamenodeArgs::parse()) {
-        Ok(args) => run(NAME, &args.logs.clone(), start(args)),
+    let args = config::layered(NamenodeArgs::parse());
+    match args.and_then(|args| Ok((args, Lanes::start()?))) {
+        Ok((args, lanes)) => run(NAME, &args.logs.clone(), start(args, lanes.handles())),
         Err(error) => fail(NAME, &error),
     }
 }
 
-async fn start(args: NamenodeArgs) -> Result<Box<dyn Running>> {
+async fn start(args: NamenodeArgs, lanes: Vec<Handle>) -> Result<Box<dyn Running>> {
     let dir = required(args.dir, "--dir FOLDER", "where the metadata is kept")?;
-    let listener = Listener::tcp(args.listen.as_deref().unwrap_or(LISTEN)).await?;
+    let listener = Listener::tcp_spread(args.listen.as_deref().unwrap_or(LISTEN), lanes).await?;
     let mut options = NamenodeOptions::new(MetadataSource::Folder(dir), listener);
     options.init = args.init;
     options.settings = args.cluster.settings();
