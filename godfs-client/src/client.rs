@@ -160,7 +160,7 @@ impl Client {
         if let Some(why) = options.invalid {
             return Err(Error::new(ErrorKind::InvalidArgument, why));
         }
-        let small = self.namenode.greeting().await?.small_file_limit;
+        let small = self.namenode.small_file_limit().await?;
         if small == 0 || data.len() as u64 > small {
             let mut writer = self.writer(path, options.publish_on_close(true)).await?;
             writer.write_bytes(data).await?;
@@ -491,7 +491,7 @@ impl Client {
         self.namenode
             .retry(&mut false, |connection| async move {
                 let mut admin =
-                    AdminServiceClient::with_origin(self.namenode.claimed(&connection), connection.address().origin())
+                    AdminServiceClient::with_origin(self.namenode.claimed(&connection), connection.origin())
                         .max_decoding_message_size(MAX_REPORT_BYTES);
                 let answer = admin.report(v1::ReportRequest {}).await.map_err(|status| connection.error(&status))?;
                 Ok(answer.into_inner())
@@ -509,10 +509,8 @@ impl Client {
             .retry(&mut false, |connection| {
                 let path = path.as_ref().map_or_else(String::new, |path| path.as_str().to_owned());
                 async move {
-                    let mut admin = AdminServiceClient::with_origin(
-                        self.namenode.claimed(&connection),
-                        connection.address().origin(),
-                    );
+                    let mut admin =
+                        AdminServiceClient::with_origin(self.namenode.claimed(&connection), connection.origin());
                     let answer =
                         admin.scrub(v1::ScrubRequest { path }).await.map_err(|status| connection.error(&status))?;
                     Ok(answer.into_inner().map_err(move |status| connection.error(&status)).boxed())

@@ -133,6 +133,14 @@ impl Namenode {
         .await
     }
 
+    /// The most bytes of a file kept by the namenode itself; asks if it is not known yet.
+    pub(crate) async fn small_file_limit(&self) -> Result<u64> {
+        if let Some((_, greeting)) = &self.0.state.lock().greeted {
+            return Ok(greeting.small_file_limit);
+        }
+        Ok(self.greeting().await?.small_file_limit)
+    }
+
     /// A call that changes nothing, or that is harmless to repeat.
     pub(crate) async fn call<T, F, Fut>(&self, make: F) -> Result<T>
     where
@@ -261,7 +269,7 @@ impl Namenode {
         Fut: Future<Output = Result<Response<T>, Status>>,
     {
         self.retry(repeated, |connection| {
-            let origin = connection.address().origin();
+            let origin = connection.origin();
             let stub = Stub::with_origin(self.claimed(&connection), origin).max_decoding_message_size(MESSAGE_BYTES);
             let answer = make(stub);
             async move { answer.await.map(Response::into_inner).map_err(|status| connection.error(&status)) }
@@ -287,14 +295,21 @@ impl Namenode {
         };
         let patience = if first_contact { settings.first_contact_timeout } else { settings.call_timeout };
         let deadline = Instant::now() + patience;
-        let mut backoff = Backoff::new(&self.0.env);
+        let mut backoff = None;
         let mut tried = 0;
         loop {
-            let address = self.current();
             let until = deadline.min(Instant::now() + settings.attempt_timeout);
+            let ready = self.ready();
+            let address = ready.as_ref().map_or_else(|| self.current(), |connection| connection.address().clone());
             let one = async {
-                let connection = self.0.channels.control(&address).await?;
-                self.greet(&connection).await?;
+                let connection = match ready {
+                    Some(connection) => connection,
+                    None => {
+                        let connection = self.0.channels.control(&address).await?;
+                        self.greet(&connection).await?;
+                        connection
+                    }
+                };
                 attempt(connection).await
             };
             let error = match timeout_at(until, one).await {
@@ -310,7 +325,7 @@ impl Namenode {
             tried += 1;
             *repeated = true;
             self.go_on(&address, error.redirect());
-            let pause = backoff.pause();
+            let pause = backoff.get_or_insert_with(|| Backoff::new(&self.0.env)).pause();
             // At the first contact every namenode is asked once, and whoever they point to.
             if first_contact && tried >= known && error.redirect().is_none() && self.0.state.lock().greeted.is_none() {
                 return Err(error.context("no namenode can be reached"));
@@ -321,6 +336,14 @@ impl Namenode {
             tracing::debug!(%address, %error, "namenode call failed, trying again");
             tokio::time::sleep(pause).await;
         }
+    }
+
+    /// The connection to the current namenode, if it was greeted and still stands: what most calls find.
+    fn ready(&self) -> Option<Connection> {
+        let state = self.0.state.lock();
+        let (connection, _) = state.greeted.as_ref()?;
+        let current = *connection.address() == state.addresses[state.current];
+        (current && !connection.is_closed()).then(|| connection.clone())
     }
 
     fn current(&self) -> Address {
@@ -359,7 +382,7 @@ impl Namenode {
             return Ok(greeting);
         }
         let identity = self.identity();
-        let mut stub = Stub::with_origin(self.claimed(connection), connection.address().origin());
+        let mut stub = Stub::with_origin(self.claimed(connection), connection.origin());
         let answer = stub
             .hello(v1::HelloRequest { hello: Some(identity.hello()) })
             .await

@@ -51,6 +51,8 @@ pub(crate) type BulkAnswer<M> = Pin<Box<dyn Future<Output = Result<MessageStream
 
 struct Shared {
     address: Address,
+    /// Of the requests to it; made once, since making one takes as long as a small call's encoding.
+    origin: http::Uri,
     /// The task that drives the connection ends with it.
     driver: AbortHandle,
 }
@@ -102,7 +104,7 @@ impl Connection {
                 tracing::debug!(%peer, %error, "connection ended");
             }
         });
-        let shared = Shared { address: address.clone(), driver: driver.abort_handle() };
+        let shared = Shared { address: address.clone(), origin: address.origin(), driver: driver.abort_handle() };
         Ok(Self { sender, shared: Arc::new(shared) })
     }
 
@@ -110,6 +112,11 @@ impl Connection {
     #[must_use]
     pub fn address(&self) -> &Address {
         &self.shared.address
+    }
+
+    /// The origin of requests to it.
+    pub(crate) fn origin(&self) -> http::Uri {
+        self.shared.origin.clone()
     }
 
     /// Whether it is known to be of no more use.
@@ -132,7 +139,7 @@ impl Connection {
         let mut request = http::Request::new(body);
         *request.method_mut() = http::Method::POST;
         *request.version_mut() = http::Version::HTTP_2;
-        let mut uri = self.shared.address.origin().into_parts();
+        let mut uri = self.origin().into_parts();
         uri.path_and_query = Some(PathAndQuery::from_static(path));
         *request.uri_mut() = http::Uri::from_parts(uri).expect("an origin and a path make a URI");
         let headers = request.headers_mut();
