@@ -235,7 +235,8 @@ impl Nodes {
     }
 
     /// Adds a node that the rows know, before the first datanode is let in. It has [`LivenessSettings::dead_after`] and
-    /// [`LivenessSettings::repair_grace`] from this namenode's start to make itself heard. Known nodes are left as they are.
+    /// [`LivenessSettings::repair_grace`] from this namenode's start to make itself heard, and all the time there is when the rows don't say
+    /// where it was reached. Known nodes are left as they are.
     pub fn expect(&mut self, known: KnownNode) -> Option<NodeChange> {
         if self.nodes.contains_key(&known.id) {
             return None;
@@ -492,6 +493,10 @@ impl Nodes {
     /// What is to be thought of a node by what was heard of it.
     fn judge(&self, node: &Node) -> (NodeState, Standing) {
         let LivenessSettings { suspect_after, dead_after, repair_grace, .. } = self.settings;
+        if node.heard.is_none() && node.address.is_empty() {
+            // The rows never had an address of it: no namenode has heard from it yet, so it is awaited and not missed.
+            return (NodeState::Expected, Standing::Away);
+        }
         let silence = self.silence(node);
         let lost = silence >= dead_after.saturating_add(repair_grace);
         if node.heard.is_none() {

@@ -5,7 +5,7 @@ fn at(ms: u64) -> Duration {
 }
 
 fn known(id: u32) -> KnownNode {
-    KnownNode { id: NodeId(id), uuid: uuid(id), address: String::new(), domain: Domain::default() }
+    KnownNode { id: NodeId(id), uuid: uuid(id), address: "host:1".to_owned(), domain: Domain::default() }
 }
 
 fn uuid(id: u32) -> NodeUuid {
@@ -91,6 +91,15 @@ fn a_new_namenode_grants_a_full_period() {
     assert_eq!(nodes.expect(known(1)), None);
     let changes = tick(&mut nodes, 1_000_000, 1_020_000);
     assert_eq!(changes, [(1_010_000, NodeState::Dead, Standing::Lost)]);
+}
+
+/// Nobody was ever there to be missed.
+#[test]
+fn a_node_without_an_address_is_awaited_for_ever() {
+    let mut nodes = Nodes::new(LivenessSettings::default(), at(0));
+    nodes.expect(KnownNode { address: String::new(), ..known(1) }).unwrap();
+    assert_eq!(tick(&mut nodes, 0, 100_000), []);
+    assert_eq!(nodes.state(NodeId(1)), Some(NodeState::Expected));
 }
 
 /// A namenode that was stopped for an hour heard nobody in that hour, and has no reason to bury anybody.

@@ -188,7 +188,7 @@ impl Model {
         (self.nodes, self.queue) = Self::namenode(&self.random, now);
         for id in self.machines.keys().copied().collect::<Vec<_>>() {
             let uuid = NodeUuid::from_random(id.get().into());
-            let known = KnownNode { id, uuid, address: String::new(), domain: Domain::default() };
+            let known = KnownNode { id, uuid, address: "host:1".to_owned(), domain: Domain::default() };
             let change = self.nodes.expect(known);
             self.changed(change);
             let machine = self.machines.get_mut(&id).unwrap();

@@ -10,8 +10,8 @@ use super::rows::{self, EntryRow, InodeKind, InodeRow, NO_LEASE, keys};
 use crate::id::{InodeId, Version};
 use crate::metadata::{Range, Snapshot, Space, Stamped, Step, Transaction};
 
-/// About how many rows one step changes: some milliseconds of the committing thread, and well below the bounds of a transaction.
-const ROWS_A_STEP: usize = 2_000;
+/// About how many rows one step changes: a few milliseconds of the committing thread, for which all else waits that changes something.
+const ROWS_A_STEP: usize = 500;
 
 /// What is left of a step.
 struct Budget {

@@ -13,6 +13,8 @@ use bytes::Bytes;
 use crate::chunk::Replica;
 use crate::env::Env;
 use crate::error::{Error, ErrorKind, Result};
+#[cfg(any(test, feature = "testing"))]
+use crate::id::NodeUuid;
 use crate::id::{ChunkId, ClusterId, Generation, InodeId, LeaseId, NodeId, SessionId, Version};
 use crate::metadata::{MetadataStore, MetadataStoreExt, Snapshot, Step, Transaction};
 use crate::path::DfsPath;
@@ -29,6 +31,8 @@ mod deletes;
 mod directories;
 mod export;
 mod files;
+#[cfg(any(test, feature = "testing"))]
+mod fill;
 mod generations;
 mod import;
 mod invariants;
@@ -66,6 +70,8 @@ pub use caller::{ANONYMOUS, Caller, MAX_GROUPS, MAX_PRINCIPAL_BYTES, SUPERGROUP,
 pub use concat::{MAX_CONCAT_CHUNKS, MAX_CONCAT_FILES};
 pub use export::{Manifest, Spool, verify as verify_export};
 pub use files::MAX_FILE_BYTES;
+#[cfg(any(test, feature = "testing"))]
+pub use fill::Fill;
 pub use import::import;
 pub use invariants::Violation;
 pub use links::MAX_TARGET_BYTES;
@@ -228,6 +234,21 @@ impl Namespace {
             }
         })
         .await
+    }
+
+    /// Writes the rows of many files at once, for measuring.
+    ///
+    /// # Errors
+    /// [`ErrorKind::AlreadyExists`](crate::ErrorKind::AlreadyExists) when one is there, and as for [`mkdir`](Self::mkdir).
+    #[cfg(any(test, feature = "testing"))]
+    pub async fn fill(&self, request: Fill) -> Result<()> {
+        self.commit(move |txn, context| fill::fill(txn, context, &request)).await
+    }
+
+    /// Registers a node that nobody has heard from and that is never given up, to hold the replicas of such files.
+    #[cfg(any(test, feature = "testing"))]
+    pub async fn expect_node(&self, uuid: NodeUuid) -> Result<NodeId> {
+        self.commit(move |txn, _| fill::expect_node(txn, uuid)).await
     }
 
     // Sessions and leases.

@@ -38,6 +38,29 @@ async fn a_file_goes_in_and_is_found() {
     assert_eq!(fixture.namespace.path_of(created.inode).await.unwrap(), Some(at("/a/b/f")));
 }
 
+/// A store that was filled at once is like any other.
+#[tokio::test]
+async fn filled_files_are_files() {
+    let fixture = Fixture::new(0).await;
+    let uuid = |number| crate::NodeUuid::from_random(number);
+    let nodes = vec![
+        fixture.namespace.expect_node(uuid(1)).await.unwrap(),
+        fixture.namespace.expect_node(uuid(2)).await.unwrap(),
+    ];
+    for files in [0..3, 3..5] {
+        let fill = Fill { directory: at("/m/d"), files, chunks: 2, nodes: nodes.clone() };
+        fixture.namespace.fill(fill).await.unwrap();
+    }
+    let file = fixture.locate("/m/d/f00000004").await;
+    assert_eq!((file.status.length, file.chunks.len()), (2 * CHUNK, 2));
+    assert_eq!(file.chunks[1].info.good().collect::<Vec<_>>(), nodes);
+    let usage = fixture.usage("/m").await;
+    assert_eq!((usage.files, usage.directories, usage.space), (5, 1, 10 * 2 * CHUNK));
+    fixture.check().await;
+    let again = Fill { directory: at("/m/d"), files: 4..6, chunks: 0, nodes };
+    refused(fixture.namespace.fill(again).await, ErrorKind::AlreadyExists, "f00000004");
+}
+
 #[tokio::test]
 async fn pages_of_a_directory_are_bounded_and_in_order() {
     let fixture = Fixture::new(0).await;
