@@ -29,7 +29,7 @@ impl Client {
         path: impl IntoPath,
         options: WalkOptions,
     ) -> Result<BoxStream<'static, Result<(DfsPath, FileStatus)>>> {
-        let walk = Walk::new(self.namenode(), &path.into_path()?, &options)?;
+        let walk = Walk::new(self.namenode(), &path.into_path()?, options)?;
         Ok(futures::stream::try_unfold(
             walk,
             |mut walk| async move { Ok(walk.next().await?.map(|found| (found, walk))) },
@@ -65,14 +65,14 @@ struct Walk {
 }
 
 impl Walk {
-    fn new(namenode: &Namenode, path: &DfsPath, options: &WalkOptions) -> Result<Self> {
+    fn new(namenode: &Namenode, path: &DfsPath, options: WalkOptions) -> Result<Self> {
         if let Some(name) = &options.name {
             Glob::parse(name)?;
         }
         let request = v1::WalkRequest {
             path: path.as_str().to_owned(),
             after: String::new(),
-            name: options.name.clone().unwrap_or_default(),
+            name: options.name.unwrap_or_default(),
             kind: match options.kind {
                 Some(FileKind::File) => v1::FileKind::File,
                 Some(FileKind::Directory) => v1::FileKind::Directory,
@@ -147,8 +147,8 @@ impl Walk {
         if self.root == self.resolved {
             return Ok(path);
         }
-        let below = path.names().skip(self.resolved.names().count());
-        below.fold(Ok(self.root.clone()), |path, name| path?.join(name))
+        let mut below = path.names().skip(self.resolved.names().count());
+        below.try_fold(self.root.clone(), |path, name| path.join(name))
     }
 
     fn take(&mut self, page: v1::WalkPage) -> Result<()> {
