@@ -115,6 +115,10 @@ impl ReplicaWriter for MeteredWriter {
         self.inner.publish(length);
     }
 
+    fn drop_behind(&mut self) {
+        self.inner.drop_behind();
+    }
+
     async fn sync(&mut self) -> Result<()> {
         self.meter.syncs.fetch_add(1, Ordering::Relaxed);
         self.inner.sync().await
