@@ -12,10 +12,11 @@ use std::sync::Arc;
 
 use clap::Parser;
 use futures::stream::{self, StreamExt, TryStreamExt};
+use godfs_client::process_caller;
 use godfs_core::env::Env;
 use godfs_core::io::DiskIo;
 use godfs_core::metadata::{FjallOptions, FjallStore, MetadataStore};
-use godfs_core::namespace::{Fill, Namespace, NamespaceSettings, Owner};
+use godfs_core::namespace::{Fill, Namespace, NamespaceSettings, Owner, SUPERGROUP};
 use godfs_core::{DfsPath, Error, ErrorKind, NodeUuid, Result};
 
 #[global_allocator]
@@ -70,7 +71,8 @@ async fn fill(args: &Args) -> Result<()> {
     let store = Arc::new(store);
     let namespace =
         Namespace::new(Arc::clone(&store) as Arc<dyn MetadataStore>, NamespaceSettings::default(), env.clone())?;
-    namespace.initialize(Owner { mode: 0o755, ..Owner::default() }).await?;
+    let superuser = process_caller()?.user().to_owned();
+    namespace.initialize(Owner { user: superuser, group: SUPERGROUP.to_owned(), mode: 0o755 }).await?;
     let mut nodes = Vec::new();
     for _ in 0..args.replicas {
         nodes.push(namespace.expect_node(NodeUuid::from_random(env.random.next_u128())).await?);

@@ -30,12 +30,13 @@
 //! # async fn main() -> Result<()> {
 //! let store = Arc::new(MemoryStore::new(Incarnation::from_random(1)));
 //! let namespace = Namespace::new(store, NamespaceSettings::default(), Env::system())?;
-//! namespace.initialize(Owner::default()).await?;
+//! let root = Owner { user: "alice".into(), group: "staff".into(), mode: 0o755 };
+//! namespace.initialize(root).await?;
 //!
 //! // Calls that change something name a session, a slot of it and a sequence: then they are safe to repeat.
 //! let session = namespace.open_session("example".into()).await?;
 //! let call = |sequence| Call { session, slot: 0, sequence };
-//! let options = MkdirOptions { parents: true, owner: Owner::default() };
+//! let options = MkdirOptions { parents: true, ..Default::default() };
 //! let made = namespace.mkdir(call(1), DfsPath::parse("/a/b")?, options.clone()).await?;
 //! let again = namespace.mkdir(call(1), DfsPath::parse("/a/b")?, options).await?;
 //! assert_eq!(made, again);

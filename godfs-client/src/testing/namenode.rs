@@ -463,7 +463,9 @@ impl NamespaceService for Service {
                     return Ok(v1::CompleteResponse { missing: "a second replica".into(), ..Default::default() });
                 }
                 let bytes: u64 = file.chunks.iter().map(|chunk| chunk.length.expect("every chunk is reported")).sum();
-                file.small = file.chunks.is_empty().then_some(request.data);
+                // Without bytes in the call, those stored before are the file.
+                let kept = file.small.take().filter(|_| request.data.is_empty());
+                file.small = file.chunks.is_empty().then(|| kept.unwrap_or(request.data));
                 let all = file.small.as_ref().map_or(bytes, |small| small.len() as u64);
                 assert_eq!(request.length, all, "the length of all chunks");
                 (file.open, file.length) = (false, request.length);
