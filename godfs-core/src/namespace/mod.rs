@@ -12,7 +12,7 @@ use bytes::Bytes;
 
 use crate::chunk::Replica;
 use crate::env::Env;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 #[cfg(any(test, feature = "testing"))]
 use crate::id::NodeUuid;
 use crate::id::{ChunkId, ClusterId, Generation, InodeId, LeaseId, NodeId, SessionId, Version};
@@ -223,7 +223,8 @@ impl Namespace {
         let origin = (self.store.incarnation(), self.store.version().await?);
         let mut spool = Some(spool);
         self.read(move |snapshot, context| {
-            let mut taken = spool.take().ok_or_else(|| Error::new(ErrorKind::Internal, "the spool was given away"))?;
+            let mut taken =
+                spool.take().ok_or_else(|| Error::new(crate::ErrorKind::Internal, "the spool was given away"))?;
             match export::write(snapshot, context, origin, &mut taken, &counted) {
                 Ok(manifest) => Ok((taken, manifest)),
                 // It may have to begin anew.
