@@ -159,14 +159,19 @@ impl Daemons {
 
     /// The same with more flags.
     pub(crate) fn with(datanodes: usize, flags: &Flags) -> Self {
-        let fast =
-            ["--heartbeat", "200ms", "--dead-after", "1500ms", "--repair-grace", "500ms", "--session-timeout", "4s"];
+        let fast = [
+            ["--heartbeat", "200ms"],
+            ["--dead-after", "1500ms"],
+            ["--repair-grace", "500ms"],
+            ["--session-timeout", "4s"],
+        ];
+        let fast = fast.iter().filter(|[flag, _]| !flags.namenode.contains(flag)).flatten();
         let mut cluster = Self {
             folder: tempfile::Builder::new().prefix("godfs-test-").tempdir().expect("temporary folder"),
             namenode: None,
             datanodes: Vec::new(),
             address: "127.0.0.1:0".into(),
-            namenode_flags: fast.iter().chain(&flags.namenode).map(ToString::to_string).collect(),
+            namenode_flags: fast.chain(&flags.namenode).map(ToString::to_string).collect(),
             datanode_flags: flags.datanode.iter().map(ToString::to_string).collect(),
             descriptors: flags.descriptors,
         };
@@ -250,6 +255,15 @@ impl Daemons {
     /// SIGKILL of the namenode.
     pub(crate) fn kill_namenode(&mut self) {
         self.namenode.take().expect("running").kill();
+    }
+
+    /// Has every invariant of the namenode's rows checked, while it is down.
+    pub(crate) fn check_namenode(&self) {
+        let mut check = Command::new(env!("CARGO_BIN_EXE_godfs-namenode"));
+        check.arg("check").arg("--dir").arg(self.folder().join("namenode")).stdin(Stdio::null());
+        let checked = check.output().expect("the binary starts");
+        let said = [checked.stdout, checked.stderr].concat();
+        assert!(checked.status.success(), "{}", String::from_utf8_lossy(&said));
     }
 
     /// SIGKILL of everything.
@@ -344,6 +358,11 @@ pub(crate) fn wait_for(what: &str, mut check: impl FnMut() -> Result<(), String>
             Err(_) => std::thread::sleep(Duration::from_millis(20)),
         }
     }
+}
+
+/// A number from the environment.
+pub(crate) fn number(variable: &str, otherwise: u64) -> u64 {
+    std::env::var(variable).ok().and_then(|text| text.parse().ok()).unwrap_or(otherwise)
 }
 
 /// A path as an argument.

@@ -6,14 +6,10 @@ use std::time::Duration;
 use godfs_client::{Client, CreateOptions, RemoveOptions};
 use tokio::io::AsyncWriteExt;
 
-use crate::harness::{Daemons, noise};
+use crate::harness::{Daemons, noise, number};
 
 const KIB: usize = 1 << 10;
 const DATANODES: usize = 4;
-
-fn number(variable: &str, otherwise: u64) -> u64 {
-    std::env::var(variable).ok().and_then(|text| text.parse().ok()).unwrap_or(otherwise)
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn soak_nothing_acknowledged_is_lost() {
