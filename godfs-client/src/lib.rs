@@ -71,7 +71,7 @@ pub use caller::{parse_caller, process_caller};
 pub use client::Client;
 pub use file::{DfsFile, FileChecksum, Reader, Writer};
 pub use metadata::{
-    ChunkLocation, DirEntry, ETag, FileKind, FileLocations, FileStatus, OpenFileStatus, ReplicaLocation, Usage,
+    ChunkLocation, DirEntry, ETag, FileKind, FileLocations, FileStatus, OpenFileStatus, Quota, ReplicaLocation, Usage,
 };
 pub use namenode::Greeting;
 pub use options::{CreateOptions, MkdirOptions, RemoveOptions, RenameOptions, WalkOptions};

@@ -158,14 +158,26 @@ pub struct Usage {
     pub files: u64,
     /// Directories.
     pub directories: u64,
-    /// Bytes times the replicas of each file.
+    /// Bytes times the replicas of each file, where chunks that are being written count whole.
     pub space: u64,
+    /// What a directory may hold.
+    pub quota: Quota,
+}
+
+/// What a directory may hold, with all that lies below it and without itself; `None` for no limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Quota {
+    /// Files, links and directories.
+    pub names: Option<u64>,
+    /// Bytes times the replicas of each file, where chunks that are being written count whole.
+    pub space: Option<u64>,
 }
 
 impl Usage {
     pub(crate) fn from_wire(wire: &v1::UsageResponse) -> Result<Self> {
-        let v1::UsageResponse { kind, bytes, files, directories, space } = *wire;
-        Ok(Self { kind: FileKind::from_wire(kind)?, bytes, files, directories, space })
+        let v1::UsageResponse { kind, bytes, files, directories, space, names_quota, space_quota } = *wire;
+        let quota = Quota { names: names_quota, space: space_quota };
+        Ok(Self { kind: FileKind::from_wire(kind)?, bytes, files, directories, space, quota })
     }
 }
 

@@ -10,7 +10,7 @@ use tokio::time::timeout;
 
 use crate::client::Client;
 use crate::links::Hops;
-use crate::metadata::{FileKind, FileStatus, Usage, malformed};
+use crate::metadata::{FileKind, FileStatus, Quota, Usage, malformed};
 use crate::namenode::{Backoff, Namenode, Stub};
 use crate::options::WalkOptions;
 use crate::transport::settings::MESSAGE_BYTES;
@@ -45,6 +45,23 @@ impl Client {
         let ask = |mut stub: Stub, path| async move { stub.usage(v1::UsageRequest { path }).await };
         let answer = self.namenode().call_at(path.into_path()?, ask).await?;
         Usage::from_wire(&answer)
+    }
+}
+
+impl Client {
+    /// Sets what a directory may hold, with all that lies below it; no limit at all takes its quota away. For the superuser. What is in use already stays,
+    /// and keeps the directory from growing where it is more.
+    ///
+    /// # Errors
+    /// [`ErrorKind::PermissionDenied`](crate::ErrorKind::PermissionDenied); [`ErrorKind::NotFound`](crate::ErrorKind::NotFound); [`ErrorKind::NotADirectory`](crate::ErrorKind::NotADirectory).
+    pub async fn set_quota(&self, path: impl IntoPath, quota: Quota) -> Result<()> {
+        let Quota { names, space } = quota;
+        self.namenode()
+            .mutate_at([path.into_path()?], |mut stub: Stub, call, [path]| async move {
+                stub.set_quota(v1::SetQuotaRequest { call: Some(call), path, names, space }).await
+            })
+            .await
+            .map(drop)
     }
 }
 

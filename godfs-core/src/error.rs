@@ -37,10 +37,12 @@ pub enum ErrorKind {
     SessionLost,
     /// Stored bytes do not agree with their checksums.
     Corrupt,
-    /// No datanode, disk or quota has room.
+    /// No datanode or disk has room.
     StorageFull,
     /// A symbolic link is in the way: follow it, and ask again. Clients do so by themselves.
     Symlink,
+    /// A directory may not hold so much: remove something from it, or have its quota raised.
+    QuotaExceeded,
     /// A limit (of names, sizes, streams in flight) was reached.
     LimitExceeded,
     /// The other side can't be reached, or is starting or stopping: try again, or elsewhere.
@@ -59,7 +61,7 @@ pub enum ErrorKind {
 
 impl ErrorKind {
     /// Every kind, for tables and tests.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::InvalidArgument,
         Self::NotFound,
         Self::AlreadyExists,
@@ -74,6 +76,7 @@ impl ErrorKind {
         Self::Corrupt,
         Self::StorageFull,
         Self::Symlink,
+        Self::QuotaExceeded,
         Self::LimitExceeded,
         Self::Unavailable,
         Self::DeadlineExceeded,
@@ -101,6 +104,7 @@ impl ErrorKind {
             Self::Corrupt => "corrupt",
             Self::StorageFull => "storage full",
             Self::Symlink => "symbolic link",
+            Self::QuotaExceeded => "quota exceeded",
             Self::LimitExceeded => "limit exceeded",
             Self::Unavailable => "unavailable",
             Self::DeadlineExceeded => "deadline exceeded",
@@ -296,6 +300,7 @@ impl From<Error> for io::Error {
             ErrorKind::PermissionDenied => io::ErrorKind::PermissionDenied,
             ErrorKind::Corrupt => io::ErrorKind::InvalidData,
             ErrorKind::StorageFull => io::ErrorKind::StorageFull,
+            ErrorKind::QuotaExceeded => io::ErrorKind::QuotaExceeded,
             ErrorKind::DeadlineExceeded => io::ErrorKind::TimedOut,
             ErrorKind::Unsupported => io::ErrorKind::Unsupported,
             ErrorKind::Unavailable => io::ErrorKind::NotConnected,

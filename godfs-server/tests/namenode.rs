@@ -6,6 +6,8 @@ mod callers;
 mod failing;
 #[path = "namenode/fake.rs"]
 mod fake;
+#[path = "namenode/quotas.rs"]
+mod quotas;
 #[path = "namenode/walking.rs"]
 mod walking;
 

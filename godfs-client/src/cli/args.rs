@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use clap::{ArgAction, Args, Parser, Subcommand};
 
 use super::find::{FindArgs, TreeArgs};
+use super::quota::QuotaVerb;
 use super::size::{ByteSize, Span};
 use crate::{CreateOptions, ETag};
 
@@ -85,6 +86,9 @@ pub(super) enum Verb {
     Df(DfArgs),
     /// Show the room that files and directories take
     Du(DuArgs),
+    /// Limit what directories may hold
+    #[command(subcommand)]
+    Quota(QuotaVerb),
     /// Search directories
     Find(FindArgs),
     /// Show what lies below directories as a tree
@@ -145,6 +149,7 @@ impl Verb {
             Self::Touch(_) => "touch",
             Self::Df(_) => "df",
             Self::Du(_) => "du",
+            Self::Quota(_) => "quota",
             Self::Find(_) => "find",
             Self::Tree(_) => "tree",
             Self::Checksum(_) => "checksum",

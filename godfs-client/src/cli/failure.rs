@@ -100,6 +100,7 @@ pub(super) fn exit_code(kind: ErrorKind) -> u8 {
         | ErrorKind::LeaseLost
         | ErrorKind::Fenced
         | ErrorKind::StorageFull
+        | ErrorKind::QuotaExceeded
         | ErrorKind::LimitExceeded
         | ErrorKind::Symlink
         | ErrorKind::Unsupported
@@ -149,7 +150,7 @@ mod tests {
         assert_eq!(of(2), ["invalid_argument"]);
         assert_eq!(of(3), ["not_found"]);
         assert_eq!(of(4), ["already_exists"]);
-        assert_eq!(of(5).len(), 12);
+        assert_eq!(of(5).len(), 13);
         assert_eq!(of(6), ["unavailable", "deadline_exceeded"]);
     }
 

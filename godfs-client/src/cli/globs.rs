@@ -7,6 +7,7 @@ use godfs_core::glob::Glob;
 use godfs_core::{DfsPath, Error, ErrorKind, Result};
 
 use super::args::Verb;
+use super::quota::QuotaVerb;
 use crate::{Client, FileKind, WalkOptions};
 
 /// More paths than this are no list to type; `find` gives them one by one.
@@ -20,6 +21,9 @@ pub(super) async fn expand(client: &Client, verb: &mut Verb) -> Result<()> {
         Verb::Stat(args) => all(client, &mut args.paths).await,
         Verb::Rm(args) => all(client, &mut args.paths).await,
         Verb::Du(args) => all(client, &mut args.paths).await,
+        Verb::Quota(QuotaVerb::Set(args)) => all(client, &mut args.paths).await,
+        Verb::Quota(QuotaVerb::Clear(args)) => all(client, &mut args.paths).await,
+        Verb::Quota(QuotaVerb::Show(args)) => all(client, &mut args.paths).await,
         Verb::Find(args) => all(client, &mut args.paths).await,
         Verb::Tree(args) => all(client, &mut args.paths).await,
         Verb::Checksum(args) => all(client, &mut args.paths).await,

@@ -44,6 +44,7 @@ mod output;
 mod platform;
 mod progress;
 mod put;
+mod quota;
 mod report;
 pub mod size;
 mod stat;
@@ -184,6 +185,7 @@ async fn verb(cli: &Cli, context: &Context, output: &mut Output) -> Outcome {
         Verb::Touch(args) => names::touch(context, args).await,
         Verb::Df(args) => usage::df(context, args, output).await,
         Verb::Du(args) => usage::du(context, args, output).await,
+        Verb::Quota(verb) => quota::quota(context, verb, output).await,
         Verb::Find(args) => find::find(context, args, output).await,
         Verb::Tree(args) => find::tree(context, args, output).await,
         Verb::Checksum(args) => content::checksum(context, args, output).await,

@@ -178,6 +178,17 @@ pub(super) struct Link {
     pub(super) target: String,
 }
 
+/// What a directory may hold, and does: `quota show`.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct QuotaUse {
+    pub(super) path: String,
+    pub(super) names: u64,
+    pub(super) names_quota: Option<u64>,
+    /// Times replicas.
+    pub(super) bytes: u64,
+    pub(super) bytes_quota: Option<u64>,
+}
+
 /// The checksum of a file: `checksum`.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Checksum {

@@ -551,6 +551,11 @@ impl NamespaceService for Service {
         Ok(Response::new(futures::stream::iter(pages).boxed()))
     }
 
+    async fn set_quota(&self, request: Request<v1::SetQuotaRequest>) -> Answer<v1::SetQuotaResponse> {
+        let request = request.into_inner();
+        self.0.once("set_quota", request.call, |_, _| Ok(v1::SetQuotaResponse {})).await
+    }
+
     async fn usage(&self, _: Request<v1::UsageRequest>) -> Answer<v1::UsageResponse> {
         self.0.enter("usage").await?;
         let files = self.0.state.lock().files.len() as u64;

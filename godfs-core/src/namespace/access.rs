@@ -21,7 +21,7 @@
 //! | set mode, times, access control lists, extended attributes | owner; `trusted.` attributes: superuser |
 //! | set the owner, list open files | superuser |
 //! | set the group | superuser, or the owner, to a group it is a member of |
-//! | operate the cluster (scrub, export) | superuser |
+//! | operate the cluster (scrub, export), set a quota | superuser |
 //! | a call under a lease | the lease and nothing more |
 //!
 //! [`SUPERGROUP`]: super::SUPERGROUP

@@ -91,6 +91,15 @@ pub struct Usage {
     pub space: u64,
 }
 
+/// What a directory may hold, with all that lies below it and without itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Quota {
+    /// Files, links and directories.
+    pub names: Option<u64>,
+    /// Bytes × replication, where open chunks count whole.
+    pub space: Option<u64>,
+}
+
 /// Counts over everything.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TotalCounts {

@@ -4,6 +4,7 @@
 //! replicas are laid out for it, and the last one may be written on. What HDFS asks for besides is not needed here: full chunks before the last, the
 //! same directory, the same replication (the chunks follow the target's), and a target with bytes.
 
+use std::collections::BTreeMap;
 use std::ops::Bound;
 
 use super::append::check_closed;
@@ -51,7 +52,12 @@ pub(super) fn concat(
         let (inode, ancestors) = paths::find_file(txn, context, target)?;
         let before = rows::inode(txn, inode)?;
         access::need(txn, context, inode, &before, access::WRITE, || target.to_string())?;
-        let mut joined = Joined { inode, file: joinable(txn, target, inode, &before)?, room: MAX_CONCAT_CHUNKS };
+        let mut joined = Joined {
+            inode,
+            file: joinable(txn, target, inode, &before)?,
+            room: MAX_CONCAT_CHUNKS,
+            usage: BTreeMap::new(),
+        };
         for path in sources {
             let place = paths::place(txn, context, path)?;
             let source = match place.entry {
@@ -65,9 +71,12 @@ pub(super) fn concat(
         let mut after = before.clone();
         after.modified_ms = context.now_ms;
         if let Some(file) = after.file_mut() {
-            *file = joined.file;
+            *file = joined.file.clone();
         }
-        usage::add(txn, &ancestors, sums::minus(usage::weight(&after), usage::weight(&before)));
+        joined.weigh(&ancestors, sums::minus(usage::weight(&after), usage::weight(&before)));
+        for (directory, delta) in joined.usage {
+            usage::add(txn, &[directory], delta)?;
+        }
         rows::put_inode(txn, inode, &after);
         Ok(Recorded::Yes(()))
     })
@@ -79,6 +88,8 @@ struct Joined {
     file: FileRow,
     /// Chunks that may still be taken over.
     room: usize,
+    /// What directories win or lose by all of it: a quota is about the difference.
+    usage: BTreeMap<InodeId, Counters>,
 }
 
 impl Joined {
@@ -111,9 +122,16 @@ impl Joined {
         self.take_chunks(txn, path, source)?;
         self.file.length = length;
         txn.delete(Space::Rows, &keys::entry(place.parent(), place.name));
-        usage::add(txn, &place.ancestors, sums::minus(Counters::default(), usage::weight(&row)));
+        self.weigh(&place.ancestors, sums::minus(Counters::default(), usage::weight(&row)));
         directories::touch(txn, context, place.parent())?;
         deletes::remove(txn, source, &row)
+    }
+
+    fn weigh(&mut self, chain: &[InodeId], delta: Counters) {
+        for directory in chain {
+            let sum = self.usage.entry(*directory).or_default();
+            *sum = sum.plus(delta);
+        }
     }
 
     fn take_chunks(&mut self, txn: &mut dyn Transaction, path: &DfsPath, source: InodeId) -> Step<()> {

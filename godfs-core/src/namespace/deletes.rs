@@ -4,7 +4,7 @@ use super::options::Call;
 use super::outcome::Operation;
 use super::rows::{self, EntryRow, InodeKind, InodeRow, keys};
 use super::sessions::{Recorded, once};
-use super::{Context, access, directories, paths, sums, usage};
+use super::{Context, access, directories, paths, quotas, sums, usage};
 use crate::error::{Error, ErrorKind};
 use crate::id::{InodeId, Version};
 use crate::metadata::{Counters, Space, Stamped, Step, Transaction};
@@ -29,20 +29,21 @@ pub(super) fn delete(
             }
             access::may_remove_tree(txn, context, entry.inode, path)?;
         }
-        detach(txn, &place.ancestors, place.name, entry)?;
+        let gone = detach(txn, place.parent(), place.name, entry)?;
+        usage::add(txn, &place.ancestors, sums::minus(Counters::default(), gone))?;
         directories::touch(txn, context, place.parent())?;
         Ok(Recorded::Yes(()))
     })
 }
 
-/// Takes an entry with all below it out of the tree. A writer of the file loses its lease.
-pub(super) fn detach(txn: &mut dyn Transaction, ancestors: &[InodeId], name: &str, entry: EntryRow) -> Step<()> {
-    let parent = *ancestors.last().expect("the root at least");
+/// Takes an entry with all below it out of the tree. A writer of the file loses its lease. What the directories above had of it, which is given back, is the
+/// caller's to subtract, together with what takes its place: a quota is about the difference.
+pub(super) fn detach(txn: &mut dyn Transaction, parent: InodeId, name: &str, entry: EntryRow) -> Step<Counters> {
     let row = rows::inode(txn, entry.inode)?;
     txn.delete(Space::Rows, &keys::entry(parent, name));
     let tree = usage::tree(txn, entry.inode, &row)?;
-    usage::add(txn, ancestors, sums::minus(Counters::default(), tree));
-    dispose(txn, entry.inode, row)
+    dispose(txn, entry.inode, row)?;
+    Ok(tree)
 }
 
 /// Discards a file that was never published, with its lease.
@@ -79,7 +80,10 @@ fn dispose(txn: &mut dyn Transaction, inode: InodeId, mut row: InodeRow) -> Step
 pub(super) fn remove(txn: &mut dyn Transaction, inode: InodeId, row: &InodeRow) -> Step<()> {
     rows::remove_attributes(txn, inode, row)?;
     match &row.kind {
-        InodeKind::Directory => txn.delete(Space::Rows, &keys::usage(inode)),
+        InodeKind::Directory => {
+            quotas::forget(txn, inode)?;
+            txn.delete(Space::Rows, &keys::usage(inode));
+        }
         InodeKind::File(file) if file.small => txn.delete(Space::Data, &keys::data(inode)),
         InodeKind::File(_) | InodeKind::Symlink(_) => {}
     }

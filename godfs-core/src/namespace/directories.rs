@@ -109,7 +109,7 @@ pub(super) fn link(
 ) -> Step<()> {
     let parent = *ancestors.last().expect("the root at least");
     rows::put_entry(txn, parent, name, EntryRow { inode, kind: row.entry_kind() });
-    usage::add(txn, ancestors, weight);
+    usage::add(txn, ancestors, weight)?;
     touch(txn, context, parent)
 }
 

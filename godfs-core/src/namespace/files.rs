@@ -12,10 +12,10 @@ use super::rows::{
 };
 use super::sessions::{Recorded, once};
 use super::settings::{MAX_OPEN_CHUNKS, check_chunk_size, check_replication};
-use super::{Context, access, deletes, directories, generations, links, locations, paths, usage};
+use super::{Context, access, deletes, directories, generations, links, locations, paths, quotas, sums, usage};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{ChunkId, Generation, InodeId, LeaseId, NodeId, Version};
-use crate::metadata::{Range, Space, Step, Transaction};
+use crate::metadata::{Counters, Range, Space, Step, Transaction};
 use crate::path::DfsPath;
 
 /// The longest file, bytes: so that sums over very many of them, times their replication, stay within 63 bits.
@@ -36,7 +36,7 @@ pub(super) fn create(
         let (inode, lease) = (InodeId(first), LeaseId(first + 1));
         let hidden =
             options.publish_on_close.then_some(Hidden { overwrite: options.overwrite, if_match: options.if_match });
-        let open = OpenState { lease, hidden, thin: false, cut: false, chunks: Vec::new() };
+        let open = OpenState { lease, hidden, thin: false, cut: false, chunks: Vec::new(), end: 0 };
         let row = new_file(txn, context, path, options, inode, |file| file.open = Some(open))?;
         rows::put_lease(txn, lease, LeaseRow { session: call.session, inode });
         let FileRow { replication, chunk_size, .. } = *row.file().expect("just made");
@@ -119,7 +119,8 @@ pub(super) fn add_chunk(
         rows::chunk::write(txn, chunk, None, Some(&row));
         rows::put_extent(txn, file.inode, end, ExtentRow { chunk, length: 0 });
         file.open().chunks.push((end, chunk));
-        file.save(txn);
+        file.open().end = end + chunk_size;
+        file.save(txn)?;
         Ok(Recorded::Yes(AddedChunk { chunk, generation: FIRST_GENERATION, nodes }))
     })
 }
@@ -142,7 +143,7 @@ pub(super) fn abandon_chunk(
                 if extent.chunk == chunk && extent.length == 0 && file.open().chunks.contains(&(start, chunk)) =>
             {
                 drop_chunk(txn, &mut file, start, chunk)?;
-                file.save(txn);
+                file.save(txn)?;
                 Ok(Recorded::Yes(()))
             }
             _ => {
@@ -166,7 +167,7 @@ pub(super) fn store_small(
     once(txn, context, writing.call, Operation::StoreSmall, |txn| {
         let mut file = leases::check(txn, writing)?;
         keep_small(txn, context, &mut file, data)?;
-        file.save(txn);
+        file.save(txn)?;
         Ok(Recorded::Yes(()))
     })
 }
@@ -201,7 +202,7 @@ pub(super) fn complete(
             && file.open().thin
             && let Some(missing) = too_thin(txn, &mut file)?
         {
-            file.save(txn);
+            file.save(txn)?;
             return Ok(Recorded::Yes(Completion::Waiting(missing)));
         }
         close(txn, context, file)?;
@@ -215,10 +216,9 @@ pub(super) fn close(txn: &mut dyn Transaction, context: &Context, mut file: Open
     rows::remove_lease(txn, open.lease)?;
     file.row.modified_ms = context.now_ms;
     if let Some(hidden) = open.hidden {
-        publish(txn, context, &file, hidden)?;
+        file.replaced = publish(txn, context, &file, hidden)?;
     }
-    file.save(txn);
-    Ok(())
+    file.save(txn)
 }
 
 /// Takes a chunk that is open, or was committed out of turn, out of its file; what nodes have of it is garbage.
@@ -333,15 +333,23 @@ pub(super) fn finish_chunk(
     set_length(txn, file)
 }
 
-/// The bytes in front of the first open chunk, and those that it had before. While the bytes of the first chunk still lie in the metadata store, those.
+/// What the file says of its chunks. Its length: the bytes in front of the first open chunk, and those that it had before; while the bytes of the first
+/// chunk still lie in the metadata store, those. And where it ends at the latest.
 fn set_length(txn: &mut dyn Transaction, file: &mut OpenFile) -> Step<()> {
-    if file.file().small {
-        return Ok(());
-    }
-    file.file().length = match file.open().chunks.first() {
-        Some(&(start, chunk)) => start + rows::chunk(txn, chunk)?.length,
-        None => rows::last_extent(txn, file.inode)?.map_or(0, |(start, extent)| start + extent.length),
+    let last = rows::last_extent(txn, file.inode)?;
+    let chunk_size = file.file().chunk_size;
+    let (first_open, last_open) = (file.open().chunks.first().copied(), file.open().chunks.last().copied());
+    file.open().end = match (last_open, last) {
+        (None, _) | (_, None) => 0,
+        (Some((open, _)), Some((start, _))) if open == start => start + chunk_size,
+        (Some(_), Some((start, extent))) => start + extent.length,
     };
+    if !file.file().small {
+        file.file().length = match (first_open, last) {
+            (Some((start, chunk)), _) => start + rows::chunk(txn, chunk)?.length,
+            (None, last) => last.map_or(0, |(start, extent)| start + extent.length),
+        };
+    }
     Ok(())
 }
 
@@ -430,23 +438,27 @@ fn new_file(
     };
     rows::put_acl(txn, inode, &mut row, &acl);
     if !row.is_hidden() {
+        let mut weight = usage::weight(&row);
         if let Some(old) = place.entry {
-            deletes::detach(txn, &place.ancestors, place.name, old)?;
+            weight = sums::minus(weight, deletes::detach(txn, place.parent(), place.name, old)?);
         }
-        directories::link(txn, context, &place.ancestors, place.name, inode, &row, usage::weight(&row))?;
+        directories::link(txn, context, &place.ancestors, place.name, inode, &row, weight)?;
+    } else if place.entry.is_none() {
+        quotas::check(txn, &place.ancestors, usage::weight_once_published(&row))?;
     }
     rows::put_inode(txn, inode, &row);
     Ok(row)
 }
 
-/// Puts a finished file under its name. Its weight is added when it is saved.
-fn publish(txn: &mut dyn Transaction, context: &Context, file: &OpenFile, hidden: Hidden) -> Step<()> {
+/// Puts a finished file under its name. Its weight is added when it is saved; that of what it replaces is given back.
+fn publish(txn: &mut dyn Transaction, context: &Context, file: &OpenFile, hidden: Hidden) -> Step<Counters> {
     let (parent, name) = (file.row.parent, &file.row.name);
     let old = rows::entry(txn, parent, name)?;
     if let Some(etag) = hidden.if_match {
         let directory = paths::shown(txn, parent)?;
         check_match(txn, format_args!("{}/{name}", directory.trim_end_matches('/')), old, etag)?;
     }
+    let mut replaced = Counters::default();
     if let Some(old) = old {
         let path = paths::path_of(txn, old.inode)?.map_or_else(|| name.clone(), |path| path.to_string());
         if old.is_directory() {
@@ -458,10 +470,11 @@ fn publish(txn: &mut dyn Transaction, context: &Context, file: &OpenFile, hidden
                 format!("{path} was created by another meanwhile: the file can't be published under that name");
             return Err(Error::new(ErrorKind::AlreadyExists, message).into());
         }
-        deletes::detach(txn, &file.ancestors, name, old)?;
+        replaced = deletes::detach(txn, parent, name, old)?;
     }
     rows::put_entry(txn, parent, name, EntryRow { inode: file.inode, kind: EntryKind::File });
-    directories::touch(txn, context, parent)
+    directories::touch(txn, context, parent)?;
+    Ok(replaced)
 }
 
 /// Whether just that stands under a name which is to be replaced.

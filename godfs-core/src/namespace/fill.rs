@@ -69,7 +69,7 @@ pub(super) fn fill(txn: &mut dyn Transaction, context: &Context, request: &Fill)
         ancestors = place.ancestors;
     }
     if let Some(&parent) = ancestors.last() {
-        usage::add(txn, &ancestors, weight);
+        usage::add(txn, &ancestors, weight)?;
         directories::touch(txn, context, parent)?;
     }
     Ok(())

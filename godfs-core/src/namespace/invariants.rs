@@ -13,10 +13,10 @@ use super::acl::AclRow;
 use super::rows::keys::{self, KeyReader, Table};
 use super::rows::small::{decode_garbage, decode_number};
 use super::rows::{
-    self, ChunkRow, EntryRow, ExtentRow, InodeKind, InodeRow, LeaseRow, NO_LEASE, NodeRow, RECOVERY, Series,
+    self, ChunkRow, EntryRow, ExtentRow, InodeKind, InodeRow, LeaseRow, NO_LEASE, NodeRow, QuotaRow, RECOVERY, Series,
     SessionRow, SlotRow, StoreRow,
 };
-use super::{paths, sums, usage};
+use super::{paths, quotas, sums, usage};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{ChunkId, InodeId, LeaseId, NodeId, NodeUuid, SessionId, Version};
 use crate::metadata::{Abort, Counters, Range, Snapshot, Space, Step};
@@ -44,13 +44,14 @@ impl fmt::Display for Violation {
 type Check = fn(&mut dyn Snapshot, &mut Findings) -> Step<()>;
 
 /// Every invariant with its name.
-const ALL: [(&str, Check); 20] = [
+const ALL: [(&str, Check); 21] = [
     ("the_store_is_initialised", the_store_is_initialised),
     ("entries_lead_to_inodes_that_point_back", entries_lead_to_inodes_that_point_back),
     ("every_inode_is_reached", every_inode_is_reached),
     ("orphans_are_detached", orphans_are_detached),
     ("no_directory_is_its_own_ancestor", no_directory_is_its_own_ancestor),
     ("usage_is_the_sum", usage_is_the_sum),
+    ("quotas_belong_to_directories", quotas_belong_to_directories),
     ("extents_cover_their_file", extents_cover_their_file),
     ("small_files_have_their_bytes", small_files_have_their_bytes),
     ("attributes_are_where_inodes_say", attributes_are_where_inodes_say),
@@ -227,6 +228,24 @@ fn usage_is_the_sum(snapshot: &mut dyn Snapshot, findings: &mut Findings) -> Ste
         }
         Ok(())
     })
+}
+
+fn quotas_belong_to_directories(snapshot: &mut dyn Snapshot, findings: &mut Findings) -> Step<()> {
+    let mut found = 0;
+    each(snapshot, Space::Rows, Table::Quotas, &mut |snapshot, key, value| {
+        let inode = InodeId(KeyReader::new(key)?.u64()?);
+        if inode.0 == 0 {
+            return Ok(());
+        }
+        QuotaRow::decode(value)?;
+        found += 1;
+        let directory = matches!(rows::find_inode(snapshot, inode)?, Some(InodeRow { kind: InodeKind::Directory, .. }));
+        findings.check(directory, || format!("a quota of inode {inode}, which is no directory"));
+        Ok(())
+    })?;
+    let counted = quotas::count(snapshot)?;
+    findings.check(counted == found, || format!("there are {found} quotas, counted {counted}"));
+    Ok(())
 }
 
 fn extents_cover_their_file(snapshot: &mut dyn Snapshot, findings: &mut Findings) -> Step<()> {

@@ -4,12 +4,12 @@ use super::answers::{LeaseInfo, OpenFileInfo};
 use super::options::Writing;
 use super::outcome::Operation;
 use super::rows::session::decode_leased;
-use super::rows::{self, FileRow, InodeRow, LeaseRow, OpenState, RECOVERY, keys};
+use super::rows::{self, FileRow, Hidden, InodeRow, LeaseRow, OpenState, RECOVERY, keys};
 use super::sessions::{Recorded, once};
-use super::{Context, MAX_PAGE, access, deletes, files, paths, usage};
+use super::{Context, MAX_PAGE, access, deletes, files, paths, quotas, sums, usage};
 use crate::error::{Error, ErrorKind};
 use crate::id::{InodeId, LeaseId, SessionId, Version};
-use crate::metadata::{Range, Snapshot, Space, Step, Transaction};
+use crate::metadata::{Counters, Range, Snapshot, Space, Step, Transaction};
 use crate::path::DfsPath;
 
 /// An open file, changed in memory and then saved.
@@ -20,6 +20,8 @@ pub(super) struct OpenFile {
     pub(super) ancestors: Vec<InodeId>,
     pub(super) row: InodeRow,
     before: InodeRow,
+    /// What the directories above lose in its favour.
+    pub(super) replaced: Counters,
 }
 
 impl OpenFile {
@@ -32,7 +34,13 @@ impl OpenFile {
             return Ok(None);
         }
         let ancestors = paths::chain(snapshot, row.parent)?;
-        Ok(ancestors.map(|ancestors| Self { inode, ancestors, before: row.clone(), row }))
+        Ok(ancestors.map(|ancestors| Self {
+            inode,
+            ancestors,
+            before: row.clone(),
+            row,
+            replaced: Counters::default(),
+        }))
     }
 
     pub(super) fn file(&mut self) -> &mut FileRow {
@@ -44,13 +52,24 @@ impl OpenFile {
     }
 
     /// Writes what changed, and the usage of the directories above.
-    pub(super) fn save(self, txn: &mut dyn Transaction) {
-        let delta = super::sums::minus(usage::weight(&self.row), usage::weight(&self.before));
-        usage::add(txn, &self.ancestors, delta);
+    pub(super) fn save(self, txn: &mut dyn Transaction) -> Step<()> {
+        check_hidden(txn, &self.ancestors, &self.before, &self.row)?;
+        let delta = sums::minus(usage::weight(&self.row), usage::weight(&self.before));
+        usage::add(txn, &self.ancestors, sums::minus(delta, self.replaced))?;
         if self.row != self.before {
             rows::put_inode(txn, self.inode, &self.row);
         }
+        Ok(())
     }
+}
+
+/// A file that is not published yet is charged when it is. It must fit all along, as far as that is known before: its writer shall hear early that it does
+/// not, and not after the last byte.
+fn check_hidden(txn: &mut dyn Transaction, ancestors: &[InodeId], before: &InodeRow, row: &InodeRow) -> Step<()> {
+    let hidden = row.file().and_then(|file| file.open.as_ref()).and_then(|open| open.hidden);
+    let Some(Hidden { overwrite: false, if_match: None }) = hidden else { return Ok(()) };
+    let (was, is) = (usage::weight_once_published(before), usage::weight_once_published(row));
+    if was == is { Ok(()) } else { quotas::check(txn, ancestors, is) }
 }
 
 /// The file of a writer's call.

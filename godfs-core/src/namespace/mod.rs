@@ -45,6 +45,7 @@ mod options;
 mod outcome;
 mod owners;
 mod paths;
+mod quotas;
 mod reads;
 mod recovery;
 mod replication;
@@ -63,7 +64,7 @@ mod xattrs;
 pub use acl::{Acl, AclChange, AclEntry, AclPlace, AclSubject, MAX_ACL_ENTRIES, parse_acl, parse_acl_subjects};
 pub use answers::{
     AddedChunk, Appended, ChunkInfo, ChunkLocation, Collected, CollectorPlace, Committed, Completion, Created,
-    FileKind, FileStatus, LeaseInfo, ListEntry, Located, NodeHoldings, NodeInfo, OpenFileInfo, RecoveryPlan,
+    FileKind, FileStatus, LeaseInfo, ListEntry, Located, NodeHoldings, NodeInfo, OpenFileInfo, Quota, RecoveryPlan,
     ReplicaPlace, SessionInfo, TotalCounts, Truncated, Usage, Verdict, WalkEntry, WalkPage,
 };
 pub use caller::{ANONYMOUS, Caller, MAX_GROUPS, MAX_PRINCIPAL_BYTES, SUPERGROUP, check_principal};
@@ -539,6 +540,19 @@ impl Namespace {
     /// All below a path, in O(1).
     pub async fn usage(&self, path: DfsPath) -> Result<Usage> {
         self.read(move |snapshot, context| reads::usage(snapshot, context, &path)).await
+    }
+
+    /// Sets the limits of a directory with all that lies below it; none at all takes them away. What is in use already stays.
+    ///
+    /// # Errors
+    /// [`ErrorKind::PermissionDenied`](crate::ErrorKind::PermissionDenied) unless the caller may do everything; [`ErrorKind::NotADirectory`](crate::ErrorKind::NotADirectory).
+    pub async fn set_quota(&self, call: Call, path: DfsPath, quota: Quota) -> Result<()> {
+        self.call(move |txn, context| quotas::set(txn, context, call, &path, quota)).await
+    }
+
+    /// The limits of a directory.
+    pub async fn quota(&self, path: DfsPath) -> Result<Quota> {
+        self.read(move |snapshot, context| quotas::of(snapshot, context, &path)).await
     }
 
     /// What lies below `root` and comes after `after` in the order of a walk: each directory before what it holds, names in the order of

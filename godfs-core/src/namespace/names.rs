@@ -33,12 +33,13 @@ pub(super) fn rename(
             return Err(Error::new(ErrorKind::InvalidArgument, message).into());
         }
         access::may_add(txn, context, &target, to)?;
+        let mut replaced = Counters::default();
         if let Some(old) = target.entry {
             check_replaced(txn, to, moved, old, *replace)?;
             access::may_remove(txn, context, &target, old, to)?;
-            deletes::detach(txn, &target.ancestors, target.name, old)?;
+            replaced = deletes::detach(txn, target.parent(), target.name, old)?;
         }
-        relink(txn, context, moved, &source, &target)?;
+        relink(txn, context, moved, &source, &target, replaced)?;
         Ok(Recorded::Yes(()))
     })
 }
@@ -73,8 +74,8 @@ pub(super) fn exchange(
             usage::tree(txn, left_entry.inode, &left_row)?,
         );
         let shared = shared(&left, &right);
-        usage::add(txn, &left.ancestors[shared..], change);
-        usage::add(txn, &right.ancestors[shared..], sums::minus(Counters::default(), change));
+        usage::add(txn, &left.ancestors[shared..], change)?;
+        usage::add(txn, &right.ancestors[shared..], sums::minus(Counters::default(), change))?;
         for (entry, row, place) in [(left_entry, &mut left_row, &right), (right_entry, &mut right_row, &left)] {
             row.parent = place.parent();
             place.name.clone_into(&mut row.name);
@@ -120,14 +121,17 @@ fn relink(
     moved: EntryRow,
     source: &Place<'_>,
     target: &Place<'_>,
+    replaced: Counters,
 ) -> Step<()> {
     let mut row = rows::inode(txn, moved.inode)?;
-    // Directories above both see no change.
+    // Directories above both see no change but for what was replaced.
     let shared = shared(source, target);
+    let nothing = Counters::default();
+    usage::add(txn, &target.ancestors[..shared], sums::minus(nothing, replaced))?;
     if shared < source.ancestors.len() || shared < target.ancestors.len() {
         let tree = usage::tree(txn, moved.inode, &row)?;
-        usage::add(txn, &source.ancestors[shared..], sums::minus(Counters::default(), tree));
-        usage::add(txn, &target.ancestors[shared..], tree);
+        usage::add(txn, &source.ancestors[shared..], sums::minus(nothing, tree))?;
+        usage::add(txn, &target.ancestors[shared..], sums::minus(tree, replaced))?;
     }
     txn.delete(Space::Rows, &keys::entry(source.parent(), source.name));
     rows::put_entry(txn, target.parent(), target.name, moved);

@@ -34,6 +34,7 @@ pub(super) enum Operation {
     Concat = 35,
     SetOwner = 40,
     SetMode = 41,
+    SetQuota = 50,
     SetXattr = 42,
     RemoveXattr = 43,
     SetAcl = 44,

@@ -73,7 +73,7 @@ pub(super) fn commit(
     if closed {
         files::close(txn, context, file)?;
     } else {
-        file.save(txn);
+        file.save(txn)?;
     }
     Ok(closed)
 }

@@ -4,7 +4,7 @@ use std::ops::Bound;
 
 use super::options::Call;
 use super::outcome::Operation;
-use super::rows::{self, ChunkRow, keys};
+use super::rows::{self, ChunkRow, InodeRow, keys};
 use super::sessions::{Recorded, once};
 use super::settings::check_replication;
 use super::{Context, access, locations, paths, sums, usage};
@@ -25,14 +25,13 @@ pub(super) struct Progress {
 /// What a step of it came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
-    /// More chunks follow: go on from there. Only chunks have changed so far.
+    /// More chunks follow: go on from there.
     More(Progress),
     /// The file has the new replication.
     Done(Option<Version>),
 }
 
-/// One step. Chunks get their new target first and the file in the last step, which is also the one that is recorded: a caller that
-/// is cut off in between calls again and changes nothing twice.
+/// One step; the last one is recorded. A caller that is cut off in between calls again and changes nothing twice.
 pub(super) fn set(
     txn: &mut dyn Transaction,
     context: &Context,
@@ -47,6 +46,15 @@ pub(super) fn set(
         let (inode, ancestors) = paths::find_file(txn, context, path)?;
         let before = rows::inode(txn, inode)?;
         access::need(txn, context, inode, &before, access::WRITE, || path.to_string())?;
+        let mut after = before.clone();
+        if let Some(file) = after.file_mut() {
+            file.replication = replication;
+        }
+        // What grows is charged before any chunk asks for more, what shrinks is given back once none does: a quota refuses all or nothing.
+        let grows = before.file().is_some_and(|file| file.replication < replication);
+        if grows {
+            save(txn, &ancestors, inode, &before, &after)?;
+        }
         let prefix = keys::extents(inode);
         let mut range = Range::prefix(&prefix, CHUNKS_A_STEP);
         // The name may stand for another file by now; then it is begun anew.
@@ -65,16 +73,25 @@ pub(super) fn set(
             more = extents.last().map(|&(after, _)| Progress { inode, after });
             return Ok(Recorded::No(()));
         }
-        let mut after = before.clone();
-        if let Some(file) = after.file_mut() {
-            file.replication = replication;
-        }
-        if after == before {
+        if after == before && progress.is_none() {
             return Ok(Recorded::No(()));
         }
-        usage::add(txn, &ancestors, sums::minus(usage::weight(&after), usage::weight(&before)));
-        rows::put_inode(txn, inode, &after);
+        if !grows {
+            save(txn, &ancestors, inode, &before, &after)?;
+        }
         Ok(Recorded::Yes(()))
     })?;
     Ok(more.map_or(Outcome::Done(version), Outcome::More))
+}
+
+fn save(
+    txn: &mut dyn Transaction,
+    ancestors: &[InodeId],
+    inode: InodeId,
+    before: &InodeRow,
+    after: &InodeRow,
+) -> Step<()> {
+    usage::add(txn, ancestors, sums::minus(usage::weight(after), usage::weight(before)))?;
+    rows::put_inode(txn, inode, after);
+    Ok(())
 }

@@ -68,7 +68,7 @@ pub(super) fn truncate(
             file.length = length;
         }
         after.modified_ms = context.now_ms;
-        usage::add(txn, &ancestors, sums::minus(usage::weight(&after), usage::weight(&before)));
+        usage::add(txn, &ancestors, sums::minus(usage::weight(&after), usage::weight(&before)))?;
         rows::put_inode(txn, inode, &after);
         Ok(if more { Recorded::No(truncated) } else { Recorded::Yes(truncated) })
     })?;
@@ -143,6 +143,13 @@ fn cut_chunk(
     rows::put_extent(txn, inode, start, ExtentRow { length: kept, ..extent });
     let lease = LeaseId(rows::draw_ids(txn, Series::Names, 1)?);
     rows::put_lease(txn, lease, LeaseRow { session: RECOVERY, inode });
-    file.open = Some(OpenState { lease, hidden: None, thin: false, cut: true, chunks: vec![(start, extent.chunk)] });
+    file.open = Some(OpenState {
+        lease,
+        hidden: None,
+        thin: false,
+        cut: true,
+        chunks: vec![(start, extent.chunk)],
+        end: length,
+    });
     Ok(before.generation)
 }

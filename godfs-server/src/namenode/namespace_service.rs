@@ -6,7 +6,7 @@ use godfs_client::transport::hello::software;
 use godfs_client::transport::{caller, convert, status};
 use godfs_core::namespace::{
     Call, ChunkCommit, Complete, Completion, CreateOptions, ETag, FileRef, LocateRange, Located, MAX_CONCAT_FILES,
-    MAX_PAGE, MkdirOptions, Namespace, Rename, Symlink, Times, Writing,
+    MAX_PAGE, MkdirOptions, Namespace, Quota, Rename, Symlink, Times, Writing,
 };
 use godfs_core::placement::Reader;
 use godfs_core::{DfsPath, Error, ErrorKind, LeaseId, Result, SessionId};
@@ -594,6 +594,17 @@ impl NamespaceService for Names {
     async fn usage(&self, request: Request<v1::UsageRequest>) -> Result<Response<v1::UsageResponse>, Status> {
         let namespace = self.by(&request)?;
         answer(walk::usage(&namespace, request.get_ref()).await)
+    }
+
+    async fn set_quota(&self, request: Request<v1::SetQuotaRequest>) -> Result<Response<v1::SetQuotaResponse>, Status> {
+        let namespace = self.by(&request)?;
+        let request = request.into_inner();
+        let set = async {
+            let (call, path) = (call(request.call.as_ref())?, DfsPath::parse(&request.path)?);
+            namespace.set_quota(call, path, Quota { names: request.names, space: request.space }).await?;
+            Ok(v1::SetQuotaResponse {})
+        };
+        answer(set.await)
     }
 
     async fn rename(&self, request: Request<v1::RenameRequest>) -> Result<Response<v1::RenameResponse>, Status> {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use godfs_client::transport::status;
 use godfs_core::glob::Glob;
-use godfs_core::namespace::{FileKind, MAX_PAGE, Namespace, WalkOptions};
+use godfs_core::namespace::{FileKind, MAX_PAGE, Namespace, Quota, WalkOptions};
 use godfs_core::{DfsPath, Error, ErrorKind, Result};
 use godfs_proto::v1;
 use tokio::sync::mpsc;
@@ -93,8 +93,11 @@ impl Walk {
 pub(super) async fn usage(namespace: &Namespace, request: &v1::UsageRequest) -> Result<v1::UsageResponse> {
     let path = DfsPath::parse(&request.path)?;
     let kind = status_to_wire(&namespace.lstat(path.clone()).await?).kind;
-    let usage = namespace.usage(path).await?;
+    let usage = namespace.usage(path.clone()).await?;
+    let quota = if kind == v1::FileKind::Directory as i32 { namespace.quota(path).await? } else { Quota::default() };
     Ok(v1::UsageResponse {
+        names_quota: quota.names,
+        space_quota: quota.space,
         kind,
         bytes: usage.bytes,
         files: usage.files,

@@ -61,6 +61,23 @@ async fn trees_are_counted_searched_and_matched() {
     world.ok("get /logs/*.gz .").await;
     assert_eq!(world.read("b.gz"), b"12345");
 
+    // Quotas.
+    world.ok("mkdir /q").await;
+    world.ok("quota set --names 2 /q").await;
+    world.ok("quota set --bytes 1K /q").await;
+    world.ok("put five /q/a").await;
+    let refused = world.fails("put big /q/b", 5).await;
+    assert!(refused.contains("quota exceeded: /q may hold 1024 bytes of replicas and has 15 of them"), "{refused}");
+    world.ok("put five /q/b").await;
+    let refused = world.fails("mkdir /q/c", 5).await;
+    assert!(refused.contains("/q may hold 2 names and has 2 of them: 1 more do not fit"), "{refused}");
+    let shown = world.json("quota show --json /q").await;
+    assert_eq!((&shown["names"], &shown["names_quota"], &shown["bytes_quota"]), (&2.into(), &2.into(), &1_024.into()));
+    world.fails("quota set /q", 2).await;
+    world.fails("--user eve:users quota clear /q", 5).await;
+    world.ok("quota clear /q").await;
+    world.ok("mkdir /q/c").await;
+
     for shell in ["bash", "zsh", "fish"] {
         let mut command = world.command(&["completions", shell]);
         let done = tokio::task::spawn_blocking(move || command.env_remove("GODFS_FS").output().expect("run"));

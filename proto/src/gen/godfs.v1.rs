@@ -147,6 +147,7 @@ pub enum ErrorKind {
     Io = 19,
     Internal = 20,
     Symlink = 21,
+    QuotaExceeded = 22,
 }
 impl ErrorKind {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -177,6 +178,7 @@ impl ErrorKind {
             Self::Io => "ERROR_KIND_IO",
             Self::Internal => "ERROR_KIND_INTERNAL",
             Self::Symlink => "ERROR_KIND_SYMLINK",
+            Self::QuotaExceeded => "ERROR_KIND_QUOTA_EXCEEDED",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -204,6 +206,7 @@ impl ErrorKind {
             "ERROR_KIND_IO" => Some(Self::Io),
             "ERROR_KIND_INTERNAL" => Some(Self::Internal),
             "ERROR_KIND_SYMLINK" => Some(Self::Symlink),
+            "ERROR_KIND_QUOTA_EXCEEDED" => Some(Self::QuotaExceeded),
             _ => None,
         }
     }
@@ -914,10 +917,29 @@ pub struct UsageResponse {
     pub files: u64,
     #[prost(uint64, tag = "4")]
     pub directories: u64,
-    /// Bytes times the replicas of each file.
+    /// Bytes times the replicas of each file, where chunks that are being written count whole.
     #[prost(uint64, tag = "5")]
     pub space: u64,
+    /// What a directory may hold: names (files and directories), and space.
+    #[prost(uint64, optional, tag = "6")]
+    pub names_quota: ::core::option::Option<u64>,
+    #[prost(uint64, optional, tag = "7")]
+    pub space_quota: ::core::option::Option<u64>,
 }
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SetQuotaRequest {
+    #[prost(message, optional, tag = "1")]
+    pub call: ::core::option::Option<Call>,
+    #[prost(string, tag = "2")]
+    pub path: ::prost::alloc::string::String,
+    /// Absent: no limit.
+    #[prost(uint64, optional, tag = "3")]
+    pub names: ::core::option::Option<u64>,
+    #[prost(uint64, optional, tag = "4")]
+    pub space: ::core::option::Option<u64>,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SetQuotaResponse {}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RenameRequest {
     #[prost(message, optional, tag = "1")]
@@ -2001,6 +2023,31 @@ pub mod namespace_service_client {
                 .insert(GrpcMethod::new("godfs.v1.NamespaceService", "Usage"));
             self.inner.unary(req, path, codec).await
         }
+        /// Sets what a directory may hold, with all that lies below it. For the superuser.
+        pub async fn set_quota(
+            &mut self,
+            request: impl tonic::IntoRequest<super::SetQuotaRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::SetQuotaResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/godfs.v1.NamespaceService/SetQuota",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("godfs.v1.NamespaceService", "SetQuota"));
+            self.inner.unary(req, path, codec).await
+        }
         pub async fn rename(
             &mut self,
             request: impl tonic::IntoRequest<super::RenameRequest>,
@@ -2532,6 +2579,14 @@ pub mod namespace_service_server {
             &self,
             request: tonic::Request<super::UsageRequest>,
         ) -> std::result::Result<tonic::Response<super::UsageResponse>, tonic::Status>;
+        /// Sets what a directory may hold, with all that lies below it. For the superuser.
+        async fn set_quota(
+            &self,
+            request: tonic::Request<super::SetQuotaRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::SetQuotaResponse>,
+            tonic::Status,
+        >;
         async fn rename(
             &self,
             request: tonic::Request<super::RenameRequest>,
@@ -3896,6 +3951,51 @@ pub mod namespace_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = UsageSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/godfs.v1.NamespaceService/SetQuota" => {
+                    #[allow(non_camel_case_types)]
+                    struct SetQuotaSvc<T: NamespaceService>(pub Arc<T>);
+                    impl<
+                        T: NamespaceService,
+                    > tonic::server::UnaryService<super::SetQuotaRequest>
+                    for SetQuotaSvc<T> {
+                        type Response = super::SetQuotaResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::SetQuotaRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as NamespaceService>::set_quota(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = SetQuotaSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

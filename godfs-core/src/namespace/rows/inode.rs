@@ -74,6 +74,8 @@ pub(in crate::namespace) struct OpenState {
     pub(in crate::namespace) cut: bool,
     /// The chunks that are not committed and where they begin, in order.
     pub(in crate::namespace) chunks: Vec<(u64, ChunkId)>,
+    /// With such chunks: where the last chunk of the file ends at the latest, so much room is set aside. Else nothing.
+    pub(in crate::namespace) end: u64,
 }
 
 /// A file that is not published yet.
@@ -181,7 +183,7 @@ impl FileRow {
         }
         row.byte(flags).number(self.replication).number(self.chunk_size).number(self.length);
         if let Some(open) = &self.open {
-            row.number(open.lease.0).count(open.chunks.len());
+            row.number(open.lease.0).number(open.end).count(open.chunks.len());
             for (start, chunk) in &open.chunks {
                 row.number(*start).number(chunk.0);
             }
@@ -199,7 +201,7 @@ impl FileRow {
         let (replication, chunk_size, length) = (row.small()?, row.number()?, row.number()?);
         let mut open = None;
         if flags & OPEN != 0 {
-            let lease = LeaseId(row.number()?);
+            let (lease, end) = (LeaseId(row.number()?), row.number()?);
             let mut chunks = Vec::new();
             for _ in 0..row.count()? {
                 chunks.push((row.number()?, ChunkId(row.number()?)));
@@ -209,7 +211,7 @@ impl FileRow {
                 _ => Some(ETag { inode: InodeId(row.number()?), version: Version(row.number()?) }),
             };
             let hidden = (flags & HIDDEN != 0).then_some(Hidden { overwrite: flags & OVERWRITE != 0, if_match });
-            open = Some(OpenState { lease, hidden, thin: flags & THIN != 0, cut: flags & CUT != 0, chunks });
+            open = Some(OpenState { lease, hidden, thin: flags & THIN != 0, cut: flags & CUT != 0, chunks, end });
         }
         Ok(Self { replication, chunk_size, length, small: flags & SMALL != 0, open })
     }

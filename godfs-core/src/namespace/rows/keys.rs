@@ -16,6 +16,7 @@ pub(in crate::namespace) enum Table {
     Usage = 0x12,
     Extents = 0x13,
     Orphans = 0x14,
+    Quotas = 0x1a,
     Xattrs = 0x18,
     Acls = 0x19,
     Chunks = 0x20,
@@ -55,6 +56,7 @@ impl Table {
             | Self::Totals
             | Self::Entries
             | Self::Usage
+            | Self::Quotas
             | Self::Extents
             | Self::Xattrs
             | Self::Acls
@@ -69,7 +71,8 @@ impl Table {
         }
     }
 
-    const ALL: [Self; 21] = [
+    const ALL: [Self; 22] = [
+        Self::Quotas,
         Self::Xattrs,
         Self::Acls,
         Self::Store,
@@ -142,6 +145,15 @@ pub(in crate::namespace) fn data(inode: InodeId) -> Vec<u8> {
 
 pub(in crate::namespace) fn usage(directory: InodeId) -> Vec<u8> {
     key(Table::Usage, &[&directory.0.to_be_bytes()])
+}
+
+/// How many directories have a quota.
+pub(in crate::namespace) fn quotas() -> Vec<u8> {
+    quota(InodeId(0))
+}
+
+pub(in crate::namespace) fn quota(directory: InodeId) -> Vec<u8> {
+    key(Table::Quotas, &[&directory.0.to_be_bytes()])
 }
 
 /// All extents of a file begin with this.

@@ -14,6 +14,8 @@
 //!                                symbolic link: target
 //! usage    12 directory          counters of all below: bytes, files, directories, bytes × replication
 //! extents  13 inode start        chunk, length
+//! quotas   1a directory          what it may hold: names, bytes × replication
+//!          1a 0                  counter: how many have one
 //! orphans  14 * inode            nothing: detached at that version, waits for the collector
 //! xattrs   18 inode name         value
 //! acls     19 inode              what the mode can't say: the group class of the access list; the default list
@@ -52,7 +54,7 @@ pub(super) use attributes::{Marks, acl_of, find_acl, put_acl, put_xattr, remove_
 pub(super) use chunk::{ChunkRow, ChunkState, ReplicaRow};
 pub(super) use inode::{FileRow, Hidden, InodeKind, InodeRow, OpenState};
 pub(super) use session::{LeaseRow, NO_LEASE, RECOVERY, SessionRow, SlotRow};
-pub(super) use small::{EntryKind, EntryRow, ExtentRow, NodeRow, StoreRow};
+pub(super) use small::{EntryKind, EntryRow, ExtentRow, NodeRow, QuotaRow, StoreRow};
 pub(super) use totals::Totals;
 
 use crate::error::{Error, ErrorKind};

@@ -4,6 +4,7 @@ use super::codec::{Decoder, Encoder};
 use crate::error::Result;
 use crate::id::{ChunkId, ClusterId, Generation, InodeId, NodeUuid};
 use crate::metadata::Stamped;
+use crate::namespace::answers::Quota;
 
 const FORMAT: u8 = 1;
 
@@ -76,6 +77,33 @@ impl ExtentRow {
         let extent = Self { chunk: ChunkId(row.number()?), length: row.number()? };
         row.end()?;
         Ok(extent)
+    }
+}
+
+/// What a directory may hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::namespace) struct QuotaRow(pub(in crate::namespace) Quota);
+
+const LIMITS_NAMES: u8 = 1;
+const LIMITS_SPACE: u8 = 2;
+
+impl QuotaRow {
+    pub(in crate::namespace) fn encode(self) -> Stamped {
+        let Quota { names, space } = self.0;
+        let mut row = Encoder::new();
+        row.byte(FORMAT);
+        row.byte(if names.is_some() { LIMITS_NAMES } else { 0 } | if space.is_some() { LIMITS_SPACE } else { 0 });
+        row.number(names.unwrap_or(0)).number(space.unwrap_or(0));
+        Stamped::plain(row.into_bytes())
+    }
+
+    pub(in crate::namespace) fn decode(bytes: &[u8]) -> Result<Self> {
+        let mut row = Decoder::new(bytes, FORMAT, "a quota")?;
+        let limits = row.byte()?;
+        let (names, space) = (row.number()?, row.number()?);
+        row.end()?;
+        let limit = |flag, value| (limits & flag != 0).then_some(value);
+        Ok(Self(Quota { names: limit(LIMITS_NAMES, names), space: limit(LIMITS_SPACE, space) }))
     }
 }
 

@@ -59,15 +59,15 @@ async fn frequent_operations_touch_few_rows() {
     let fixture = Fixture::new(3).await;
     fixture.mkdir("/a/b").await;
     let call = fixture.call();
-    // Session, slot, next id, three names, the directory twice; and the same again written, less the session, with inode and lease.
+    // Session, slot, next id, three names, the directory twice, whether there are quotas; and the same again written, less the session, with inode and lease.
     let create =
         cost(&fixture, move |txn, context| files::create(txn, context, call, &at("/a/b/f"), &CreateOptions::default()));
-    assert_eq!(create.await, (8, 0, 7, 4));
+    assert_eq!(create.await, (9, 0, 7, 4));
     let call = fixture.call();
     let put = cost(&fixture, move |txn, context| {
         files::put(txn, context, call, &at("/a/b/g"), &CreateOptions::default(), &Bytes::from_static(b"x"))
     });
-    assert_eq!(put.await, (8, 0, 6, 3));
+    assert_eq!(put.await, (9, 0, 6, 3));
     let stat = cost(&fixture, |txn, context| reads::stat(txn, context, &FileRef::Path(at("/a/b/f"))));
     assert_eq!(stat.await, (4, 0, 0, 0));
     // Of others also each directory above, and the list of one that has one.
@@ -93,4 +93,10 @@ async fn frequent_operations_touch_few_rows() {
     let call = fixture.call();
     let delete = cost(&fixture, move |txn, context| deletes::delete(txn, context, call, &at("/a/b/g"), false));
     assert_eq!(delete.await, (7, 0, 5, 3));
+    // With a quota somewhere, also each directory's limits, and what those that have some use.
+    fixture.namespace.set_quota(fixture.call(), at("/a"), Quota { names: Some(100), space: None }).await.unwrap();
+    let call = fixture.call();
+    let create =
+        cost(&fixture, move |txn, context| files::create(txn, context, call, &at("/a/b/f"), &CreateOptions::default()));
+    assert_eq!(create.await, (13, 0, 7, 4));
 }

@@ -6,6 +6,8 @@ use super::*;
 use crate::io::DiskIo;
 use crate::metadata::{FjallOptions, FjallStore, MissingStore};
 
+const QUOTA: Quota = Quota { names: Some(11), space: None };
+
 /// A bit of everything: small files, chunks, an open file, orphans, garbage.
 async fn filled() -> Fixture {
     let fixture = Fixture::new(4).await;
@@ -19,6 +21,7 @@ async fn filled() -> Fixture {
     fixture.file("/thin", 10, &[3, 4]).await;
     fixture.file("/old", CHUNK, &[1, 2]).await;
     fixture.delete("/old", false).await.unwrap();
+    fixture.namespace.set_quota(fixture.call(), at("/d1"), QUOTA).await.unwrap();
     let open = fixture.create("/open").await;
     fixture.add_chunk(&open, 0, vec![], &[2, 3]).await.unwrap();
     fixture.check().await;
@@ -68,6 +71,9 @@ async fn an_export_fills_any_empty_store() {
         // Versions are those of this store: none lies ahead of it.
         let version = namespace.store().version().await.unwrap();
         assert!(namespace.stat(FileRef::Path(at("/large"))).await.unwrap().version <= version);
+        assert_eq!(namespace.quota(at("/d1")).await.unwrap(), QUOTA);
+        let full = namespace.mkdir(fixture.call(), at("/d1/more"), MkdirOptions::default()).await;
+        refused(full, ErrorKind::QuotaExceeded, "/d1 may hold 11 names and has 11 of them");
         // It works: what was deleted goes, the same session writes on.
         namespace.collect(version, None).await.unwrap();
         namespace.delete(fixture.call(), at("/d0"), true).await.unwrap();

@@ -21,6 +21,7 @@ mod cost;
 mod exporting;
 mod links;
 mod model;
+mod quotas;
 mod random;
 mod replicas;
 mod retries;

@@ -7,10 +7,33 @@ use super::*;
 /// A file or directory of the model.
 #[derive(Clone, Debug)]
 pub(super) enum Node {
-    Directory(BTreeMap<String, Node>),
+    Directory(Directory),
     File(File),
     /// With its target.
     Link(String),
+}
+
+/// What lies in a directory, by name.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Directory {
+    entries: BTreeMap<String, Node>,
+    /// Of those with a quota, no two have the same number.
+    id: u64,
+    quota: Quota,
+}
+
+impl std::ops::Deref for Directory {
+    type Target = BTreeMap<String, Node>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.entries
+    }
+}
+
+impl std::ops::DerefMut for Directory {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.entries
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -20,6 +43,8 @@ pub(super) struct File {
     pub(super) length: u64,
     pub(super) replication: u16,
     pub(super) open: bool,
+    /// Where its open chunk will end, at the latest; 0 without one.
+    pub(super) reserved: u64,
 }
 
 type Expected<T> = std::result::Result<T, ErrorKind>;
@@ -33,7 +58,7 @@ pub(super) struct Model {
 
 impl Model {
     pub(super) fn new() -> Self {
-        Self { root: Node::Directory(BTreeMap::new()), next: 0 }
+        Self { root: Node::Directory(Directory::default()), next: 0 }
     }
 
     pub(super) fn mkdir(&mut self, path: &DfsPath, parents: bool) -> Expected<()> {
@@ -46,7 +71,7 @@ impl Model {
             Some(Node::Directory(_)) if parents => {}
             Some(Node::Link(_)) if parents => return Err(ErrorKind::Symlink),
             Some(_) => return Err(ErrorKind::AlreadyExists),
-            None => drop(entries.insert(name.to_owned(), Node::Directory(BTreeMap::new()))),
+            None => drop(entries.insert(name.to_owned(), Node::Directory(Directory::default()))),
         }
         *self = tried;
         Ok(())
@@ -208,6 +233,47 @@ impl Model {
         }
     }
 
+    pub(super) fn set_quota(&mut self, path: &DfsPath, quota: Quota) -> Expected<()> {
+        let names: Vec<&str> = path.names().collect();
+        self.next += 1;
+        let next = self.next;
+        let directory = self.directory(&names, false)?;
+        directory.quota = quota;
+        directory.id = if directory.id == 0 { next } else { directory.id };
+        Ok(())
+    }
+
+    /// Does something, unless a directory would then be larger than it may be, and larger than it was.
+    pub(super) fn within_quotas<T>(&mut self, change: impl FnOnce(&mut Self) -> Expected<T>) -> Expected<T> {
+        let mut tried = self.clone();
+        let done = change(&mut tried)?;
+        let before: BTreeMap<u64, Usage> = self.quotas().into_iter().map(|(id, _, usage)| (id, usage)).collect();
+        for (id, quota, after) in tried.quotas() {
+            let before = before.get(&id).copied().unwrap_or_default();
+            let names = |usage: Usage| usage.files + usage.directories;
+            let over = |limit: Option<u64>, before, after| after > before && limit.is_some_and(|limit| after > limit);
+            if over(quota.names, names(before), names(after)) || over(quota.space, before.space, after.space) {
+                return Err(ErrorKind::QuotaExceeded);
+            }
+        }
+        *self = tried;
+        Ok(done)
+    }
+
+    /// Each directory with a quota, and what lies below it.
+    fn quotas(&self) -> Vec<(u64, Quota, Usage)> {
+        let mut found = Vec::new();
+        let mut todo = vec![&self.root];
+        while let Some(node) = todo.pop() {
+            let Node::Directory(directory) = node else { continue };
+            if directory.quota != Quota::default() {
+                found.push((directory.id, directory.quota, usage(node)));
+            }
+            todo.extend(directory.values());
+        }
+        found
+    }
+
     /// The file of that number, if it still has a name.
     pub(super) fn file(&mut self, id: u64) -> Option<&mut File> {
         fn find(node: &mut Node, id: u64) -> Option<&mut File> {
@@ -258,6 +324,7 @@ impl Model {
         while let Some((path, node)) = todo.pop() {
             usages.push((path.clone(), usage(node)));
             let Node::Directory(entries) = node else { continue };
+            assert_eq!(fixture.namespace.quota(path.clone()).await.unwrap(), entries.quota, "{path}");
             let listed = fixture.namespace.list(path.clone(), String::new(), MAX_PAGE).await.unwrap();
             let names: Vec<_> = listed.iter().map(|entry| &entry.name).collect();
             assert_eq!(names, entries.keys().collect::<Vec<_>>(), "{path}");
@@ -283,12 +350,12 @@ impl Model {
     }
 
     /// The entries of the directory that names lead to, made where asked for.
-    fn directory(&mut self, names: &[&str], make: bool) -> Expected<&mut BTreeMap<String, Node>> {
+    fn directory(&mut self, names: &[&str], make: bool) -> Expected<&mut Directory> {
         let mut at = &mut self.root;
         for name in names {
             let Node::Directory(entries) = at else { return Err(not_a_directory(at)) };
             if make {
-                entries.entry((*name).to_owned()).or_insert_with(|| Node::Directory(BTreeMap::new()));
+                entries.entry((*name).to_owned()).or_insert_with(|| Node::Directory(Directory::default()));
             }
             at = entries.get_mut(*name).ok_or(ErrorKind::NotFound)?;
         }
@@ -311,9 +378,12 @@ fn split(path: &DfsPath) -> Option<(&str, Vec<&str>)> {
 /// All below a directory; a file itself.
 fn usage(node: &Node) -> Usage {
     match node {
-        Node::File(file) => {
-            Usage { bytes: file.length, files: 1, directories: 0, space: file.length * u64::from(file.replication) }
-        }
+        Node::File(file) => Usage {
+            bytes: file.length,
+            files: 1,
+            directories: 0,
+            space: file.length.max(file.reserved) * u64::from(file.replication),
+        },
         Node::Link(_) => Usage { files: 1, ..Default::default() },
         Node::Directory(entries) => entries.values().fold(Usage::default(), |sum, node| {
             let below = usage(node);

@@ -79,6 +79,12 @@ enum Op {
         path: DfsPath,
         replication: u16,
     },
+    /// None at all takes them away.
+    SetQuota {
+        path: DfsPath,
+        names: Option<u64>,
+        chunks: Option<u64>,
+    },
     SetMode {
         path: DfsPath,
         mode: u16,
@@ -158,6 +164,8 @@ fn ops() -> impl Strategy<Value = Op> {
         1 => (paths(), prop_oneof![Just("a"), Just("../b"), Just("/c")])
             .prop_map(|(path, target)| Op::Symlink { path, target }),
         1 => (paths(), 1..5_u16).prop_map(|(path, replication)| Op::SetReplication { path, replication }),
+        2 => (paths(), proptest::option::of(0..6_u64), proptest::option::of(0..8_u64))
+            .prop_map(|(path, names, chunks)| Op::SetQuota { path, names, chunks }),
         2 => (paths(), 0..=MODE_BITS).prop_map(|(path, mode)| Op::SetMode { path, mode }),
         3 => (paths(), 0..3_u8, any::<Option<u8>>()).prop_map(|(path, name, value)| Op::SetXattr { path, name, value }),
         3 => (paths(), changes()).prop_map(|(path, change)| Op::SetAcl { path, change }),
@@ -230,21 +238,27 @@ impl Machine {
             Op::Mkdir { path, parents } => {
                 let options = MkdirOptions { parents, ..Default::default() };
                 let made = twice!(namespace.mkdir(call, path.clone(), options.clone()));
-                assert_eq!(made.map(drop), self.model.mkdir(&path, parents), "mkdir {path}");
+                assert_eq!(
+                    made.map(drop),
+                    self.model.within_quotas(|model| model.mkdir(&path, parents)),
+                    "mkdir {path}"
+                );
             }
             Op::Put { path, overwrite, parents, bytes } => {
                 let options = CreateOptions { overwrite, parents, ..Default::default() };
                 let data = Bytes::from(vec![7; bytes]);
                 let put = twice!(namespace.put(call, path.clone(), options.clone(), data.clone()));
-                let file = File { id: 0, length: bytes as u64, replication: 3, open: false };
-                let expected = self.model.create(&path, overwrite, parents, file).map(drop);
+                let file = File { id: 0, length: bytes as u64, replication: 3, open: false, reserved: 0 };
+                let create = |model: &mut Model| model.create(&path, overwrite, parents, file);
+                let expected = self.model.within_quotas(create).map(drop);
                 assert_eq!(put.map(drop), expected, "put {path}");
             }
             Op::Create { path, overwrite, parents } => {
                 let options = CreateOptions { overwrite, parents, ..Default::default() };
                 let created = twice!(namespace.create(call, path.clone(), options.clone()));
-                let file = File { id: 0, length: 0, replication: 3, open: true };
-                let expected = self.model.create(&path, overwrite, parents, file);
+                let file = File { id: 0, length: 0, replication: 3, open: true, reserved: 0 };
+                let create = |model: &mut Model| model.create(&path, overwrite, parents, file);
+                let expected = self.model.within_quotas(create);
                 assert_eq!(created.map(drop), expected.map(drop), "create {path}");
                 if let (Ok(created), Ok(id)) = (created, expected) {
                     let pen = Pen {
@@ -286,7 +300,7 @@ impl Machine {
                     }
                 }
                 let joined = twice!(namespace.concat(call, target.clone(), sources.clone()));
-                let expected = self.model.concat(&target, &sources, &small);
+                let expected = self.model.within_quotas(|model| model.concat(&target, &sources, &small));
                 assert_eq!(joined, expected, "concat {target} {sources:?}");
             }
             Op::Append { path } => {
@@ -326,20 +340,29 @@ impl Machine {
             Op::Rename { from, to, replace } => {
                 let request = Rename { from: from.clone(), to: to.clone(), replace };
                 let renamed = twice!(namespace.rename(call, request.clone()));
-                assert_eq!(renamed, self.model.rename(&from, &to, replace), "rename {from} {to}");
+                let expected = self.model.within_quotas(|model| model.rename(&from, &to, replace));
+                assert_eq!(renamed, expected, "rename {from} {to}");
             }
             Op::Exchange { first, second } => {
                 let exchanged = twice!(namespace.exchange(call, first.clone(), second.clone()));
-                assert_eq!(exchanged, self.model.exchange(&first, &second), "exchange {first} {second}");
+                let expected = self.model.within_quotas(|model| model.exchange(&first, &second));
+                assert_eq!(exchanged, expected, "exchange {first} {second}");
             }
             Op::Symlink { path, target } => {
                 let request = Symlink { path: path.clone(), target: target.into() };
                 let made = twice!(namespace.symlink(call, request.clone()));
-                assert_eq!(made.map(drop), self.model.symlink(&path, target), "ln -s {target} {path}");
+                let expected = self.model.within_quotas(|model| model.symlink(&path, target));
+                assert_eq!(made.map(drop), expected, "ln -s {target} {path}");
             }
             Op::SetReplication { path, replication } => {
                 let set = twice!(namespace.set_replication(call, path.clone(), replication));
-                assert_eq!(set, self.model.set_replication(&path, replication), "setrep {path}");
+                let expected = self.model.within_quotas(|model| model.set_replication(&path, replication));
+                assert_eq!(set, expected, "setrep {path}");
+            }
+            Op::SetQuota { path, names, chunks } => {
+                let quota = Quota { names, space: chunks.map(|chunks| chunks * CHUNK) };
+                let set = twice!(namespace.set_quota(call, path.clone(), quota));
+                assert_eq!(set, self.model.set_quota(&path, quota), "quota of {path}");
             }
             Op::SetMode { path, mode } => {
                 let set = twice!(namespace.set_mode(call, path.clone(), mode));
@@ -459,7 +482,18 @@ impl Machine {
         let request = AddChunk { start: end, commits, nodes: ids(&nodes) };
         let writing = Writing { call, inode, lease };
         let added = twice!(self.fixture.namespace.add_chunk(writing, request.clone()));
-        assert_eq!(added.as_ref().err(), (!self.writes(file)).then_some(&ErrorKind::LeaseLost), "add chunk");
+        let expected = if self.writes(file) {
+            let Pen { id, kept, chunk, .. } = &self.pens[file];
+            let (id, length) = (*id, end + if chunk.is_some() { 0 } else { *kept });
+            self.model.within_quotas(|model| {
+                let file = model.file(id).expect("it has a writer");
+                (file.length, file.reserved) = (length, end + CHUNK);
+                Ok(())
+            })
+        } else {
+            Err(ErrorKind::LeaseLost)
+        };
+        assert_eq!(added.as_ref().err(), expected.err().as_ref(), "add chunk");
         if let Ok(added) = added {
             let pen = &mut self.pens[file];
             pen.placed.clone_from(&added.nodes);
@@ -467,8 +501,6 @@ impl Machine {
                 pen.kept = 0;
             }
             (pen.chunk, pen.end) = (Some(added), end);
-            let (id, length) = (pen.id, end + pen.kept);
-            self.model.file(id).expect("it has a writer").length = length;
         }
     }
 
@@ -481,11 +513,17 @@ impl Machine {
         let some = live.iter().any(|node| holders.contains(node));
         let reopened = twice!(namespace.reopen_chunk(writing, live.clone()));
         let expected = match (self.writes(file), some) {
-            (false, _) => Some(ErrorKind::LeaseLost),
-            (true, false) => Some(ErrorKind::Unavailable),
-            (true, true) => None,
+            (false, _) => Err(ErrorKind::LeaseLost),
+            (true, false) => Err(ErrorKind::Unavailable),
+            (true, true) => {
+                let Pen { id, end, .. } = self.pens[file];
+                self.model.within_quotas(|model| {
+                    model.file(id).expect("it has a writer").reserved = end + CHUNK;
+                    Ok(())
+                })
+            }
         };
-        assert_eq!(reopened.as_ref().err().copied(), expected, "reopen");
+        assert_eq!(reopened.as_ref().err(), expected.err().as_ref(), "reopen");
         if let Ok(reopened) = reopened {
             let pen = &mut self.pens[file];
             pen.placed.clone_from(&reopened.nodes);
@@ -523,7 +561,7 @@ impl Machine {
         let pen = self.pens.remove(file);
         if completed.is_ok() {
             let file = self.model.file(pen.id).expect("it has a writer");
-            (file.length, file.open) = (length, false);
+            (file.length, file.open, file.reserved) = (length, false, 0);
         }
     }
 
@@ -564,7 +602,7 @@ impl Machine {
         };
         let file = self.model.file(id).expect("it has a path");
         assert!(status.length >= file.length, "recovery dropped what was committed");
-        (file.length, file.open) = (status.length, false);
+        (file.length, file.open, file.reserved) = (status.length, false, 0);
     }
 
     async fn new_session(&mut self) {
