@@ -84,7 +84,7 @@ for round in $(seq "$rounds"); do
   [ "$(sha256sum <"$work/back")" = "$sum" ] || { echo "other bytes came back" >&2; exit 1; }
   rm "$work/back"
   measure "cat" "$bin/godfs" cat /synced
-  "$bin/godfs" rm /unsynced /synced
+  "$bin/godfs" rm --skip-trash /unsynced /synced
   fill
   measure "three plain, fdatasync" plain conv=fdatasync
   rm "$work"/plain-*

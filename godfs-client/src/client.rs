@@ -305,7 +305,7 @@ impl Client {
             .map(drop)
     }
 
-    /// Removes a file or directory.
+    /// Removes a file or directory, for good; [`trash`](Self::trash) keeps it for a while.
     ///
     /// # Errors
     /// [`ErrorKind::NotFound`]; [`ErrorKind::DirectoryNotEmpty`] unless [`recursive`](RemoveOptions::recursive) was asked for.
@@ -313,7 +313,7 @@ impl Client {
         let recursive = options.recursive;
         self.namenode
             .mutate_at([path.into_path()?], |mut stub, call, [path]| async move {
-                stub.delete(v1::DeleteRequest { call: Some(call), path, recursive }).await
+                stub.delete(v1::DeleteRequest { call: Some(call), path, recursive, trash: false }).await
             })
             .await
             .map(drop)

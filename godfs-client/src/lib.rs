@@ -64,6 +64,7 @@ mod options;
 pub mod pipeline;
 mod settings;
 pub mod transport;
+mod trash;
 mod walk;
 
 pub use builder::ClientBuilder;
@@ -71,10 +72,11 @@ pub use caller::{parse_caller, process_caller};
 pub use client::Client;
 pub use file::{DfsFile, FileChecksum, Reader, Writer};
 pub use metadata::{
-    ChunkLocation, DirEntry, ETag, FileKind, FileLocations, FileStatus, OpenFileStatus, Quota, ReplicaLocation, Usage,
+    ChunkLocation, DirEntry, ETag, FileKind, FileLocations, FileStatus, OpenFileStatus, Quota, ReplicaLocation,
+    TrashItem, Usage,
 };
 pub use namenode::Greeting;
-pub use options::{CreateOptions, MkdirOptions, RemoveOptions, RenameOptions, WalkOptions};
+pub use options::{CreateOptions, MkdirOptions, RemoveOptions, RenameOptions, RestoreOptions, WalkOptions};
 pub use settings::ClientSettings;
 
 pub use godfs_core::namespace::{Acl, AclChange, AclEntry, AclPlace, AclSubject, Caller, XattrMode};

@@ -164,6 +164,46 @@ pub struct Usage {
     pub quota: Quota,
 }
 
+/// Something that was deleted, and is in the trash.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TrashItem {
+    /// Where it is: a path like any other, below which it can be looked at.
+    pub path: DfsPath,
+    /// Where it was.
+    pub original: DfsPath,
+    /// What it is.
+    pub kind: FileKind,
+    /// Who deleted it.
+    pub user: String,
+    /// When it was deleted, milliseconds since 1970.
+    pub deleted_ms: u64,
+    /// When it goes for good, milliseconds since 1970.
+    pub expires_ms: u64,
+    /// Bytes of it with all below it.
+    pub bytes: u64,
+    /// Files and symbolic links of it with all below it.
+    pub files: u64,
+    /// Directories of it with all below it.
+    pub directories: u64,
+}
+
+impl TrashItem {
+    pub(crate) fn from_wire(wire: v1::TrashItem) -> Result<Self> {
+        Ok(Self {
+            path: DfsPath::parse(&wire.path)?,
+            original: DfsPath::parse(&wire.original)?,
+            kind: FileKind::from_wire(wire.kind)?,
+            user: wire.user,
+            deleted_ms: wire.deleted_ms,
+            expires_ms: wire.expires_ms,
+            bytes: wire.bytes,
+            files: wire.files,
+            directories: wire.directories,
+        })
+    }
+}
+
 /// What a directory may hold, with all that lies below it and without itself; `None` for no limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Quota {

@@ -1,5 +1,6 @@
 //! What callers may ask for.
 
+use godfs_core::DfsPath;
 use godfs_core::namespace::DEFAULT_UMASK;
 use godfs_proto::v1;
 
@@ -216,6 +217,33 @@ impl RemoveOptions {
     /// Also a directory with all below it.
     pub fn recursive(mut self, yes: bool) -> Self {
         self.recursive = yes;
+        self
+    }
+}
+
+/// How an item is taken out of the trash.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[must_use]
+pub struct RestoreOptions {
+    pub(crate) to: Option<DfsPath>,
+    pub(crate) parents: bool,
+}
+
+impl RestoreOptions {
+    /// To where it was, if the directory is still there.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// To another path, where nothing may stand.
+    pub fn to(mut self, path: DfsPath) -> Self {
+        self.to = Some(path);
+        self
+    }
+
+    /// Makes the directories above that are missing.
+    pub fn parents(mut self, yes: bool) -> Self {
+        self.parents = yes;
         self
     }
 }

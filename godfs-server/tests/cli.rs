@@ -208,7 +208,7 @@ async fn names_and_exit_codes() {
     assert_eq!(error["error"]["kind"], "not_found");
     let stat: Value = serde_json::from_slice(&ran.stdout).expect("a status as JSON");
     assert_eq!(stat["kind"], "directory");
-    world.ok("rm -r /a").await;
+    world.ok("rm -r --skip-trash /a").await;
     assert_eq!(world.ok("ls").await, "");
     assert_eq!(world.run("ls --fly").await.code, 2);
 }

@@ -7,6 +7,7 @@ use clap::{ArgAction, Args, Parser, Subcommand};
 use super::find::{FindArgs, TreeArgs};
 use super::quota::QuotaVerb;
 use super::size::{ByteSize, Span};
+use super::trash::TrashVerb;
 use crate::{CreateOptions, ETag};
 
 /// The most replicas that a file may ask for.
@@ -89,6 +90,9 @@ pub(super) enum Verb {
     /// Limit what directories may hold
     #[command(subcommand)]
     Quota(QuotaVerb),
+    /// List, restore or remove what was deleted
+    #[command(subcommand)]
+    Trash(TrashVerb),
     /// Search directories
     Find(FindArgs),
     /// Show what lies below directories as a tree
@@ -150,6 +154,7 @@ impl Verb {
             Self::Df(_) => "df",
             Self::Du(_) => "du",
             Self::Quota(_) => "quota",
+            Self::Trash(_) => "trash",
             Self::Find(_) => "find",
             Self::Tree(_) => "tree",
             Self::Checksum(_) => "checksum",
@@ -354,7 +359,7 @@ pub(super) struct MkdirArgs {
 Examples:
   godfs rm /old.csv
   godfs rm -r /archive/2019
-  godfs rm -rf /scratch")]
+  godfs rm -rf --skip-trash /scratch")]
 pub(super) struct RmArgs {
     /// Remove directories with all below them
     #[arg(short, long, visible_short_alias = 'R')]
@@ -362,6 +367,9 @@ pub(super) struct RmArgs {
     /// Don't mind what does not exist
     #[arg(short, long)]
     pub(super) force: bool,
+    /// For good, at once
+    #[arg(long)]
+    pub(super) skip_trash: bool,
     /// Files and directories
     #[arg(required = true, value_name = "PATH")]
     pub(super) paths: Vec<String>,

@@ -50,6 +50,7 @@ pub mod size;
 mod stat;
 mod target;
 mod transfer;
+mod trash;
 mod usage;
 mod view;
 
@@ -185,6 +186,7 @@ async fn verb(cli: &Cli, context: &Context, output: &mut Output) -> Outcome {
         Verb::Touch(args) => names::touch(context, args).await,
         Verb::Df(args) => usage::df(context, args, output).await,
         Verb::Du(args) => usage::du(context, args, output).await,
+        Verb::Trash(verb) => trash::trash(context, verb, output).await,
         Verb::Quota(verb) => quota::quota(context, verb, output).await,
         Verb::Find(args) => find::find(context, args, output).await,
         Verb::Tree(args) => find::tree(context, args, output).await,

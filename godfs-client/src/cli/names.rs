@@ -21,22 +21,26 @@ pub(super) async fn mkdir(context: &Context, args: &MkdirArgs) -> Outcome {
 /// Runs `rm`.
 pub(super) async fn rm(context: &Context, args: &RmArgs) -> Outcome {
     context
-        .each(&args.paths, async |path| match remove(context, &DfsPath::parse(path)?, args.recursive).await {
+        .each(&args.paths, async |path| match remove(context, args, &DfsPath::parse(path)?).await {
             Err(error) if args.force && error.kind() == ErrorKind::NotFound => Ok(()),
             other => Ok(other?),
         })
         .await
 }
 
-async fn remove(context: &Context, path: &DfsPath, recursive: bool) -> Result<()> {
+async fn remove(context: &Context, args: &RmArgs, path: &DfsPath) -> Result<()> {
     if path.is_root() {
         return Err(Error::new(ErrorKind::InvalidArgument, "/ can not be removed"));
     }
     // The call itself would take an empty directory without being asked for directories.
-    if !recursive && found(&context.client.lstat(path).await?) == Found::Directory {
+    if !args.recursive && found(&context.client.lstat(path).await?) == Found::Directory {
         return Err(Error::new(ErrorKind::IsADirectory, format!("{path}; -r removes it with all below it")));
     }
-    context.client.remove(path, RemoveOptions::new().recursive(recursive)).await
+    let options = RemoveOptions::new().recursive(args.recursive);
+    if args.skip_trash {
+        return context.client.remove(path, options).await;
+    }
+    context.client.trash(path, options).await.map(drop)
 }
 
 /// Runs `mv`.

@@ -33,16 +33,21 @@ pub(super) async fn stat(context: &Context, args: &StatArgs, output: &mut Output
         .await
 }
 
+/// What JSON calls it.
+pub(super) fn kind_name(kind: FileKind) -> &'static str {
+    match kind {
+        FileKind::File => "file",
+        FileKind::Directory => "directory",
+        FileKind::Symlink => "symlink",
+    }
+}
+
 /// What is shown of a path.
 pub(super) fn entry(path: &DfsPath, status: &FileStatus) -> Entry {
     Entry {
         path: path.to_string(),
         name: path.name().unwrap_or("/").to_owned(),
-        kind: match status.kind {
-            FileKind::File => "file",
-            FileKind::Directory => "directory",
-            FileKind::Symlink => "symlink",
-        },
+        kind: kind_name(status.kind),
         length: status.length,
         replication: status.replication,
         chunk_size: status.chunk_size,

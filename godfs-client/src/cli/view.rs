@@ -178,6 +178,45 @@ pub(super) struct Link {
     pub(super) target: String,
 }
 
+/// An item of the trash: `trash list`.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct TrashItem {
+    pub(super) id: String,
+    pub(super) path: String,
+    pub(super) original: String,
+    pub(super) kind: &'static str,
+    pub(super) user: String,
+    pub(super) deleted_ms: u64,
+    pub(super) expires_ms: u64,
+    pub(super) bytes: u64,
+    pub(super) files: u64,
+    pub(super) directories: u64,
+}
+
+impl TrashItem {
+    pub(super) fn new(item: &crate::TrashItem) -> Self {
+        Self {
+            id: item.path.name().unwrap_or_default().to_owned(),
+            path: item.path.to_string(),
+            original: item.original.to_string(),
+            kind: super::stat::kind_name(item.kind),
+            user: item.user.clone(),
+            deleted_ms: item.deleted_ms,
+            expires_ms: item.expires_ms,
+            bytes: item.bytes,
+            files: item.files,
+            directories: item.directories,
+        }
+    }
+}
+
+/// Where an item of the trash is now: `trash restore`.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Restored {
+    pub(super) item: String,
+    pub(super) path: String,
+}
+
 /// What a directory may hold, and does: `quota show`.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct QuotaUse {

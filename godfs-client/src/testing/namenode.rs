@@ -613,9 +613,17 @@ impl NamespaceService for Service {
             .once("delete", request.call, |state, _| {
                 let gone = || Error::new(ErrorKind::NotFound, format!("{} does not exist", request.path));
                 state.files.remove(&request.path).ok_or_else(gone)?;
-                Ok(v1::DeleteResponse {})
+                Ok(v1::DeleteResponse::default())
             })
             .await
+    }
+
+    async fn list_trash(&self, _: Request<v1::ListTrashRequest>) -> Answer<v1::ListTrashResponse> {
+        Ok(Response::new(v1::ListTrashResponse::default()))
+    }
+
+    async fn restore_trash(&self, _: Request<v1::RestoreTrashRequest>) -> Answer<v1::RestoreTrashResponse> {
+        Err(not_offered("restore_trash"))
     }
 
     async fn set_replication(&self, request: Request<v1::SetReplicationRequest>) -> Answer<v1::SetReplicationResponse> {

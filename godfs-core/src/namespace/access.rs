@@ -16,6 +16,9 @@
 //! | symbolic link | as for mkdir |
 //! | delete, rename, exchange | `w` and `x` on both parents; in a sticky directory, its owner or the entry's |
 //! | delete of a directory with entries | also `r`, `w` and `x` on it; if it is sticky, its owner. What lies deeper is not looked at: deleting takes one step |
+//! | delete by way of the trash | as for delete; only the namenode adds to the trash and to its directories of users |
+//! | list the trash | `r` and `x` on the directory of its user there |
+//! | restore from the trash | as for rename |
 //! | append, truncate, concat, recover a lease, set replication | `w` on the file |
 //! | get extended attributes | `r` on the file or directory; `trusted.` ones: superuser |
 //! | set mode, times, access control lists, extended attributes | owner; `trusted.` attributes: superuser |
@@ -30,7 +33,7 @@ use super::acl::{self, AclRow};
 use super::options::{NewMode, Owner};
 use super::paths::{self, Place};
 use super::rows::{self, EntryRow, InodeRow};
-use super::{Context, SUPERGROUP};
+use super::{Context, SUPERGROUP, trash};
 use crate::error::{Error, ErrorKind};
 use crate::id::InodeId;
 use crate::metadata::{Snapshot, Step};
@@ -152,6 +155,7 @@ pub(super) fn reach(snapshot: &mut dyn Snapshot, context: &Context, row: &InodeR
 
 /// The caller may make an entry at a place.
 pub(super) fn may_add(snapshot: &mut dyn Snapshot, context: &Context, place: &Place<'_>, path: &DfsPath) -> Step<()> {
+    trash::check_add(path, path.names().count())?;
     if context.may_all {
         return Ok(());
     }
@@ -167,6 +171,7 @@ pub(super) fn may_add_in(
     path: &DfsPath,
     depth: usize,
 ) -> Step<()> {
+    trash::check_add(path, depth + 1)?;
     if context.may_all {
         return Ok(());
     }
@@ -182,6 +187,7 @@ pub(super) fn may_remove(
     entry: EntryRow,
     path: &DfsPath,
 ) -> Step<()> {
+    trash::check_remove(path)?;
     if context.may_all {
         return Ok(());
     }

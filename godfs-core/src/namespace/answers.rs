@@ -91,6 +91,25 @@ pub struct Usage {
     pub space: u64,
 }
 
+/// Something that was deleted, and is in the trash.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TrashItem {
+    /// Where it lies.
+    pub path: DfsPath,
+    /// Where it was.
+    pub original: DfsPath,
+    /// What it is.
+    pub kind: FileKind,
+    /// Who deleted it; empty for the namenode itself.
+    pub user: String,
+    /// When it was deleted, milliseconds since 1970.
+    pub deleted_ms: u64,
+    /// When it goes for good, milliseconds since 1970.
+    pub expires_ms: u64,
+    /// The item with all below it.
+    pub usage: Usage,
+}
+
 /// What a directory may hold, with all that lies below it and without itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Quota {

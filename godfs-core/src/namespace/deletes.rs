@@ -2,9 +2,10 @@
 
 use super::options::Call;
 use super::outcome::Operation;
+use super::paths::Place;
 use super::rows::{self, EntryRow, InodeKind, InodeRow, keys};
 use super::sessions::{Recorded, once};
-use super::{Context, access, directories, paths, quotas, sums, usage};
+use super::{Context, access, directories, paths, quotas, sums, trash, usage};
 use crate::error::{Error, ErrorKind};
 use crate::id::{InodeId, Version};
 use crate::metadata::{Counters, Space, Stamped, Step, Transaction};
@@ -18,22 +19,43 @@ pub(super) fn delete(
     recursive: bool,
 ) -> Step<((), Option<Version>)> {
     once(txn, context, call, Operation::Delete, |txn| {
-        let place = paths::place(txn, context, path)?;
-        let Some(entry) = place.entry else {
-            return Err(paths::not_found(path).into());
-        };
-        access::may_remove(txn, context, &place, entry, path)?;
-        if entry.is_directory() && !rows::is_empty(txn, entry.inode)? {
-            if !recursive {
-                return Err(not_empty(path).into());
-            }
-            access::may_remove_tree(txn, context, entry.inode, path)?;
-        }
-        let gone = detach(txn, place.parent(), place.name, entry)?;
-        usage::add(txn, &place.ancestors, sums::minus(Counters::default(), gone))?;
-        directories::touch(txn, context, place.parent())?;
+        let (place, entry) = removable(txn, context, path, recursive)?;
+        remove_entry(txn, context, &place, entry)?;
         Ok(Recorded::Yes(()))
     })
+}
+
+/// What stands at `path`, which the caller may delete.
+pub(super) fn removable<'p>(
+    txn: &mut dyn Transaction,
+    context: &Context,
+    path: &'p DfsPath,
+    recursive: bool,
+) -> Step<(Place<'p>, EntryRow)> {
+    let place = paths::place(txn, context, path)?;
+    let Some(entry) = place.entry else {
+        return Err(paths::not_found(path).into());
+    };
+    access::may_remove(txn, context, &place, entry, path)?;
+    if entry.is_directory() && !rows::is_empty(txn, entry.inode)? {
+        if !recursive {
+            return Err(not_empty(path).into());
+        }
+        access::may_remove_tree(txn, context, entry.inode, path)?;
+    }
+    Ok((place, entry))
+}
+
+/// Takes what stands at a place away for good.
+pub(super) fn remove_entry(
+    txn: &mut dyn Transaction,
+    context: &Context,
+    place: &Place<'_>,
+    entry: EntryRow,
+) -> Step<()> {
+    let gone = detach(txn, place.parent(), place.name, entry)?;
+    usage::add(txn, &place.ancestors, sums::minus(Counters::default(), gone))?;
+    directories::touch(txn, context, place.parent())
 }
 
 /// Takes an entry with all below it out of the tree. A writer of the file loses its lease. What the directories above had of it, which is given back, is the
@@ -54,6 +76,7 @@ pub(super) fn discard_hidden(txn: &mut dyn Transaction, inode: InodeId, row: &In
 /// Removes an inode that has no name any more: at once when nothing hangs on it, else by way of the orphans, so that readers keep
 /// what they have opened for a while and no transaction grows with the size of a tree.
 fn dispose(txn: &mut dyn Transaction, inode: InodeId, mut row: InodeRow) -> Step<()> {
+    trash::forget(txn, inode, &mut row)?;
     let leaf = match &mut row.kind {
         InodeKind::Directory => rows::is_empty(txn, inode)?,
         InodeKind::Symlink(_) => true,
@@ -79,6 +102,9 @@ fn dispose(txn: &mut dyn Transaction, inode: InodeId, mut row: InodeRow) -> Step
 /// Removes the rows of an inode that has neither entries nor extents left.
 pub(super) fn remove(txn: &mut dyn Transaction, inode: InodeId, row: &InodeRow) -> Step<()> {
     rows::remove_attributes(txn, inode, row)?;
+    if row.marks.trashed {
+        trash::forget(txn, inode, &mut row.clone())?;
+    }
     match &row.kind {
         InodeKind::Directory => {
             quotas::forget(txn, inode)?;

@@ -16,7 +16,7 @@ use super::rows::{
     self, ChunkRow, EntryRow, ExtentRow, InodeKind, InodeRow, LeaseRow, NO_LEASE, NodeRow, QuotaRow, RECOVERY, Series,
     SessionRow, SlotRow, StoreRow,
 };
-use super::{paths, quotas, sums, usage};
+use super::{paths, quotas, sums, trash, usage};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{ChunkId, InodeId, LeaseId, NodeId, NodeUuid, SessionId, Version};
 use crate::metadata::{Abort, Counters, Range, Snapshot, Space, Step};
@@ -44,7 +44,7 @@ impl fmt::Display for Violation {
 type Check = fn(&mut dyn Snapshot, &mut Findings) -> Step<()>;
 
 /// Every invariant with its name.
-const ALL: [(&str, Check); 21] = [
+const ALL: [(&str, Check); 22] = [
     ("the_store_is_initialised", the_store_is_initialised),
     ("entries_lead_to_inodes_that_point_back", entries_lead_to_inodes_that_point_back),
     ("every_inode_is_reached", every_inode_is_reached),
@@ -52,6 +52,7 @@ const ALL: [(&str, Check); 21] = [
     ("no_directory_is_its_own_ancestor", no_directory_is_its_own_ancestor),
     ("usage_is_the_sum", usage_is_the_sum),
     ("quotas_belong_to_directories", quotas_belong_to_directories),
+    ("trash_rows_belong_to_items", trash_rows_belong_to_items),
     ("extents_cover_their_file", extents_cover_their_file),
     ("small_files_have_their_bytes", small_files_have_their_bytes),
     ("attributes_are_where_inodes_say", attributes_are_where_inodes_say),
@@ -246,6 +247,45 @@ fn quotas_belong_to_directories(snapshot: &mut dyn Snapshot, findings: &mut Find
     let counted = quotas::count(snapshot)?;
     findings.check(counted == found, || format!("there are {found} quotas, counted {counted}"));
     Ok(())
+}
+
+/// Each name two below the trash is an item with its rows, and nothing else has such rows; but for what a deleted directory of the trash holds, which the
+/// collector will take.
+fn trash_rows_belong_to_items(snapshot: &mut dyn Snapshot, findings: &mut Findings) -> Step<()> {
+    let top = rows::entry(snapshot, InodeId::ROOT, trash::TRASH)?.map(|entry| entry.inode);
+    each_inode(snapshot, &mut |snapshot, inode, row| {
+        let item = match rows::find_inode(snapshot, row.parent)? {
+            Some(above) if row.parent.0 != 0 => top.is_some_and(|top| above.parent == top),
+            _ => false,
+        };
+        let detached = row.parent.0 == 0 || paths::chain(snapshot, row.parent)?.is_none();
+        findings.check(item == row.marks.trashed || detached, || {
+            format!("inode {inode} lies in the trash: {item}, and says {}", row.marks.trashed)
+        });
+        let Some(trash) = rows::find_trash(snapshot, inode)? else {
+            findings.check(!row.marks.trashed, || {
+                format!("inode {inode} says that it is in the trash, which has no row of it")
+            });
+            return Ok(());
+        };
+        findings.check(row.marks.trashed, || format!("inode {inode} does not say that the trash has a row of it"));
+        let listed = snapshot.get(Space::Rows, &keys::trash_expiry(trash.expires_ms, inode))?.is_some();
+        findings.check(listed, || format!("inode {inode} in the trash would never expire"));
+        Ok(())
+    })?;
+    each(snapshot, Space::Rows, Table::Trash, &mut |snapshot, key, _| {
+        let inode = InodeId(KeyReader::new(key)?.u64()?);
+        let known = rows::find_inode(snapshot, inode)?.is_some();
+        findings.check(known, || format!("the trash has a row of inode {inode}, which has none itself"));
+        Ok(())
+    })?;
+    each(snapshot, Space::Rows, Table::TrashExpiry, &mut |snapshot, key, _| {
+        let mut key = KeyReader::new(key)?;
+        let (expires_ms, inode) = (key.u64()?, InodeId(key.u64()?));
+        let known = rows::find_trash(snapshot, inode)?.is_some_and(|row| row.expires_ms == expires_ms);
+        findings.check(known, || format!("inode {inode} is to expire at {expires_ms}, which the trash does not know"));
+        Ok(())
+    })
 }
 
 fn extents_cover_their_file(snapshot: &mut dyn Snapshot, findings: &mut Findings) -> Step<()> {

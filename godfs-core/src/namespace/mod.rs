@@ -56,6 +56,7 @@ mod settings;
 mod store;
 pub mod sums;
 mod times;
+mod trash;
 mod truncate;
 mod usage;
 mod walk;
@@ -65,7 +66,7 @@ pub use acl::{Acl, AclChange, AclEntry, AclPlace, AclSubject, MAX_ACL_ENTRIES, p
 pub use answers::{
     AddedChunk, Appended, ChunkInfo, ChunkLocation, Collected, CollectorPlace, Committed, Completion, Created,
     FileKind, FileStatus, LeaseInfo, ListEntry, Located, NodeHoldings, NodeInfo, OpenFileInfo, Quota, RecoveryPlan,
-    ReplicaPlace, SessionInfo, TotalCounts, Truncated, Usage, Verdict, WalkEntry, WalkPage,
+    ReplicaPlace, SessionInfo, TotalCounts, TrashItem, Truncated, Usage, Verdict, WalkEntry, WalkPage,
 };
 pub use caller::{ANONYMOUS, Caller, MAX_GROUPS, MAX_PRINCIPAL_BYTES, SUPERGROUP, check_principal};
 pub use concat::{MAX_CONCAT_CHUNKS, MAX_CONCAT_FILES};
@@ -86,6 +87,7 @@ pub use rows::FORMAT_VERSION;
 pub use settings::{
     MAX_OPEN_CHUNKS, MAX_REPLICATION, MAX_SLOTS, MAX_SMALL_FILE_BYTES, MAX_XATTR_BYTES, MAX_XATTRS, NamespaceSettings,
 };
+pub use trash::TRASH;
 pub use xattrs::{MAX_XATTR_NAME_BYTES, Xattr};
 
 /// The most rows that one page of any listing has; larger wishes are cut to it.
@@ -330,6 +332,36 @@ impl Namespace {
     /// loses its lease.
     pub async fn delete(&self, call: Call, path: DfsPath, recursive: bool) -> Result<()> {
         self.call(move |txn, context| deletes::delete(txn, context, call, &path, recursive)).await
+    }
+
+    /// Moves a file or directory to the trash; gives back where it is there. In the trash itself, or when [`trash_expiry`](NamespaceSettings::trash_expiry)
+    /// is 0, it goes for good. Readers and a writer of a file go on.
+    pub async fn trash(&self, call: Call, path: DfsPath, recursive: bool) -> Result<Option<DfsPath>> {
+        self.call(move |txn, context| trash::delete(txn, context, call, &path, recursive)).await
+    }
+
+    /// Takes an item out of the trash: to `to`, or where it was. `parents` makes the directories above that are missing. Gives back where it is.
+    ///
+    /// # Errors
+    /// [`ErrorKind::AlreadyExists`](crate::ErrorKind::AlreadyExists) when something stands there; [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) when the item is gone, or a directory above that
+    /// place; [`ErrorKind::InvalidArgument`](crate::ErrorKind::InvalidArgument) for what is no item.
+    pub async fn restore(&self, call: Call, item: DfsPath, to: Option<DfsPath>, parents: bool) -> Result<DfsPath> {
+        let restored =
+            self.call(move |txn, context| trash::restore(txn, context, call, &item, to.as_ref(), parents)).await?;
+        restored.ok_or_else(|| Error::new(crate::ErrorKind::Internal, "restored to nowhere"))
+    }
+
+    /// What a user (without one, the caller) has in the trash, with names above `after`, in order; fewer than `limit` only at the end.
+    pub async fn trash_items(&self, user: Option<String>, after: String, limit: usize) -> Result<Vec<TrashItem>> {
+        self.read(move |snapshot, context| trash::list(snapshot, context, user.as_deref(), &after, limit)).await
+    }
+
+    /// Removes items of the trash whose time has come, some of them where there are many. Gives back how many: with 0 no more is due.
+    pub async fn expire_trash(&self) -> Result<usize> {
+        if !self.read(trash::is_due).await? {
+            return Ok(0);
+        }
+        self.commit(trash::expire).await
     }
 
     // Files.

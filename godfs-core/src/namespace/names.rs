@@ -5,7 +5,7 @@ use super::outcome::Operation;
 use super::paths::{self, Place};
 use super::rows::{self, EntryRow, keys};
 use super::sessions::{Recorded, once};
-use super::{Context, access, deletes, directories, sums, usage};
+use super::{Context, access, deletes, directories, sums, trash, usage};
 use crate::error::{Error, ErrorKind};
 use crate::id::Version;
 use crate::metadata::{Counters, Snapshot, Space, Step, Transaction};
@@ -26,6 +26,7 @@ pub(super) fn rename(
         if from == to {
             return Ok(Recorded::No(()));
         }
+        trash::check_move(from)?;
         access::may_remove(txn, context, &source, moved, from)?;
         let target = paths::place(txn, context, to)?;
         if target.ancestors.contains(&moved.inode) {
@@ -39,7 +40,7 @@ pub(super) fn rename(
             access::may_remove(txn, context, &target, old, to)?;
             replaced = deletes::detach(txn, target.parent(), target.name, old)?;
         }
-        relink(txn, context, moved, &source, &target, replaced)?;
+        relink(txn, context, moved, &source, &target, Relink { replaced, trashed: false })?;
         Ok(Recorded::Yes(()))
     })
 }
@@ -65,6 +66,8 @@ pub(super) fn exchange(
         if first == second {
             return Ok(Recorded::No(()));
         }
+        trash::check_exchange(first)?;
+        trash::check_exchange(second)?;
         for (place, entry, path) in [(&left, left_entry, first), (&right, right_entry, second)] {
             access::may_remove(txn, context, place, entry, path)?;
         }
@@ -115,13 +118,23 @@ fn check_replaced(
     }
 }
 
-fn relink(
+/// What a move has besides two places.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Relink {
+    /// What the directories above the target lose in its favour.
+    pub(super) replaced: Counters,
+    /// It goes to the trash, as an item.
+    pub(super) trashed: bool,
+}
+
+/// Gives what stands at `source` the name of `target`, under which nothing stands any more.
+pub(super) fn relink(
     txn: &mut dyn Transaction,
     context: &Context,
     moved: EntryRow,
     source: &Place<'_>,
     target: &Place<'_>,
-    replaced: Counters,
+    Relink { replaced, trashed }: Relink,
 ) -> Step<()> {
     let mut row = rows::inode(txn, moved.inode)?;
     // Directories above both see no change but for what was replaced.
@@ -137,6 +150,8 @@ fn relink(
     rows::put_entry(txn, target.parent(), target.name, moved);
     row.parent = target.parent();
     target.name.clone_into(&mut row.name);
+    trash::forget(txn, moved.inode, &mut row)?;
+    row.marks.trashed = trashed;
     rows::put_inode(txn, moved.inode, &row);
     directories::touch(txn, context, source.parent())?;
     if target.parent() != source.parent() {

@@ -4,6 +4,7 @@ use super::answers::{AddedChunk, Appended, Completion, Created, Truncated};
 use super::rows::codec::{Decoder, Encoder};
 use crate::error::Result;
 use crate::id::{ChunkId, Generation, InodeId, LeaseId, NodeId};
+use crate::path::DfsPath;
 
 const FORMAT: u8 = 1;
 
@@ -35,6 +36,8 @@ pub(super) enum Operation {
     SetOwner = 40,
     SetMode = 41,
     SetQuota = 50,
+    Trash = 51,
+    RestoreTrash = 52,
     SetXattr = 42,
     RemoveXattr = 43,
     SetAcl = 44,
@@ -85,6 +88,17 @@ impl Outcome for InodeId {
 
     fn read(row: &mut Decoder<'_>) -> Result<Self> {
         Ok(Self(row.number()?))
+    }
+}
+
+impl Outcome for Option<DfsPath> {
+    fn write(&self, row: &mut Encoder) {
+        row.text(self.as_ref().map_or("", DfsPath::as_str));
+    }
+
+    fn read(row: &mut Decoder<'_>) -> Result<Self> {
+        let path = row.text()?;
+        if path.is_empty() { Ok(None) } else { DfsPath::parse(&path).map(Some) }
     }
 }
 

@@ -43,6 +43,8 @@ pub struct NamespaceSettings {
     pub max_xattrs: usize,
     /// The most bytes of all of them, names and values, at most [`MAX_XATTR_BYTES`].
     pub max_xattr_bytes: usize,
+    /// How long what is deleted by way of the trash stays there; 0 turns the trash off: such deletes are final. What is in it keeps its own time.
+    pub trash_expiry: Duration,
     /// Whether callers are asked what they may do. Without, everybody may do everything; owners and modes are kept all the same.
     pub permissions: bool,
 }
@@ -58,6 +60,7 @@ impl Default for NamespaceSettings {
             max_xattr_value_bytes: 16 << 10,
             max_xattrs: 32,
             max_xattr_bytes: 64 << 10,
+            trash_expiry: Duration::from_secs(24 * 60 * 60),
             permissions: true,
         }
     }

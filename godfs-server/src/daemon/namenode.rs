@@ -78,6 +78,9 @@ pub struct ClusterArgs {
     /// A client silent for this long loses its leases; its open files are recovered [default: 30s]
     #[arg(long, env = "GODFS_SESSION_TIMEOUT", value_name = "TIME")]
     pub session_timeout: Option<Span>,
+    /// How long what `godfs rm` deletes stays in the trash; 0s for no trash [default: 24h]
+    #[arg(long, env = "GODFS_TRASH_EXPIRY", value_name = "TIME")]
+    pub trash_expiry: Option<Span>,
     /// Whether callers are asked what they may do [default: true]
     #[arg(long, env = "GODFS_PERMISSIONS", value_name = "BOOL")]
     pub permissions: Option<bool>,
@@ -102,6 +105,7 @@ impl ClusterArgs {
             chunk_size: self.chunk_size.or(file.chunk_size),
             small_file_limit: self.small_file_limit.or(file.small_file_limit),
             session_timeout: self.session_timeout.or(file.session_timeout),
+            trash_expiry: self.trash_expiry.or(file.trash_expiry),
             permissions: self.permissions.or(file.permissions),
             heartbeat: self.heartbeat.or(file.heartbeat),
             dead_after: self.dead_after.or(file.dead_after),
@@ -119,6 +123,7 @@ impl ClusterArgs {
             }
         };
         set(&mut settings.namespace.session_timeout, self.session_timeout);
+        set(&mut settings.namespace.trash_expiry, self.trash_expiry);
         set(&mut settings.liveness.heartbeat, self.heartbeat);
         set(&mut settings.liveness.dead_after, self.dead_after);
         set(&mut settings.liveness.repair_grace, self.repair_grace);

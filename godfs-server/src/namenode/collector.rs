@@ -1,4 +1,4 @@
-//! Removes what was deleted, in bounded steps, once readers have had time to finish.
+//! Removes what was deleted, in bounded steps, once readers have had time to finish; and what is due in the trash.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -16,6 +16,9 @@ pub(super) async fn drive(state: Arc<State>) {
     let every = (state.settings.reader_grace / MOMENTS).clamp(Duration::from_millis(10), Duration::from_secs(5));
     let mut collector = Collector { moments: VecDeque::new(), noted: None, collected: None };
     loop {
+        if let Err(error) = expire(&state).await {
+            tracing::warn!(error = error.report(), "cannot empty the trash");
+        }
         if let Err(error) = collector.round(&state).await {
             tracing::warn!(error = error.report(), "cannot remove what was deleted");
         }
@@ -57,6 +60,17 @@ impl Collector {
             self.moments.pop_front();
         }
         Ok(())
+    }
+}
+
+/// Removes what is due in the trash. Where it stops, the next round goes on.
+async fn expire(state: &State) -> Result<()> {
+    loop {
+        let items = state.namespace.expire_trash().await?;
+        if items == 0 || state.tasks.ending().is_cancelled() {
+            return Ok(());
+        }
+        tracing::debug!(items, "removed what was due in the trash");
     }
 }
 

@@ -30,6 +30,7 @@ mod scrub;
 mod settings;
 mod state;
 mod tasks;
+mod trash;
 mod verify;
 mod walk;
 

@@ -18,7 +18,7 @@ use v1::namespace_service_server::NamespaceService;
 
 use super::convert::{location, millis, node, status as status_to_wire};
 use super::state::State;
-use super::{allocate, attributes, verify, walk};
+use super::{allocate, attributes, trash, verify, walk};
 
 /// Entries of a page of a listing when the caller does not say.
 const LIST_PAGE: usize = 1_000;
@@ -649,10 +649,31 @@ impl NamespaceService for Names {
         let request = request.into_inner();
         let delete = async {
             let (call, path) = (call(request.call.as_ref())?, DfsPath::parse(&request.path)?);
-            namespace.delete(call, path, request.recursive).await?;
-            Ok(v1::DeleteResponse {})
+            let trashed = if request.trash {
+                namespace.trash(call, path, request.recursive).await?
+            } else {
+                namespace.delete(call, path, request.recursive).await?;
+                None
+            };
+            Ok(v1::DeleteResponse { trashed: trashed.map_or_else(String::new, |path| path.to_string()) })
         };
         answer(delete.await)
+    }
+
+    async fn list_trash(
+        &self,
+        request: Request<v1::ListTrashRequest>,
+    ) -> Result<Response<v1::ListTrashResponse>, Status> {
+        let namespace = self.by(&request)?;
+        answer(trash::list(&namespace, request.into_inner()).await)
+    }
+
+    async fn restore_trash(
+        &self,
+        request: Request<v1::RestoreTrashRequest>,
+    ) -> Result<Response<v1::RestoreTrashResponse>, Status> {
+        let namespace = self.by(&request)?;
+        answer(trash::restore(&namespace, &request.into_inner()).await)
     }
 
     async fn set_replication(

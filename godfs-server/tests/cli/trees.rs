@@ -78,6 +78,44 @@ async fn trees_are_counted_searched_and_matched() {
     world.ok("quota clear /q").await;
     world.ok("mkdir /q/c").await;
 
+    // The trash.
+    world.ok("trash empty").await;
+    world.ok("mkdir /t").await;
+    world.ok("put five /t/a").await;
+    world.ok("chmod 640 /t/a").await;
+    world.ok("rm /t/a").await;
+    world.fails("stat /t/a", 3).await;
+    let item = world.json("trash list --json").await;
+    let (id, path) = (item["id"].as_str().expect("an id"), item["path"].as_str().expect("a path"));
+    assert_eq!((&item["original"], &item["bytes"], &item["kind"]), (&"/t/a".into(), &5.into(), &"file".into()));
+    assert_eq!(item["expires_ms"].as_u64(), item["deleted_ms"].as_u64().map(|ms| ms + 86_400_000));
+    assert_eq!(world.ok(&format!("cat {path}")).await, "12345");
+    assert!(world.ok("trash list").await.contains(&format!("5 {id} /t/a\n")));
+    world.ok("put five /t/a").await;
+    let refused = world.fails(&format!("trash restore {id}"), 4).await;
+    assert!(refused.contains(&format!("{path} can't be restored: /t/a exists already")), "{refused}");
+    assert_eq!(world.ok(&format!("trash restore --to /t/b {id}")).await, "/t/b\n");
+    assert_eq!(world.json("stat --json /t/b").await["mode"], "0640");
+    world.fails(&format!("trash restore {id}"), 3).await;
+    // A directory whose own parent goes too.
+    world.ok("mkdir -p /t/d/e").await;
+    world.ok("rm -r /t/d/e").await;
+    let item = world.json("trash list --json").await["path"].as_str().expect("a path").to_owned();
+    world.ok("rm -r --skip-trash /t").await;
+    world.fails(&format!("trash restore {item}"), 3).await;
+    assert_eq!(world.ok(&format!("trash restore -p {item}")).await, "/t/d/e\n");
+    // For good.
+    world.ok("rm --skip-trash -r /t/d").await;
+    assert_eq!(world.ok("trash list").await, "");
+    world.ok("rm -r /t").await;
+    world.ok("trash empty --older-than 1h").await;
+    assert_eq!(world.ok("trash list").await.lines().count(), 1);
+    let user = item.split('/').nth(2).expect("/.trash/USER/ID");
+    world.fails(&format!("--user eve:users trash list --of {user}"), 5).await;
+    world.ok("trash empty").await;
+    assert_eq!(world.ok("trash list").await, "");
+    world.fails("rm -r /.trash", 2).await;
+
     for shell in ["bash", "zsh", "fish"] {
         let mut command = world.command(&["completions", shell]);
         let done = tokio::task::spawn_blocking(move || command.env_remove("GODFS_FS").output().expect("run"));

@@ -35,7 +35,7 @@ async fn bad_paths_are_refused_by_every_call() {
         let call = caller.call();
         let mut names = caller.names.clone();
         let p = || path.clone();
-        let (none, options) = (String::new(), Some(v1::CreateOptions::default()));
+        let (none, options) = (String::new, Some(v1::CreateOptions::default()));
         let good = || "/good".to_owned();
         let mut errors = vec![
             (
@@ -44,12 +44,27 @@ async fn bad_paths_are_refused_by_every_call() {
             ),
             ("create", names.create(v1::CreateRequest { call, path: p(), options }).await.err()),
             ("put", names.put(v1::PutRequest { call, path: p(), options, data: "x".into() }).await.err()),
-            ("open", names.open(v1::OpenRequest { path: p(), host: none.clone(), chunks: 1 }).await.err()),
+            ("open", names.open(v1::OpenRequest { path: p(), host: none(), chunks: 1 }).await.err()),
             ("stat", names.stat(v1::StatRequest { path: p(), no_follow: false }).await.err()),
-            ("list", names.list(v1::ListRequest { path: p(), start_after: none, page_size: 0 }).await.err()),
+            ("list", names.list(v1::ListRequest { path: p(), start_after: none(), page_size: 0 }).await.err()),
             ("from", names.rename(v1::RenameRequest { call, from: p(), to: good(), replace: true }).await.err()),
             ("to", names.rename(v1::RenameRequest { call, from: good(), to: p(), replace: true }).await.err()),
-            ("delete", names.delete(v1::DeleteRequest { call, path: p(), recursive: true }).await.err()),
+            ("delete", {
+                let request = v1::DeleteRequest { call, path: p(), recursive: true, trash: false };
+                names.delete(request).await.err()
+            }),
+            ("trash", {
+                let request = v1::DeleteRequest { call, path: p(), recursive: true, trash: true };
+                names.delete(request).await.err()
+            }),
+            ("restore", {
+                let request = v1::RestoreTrashRequest { call, item: p(), to: none(), parents: true };
+                names.restore_trash(request).await.err()
+            }),
+            ("quota", {
+                let request = v1::SetQuotaRequest { call, path: p(), names: Some(1), space: None };
+                names.set_quota(request).await.err()
+            }),
             ("setrep", {
                 let request = v1::SetReplicationRequest { call, path: p(), replication: 1 };
                 names.set_replication(request).await.err()

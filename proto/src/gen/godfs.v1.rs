@@ -992,9 +992,84 @@ pub struct DeleteRequest {
     /// Also a directory with entries.
     #[prost(bool, tag = "3")]
     pub recursive: bool,
+    /// By way of the trash, from which it goes after a while.
+    #[prost(bool, tag = "4")]
+    pub trash: bool,
 }
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct DeleteResponse {}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DeleteResponse {
+    /// Where it is in the trash; empty when it went for good.
+    #[prost(string, tag = "1")]
+    pub trashed: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListTrashRequest {
+    /// Whose; empty: the caller's.
+    #[prost(string, tag = "1")]
+    pub user: ::prost::alloc::string::String,
+    /// Names of items up to this one are left out.
+    #[prost(string, tag = "2")]
+    pub after: ::prost::alloc::string::String,
+    /// The most items; 0: as many as a page has.
+    #[prost(uint32, tag = "3")]
+    pub limit: u32,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListTrashResponse {
+    /// In the order of their names, which begin with the second of their deletion.
+    #[prost(message, repeated, tag = "1")]
+    pub items: ::prost::alloc::vec::Vec<TrashItem>,
+    /// There are more.
+    #[prost(bool, tag = "2")]
+    pub more: bool,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TrashItem {
+    /// Where it is.
+    #[prost(string, tag = "1")]
+    pub path: ::prost::alloc::string::String,
+    /// Where it was.
+    #[prost(string, tag = "2")]
+    pub original: ::prost::alloc::string::String,
+    #[prost(enumeration = "FileKind", tag = "3")]
+    pub kind: i32,
+    /// Who deleted it.
+    #[prost(string, tag = "4")]
+    pub user: ::prost::alloc::string::String,
+    /// Milliseconds since 1970.
+    #[prost(uint64, tag = "5")]
+    pub deleted_ms: u64,
+    /// When it goes for good.
+    #[prost(uint64, tag = "6")]
+    pub expires_ms: u64,
+    /// The item with all below it.
+    #[prost(uint64, tag = "7")]
+    pub bytes: u64,
+    #[prost(uint64, tag = "8")]
+    pub files: u64,
+    #[prost(uint64, tag = "9")]
+    pub directories: u64,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RestoreTrashRequest {
+    #[prost(message, optional, tag = "1")]
+    pub call: ::core::option::Option<Call>,
+    /// /.trash/USER/ID.
+    #[prost(string, tag = "2")]
+    pub item: ::prost::alloc::string::String,
+    /// Where to, where nothing must stand; empty: where it was.
+    #[prost(string, tag = "3")]
+    pub to: ::prost::alloc::string::String,
+    /// Make the directories above that are missing.
+    #[prost(bool, tag = "4")]
+    pub parents: bool,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RestoreTrashResponse {
+    /// Where it is now.
+    #[prost(string, tag = "1")]
+    pub path: ::prost::alloc::string::String,
+}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct SetReplicationRequest {
     #[prost(message, optional, tag = "1")]
@@ -2140,6 +2215,56 @@ pub mod namespace_service_client {
                 .insert(GrpcMethod::new("godfs.v1.NamespaceService", "Delete"));
             self.inner.unary(req, path, codec).await
         }
+        /// What a user has in the trash, a page at a time.
+        pub async fn list_trash(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListTrashRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListTrashResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/godfs.v1.NamespaceService/ListTrash",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("godfs.v1.NamespaceService", "ListTrash"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Takes an item out of the trash.
+        pub async fn restore_trash(
+            &mut self,
+            request: impl tonic::IntoRequest<super::RestoreTrashRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RestoreTrashResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/godfs.v1.NamespaceService/RestoreTrash",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("godfs.v1.NamespaceService", "RestoreTrash"));
+            self.inner.unary(req, path, codec).await
+        }
         pub async fn set_replication(
             &mut self,
             request: impl tonic::IntoRequest<super::SetReplicationRequest>,
@@ -2608,6 +2733,22 @@ pub mod namespace_service_server {
             &self,
             request: tonic::Request<super::DeleteRequest>,
         ) -> std::result::Result<tonic::Response<super::DeleteResponse>, tonic::Status>;
+        /// What a user has in the trash, a page at a time.
+        async fn list_trash(
+            &self,
+            request: tonic::Request<super::ListTrashRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListTrashResponse>,
+            tonic::Status,
+        >;
+        /// Takes an item out of the trash.
+        async fn restore_trash(
+            &self,
+            request: tonic::Request<super::RestoreTrashRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RestoreTrashResponse>,
+            tonic::Status,
+        >;
         async fn set_replication(
             &self,
             request: tonic::Request<super::SetReplicationRequest>,
@@ -4176,6 +4317,97 @@ pub mod namespace_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = DeleteSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/godfs.v1.NamespaceService/ListTrash" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListTrashSvc<T: NamespaceService>(pub Arc<T>);
+                    impl<
+                        T: NamespaceService,
+                    > tonic::server::UnaryService<super::ListTrashRequest>
+                    for ListTrashSvc<T> {
+                        type Response = super::ListTrashResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListTrashRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as NamespaceService>::list_trash(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListTrashSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/godfs.v1.NamespaceService/RestoreTrash" => {
+                    #[allow(non_camel_case_types)]
+                    struct RestoreTrashSvc<T: NamespaceService>(pub Arc<T>);
+                    impl<
+                        T: NamespaceService,
+                    > tonic::server::UnaryService<super::RestoreTrashRequest>
+                    for RestoreTrashSvc<T> {
+                        type Response = super::RestoreTrashResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::RestoreTrashRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as NamespaceService>::restore_trash(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = RestoreTrashSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

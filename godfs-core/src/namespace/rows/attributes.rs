@@ -23,15 +23,17 @@ const MASK: u8 = 4;
 pub(in crate::namespace) struct Marks {
     pub(in crate::namespace) acl: bool,
     pub(in crate::namespace) xattrs: bool,
+    /// It is an item of the trash.
+    pub(in crate::namespace) trashed: bool,
 }
 
 impl Marks {
     pub(super) fn bits(self) -> u16 {
-        u16::from(self.acl) | u16::from(self.xattrs) << 1
+        u16::from(self.acl) | u16::from(self.xattrs) << 1 | u16::from(self.trashed) << 2
     }
 
     pub(super) fn from_bits(bits: u16) -> Option<Self> {
-        (bits <= 3).then_some(Self { acl: bits & 1 != 0, xattrs: bits & 2 != 0 })
+        (bits <= 7).then_some(Self { acl: bits & 1 != 0, xattrs: bits & 2 != 0, trashed: bits & 4 != 0 })
     }
 }
 

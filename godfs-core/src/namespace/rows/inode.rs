@@ -22,7 +22,7 @@ const THIN: u8 = 16;
 const MATCH: u8 = 32;
 const CUT: u8 = 64;
 
-/// Bits of the mode; those above, two of them, are marks, so that both take two bytes.
+/// Bits of the mode; those above are marks, of which the two lower ones fit into two bytes with it.
 const MODE_WIDTH: u32 = MODE_BITS.count_ones();
 
 /// One inode.

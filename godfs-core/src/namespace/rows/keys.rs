@@ -17,6 +17,8 @@ pub(in crate::namespace) enum Table {
     Extents = 0x13,
     Orphans = 0x14,
     Quotas = 0x1a,
+    Trash = 0x1b,
+    TrashExpiry = 0x1c,
     Xattrs = 0x18,
     Acls = 0x19,
     Chunks = 0x20,
@@ -57,6 +59,8 @@ impl Table {
             | Self::Entries
             | Self::Usage
             | Self::Quotas
+            | Self::Trash
+            | Self::TrashExpiry
             | Self::Extents
             | Self::Xattrs
             | Self::Acls
@@ -71,7 +75,9 @@ impl Table {
         }
     }
 
-    const ALL: [Self; 22] = [
+    const ALL: [Self; 24] = [
+        Self::Trash,
+        Self::TrashExpiry,
         Self::Quotas,
         Self::Xattrs,
         Self::Acls,
@@ -154,6 +160,14 @@ pub(in crate::namespace) fn quotas() -> Vec<u8> {
 
 pub(in crate::namespace) fn quota(directory: InodeId) -> Vec<u8> {
     key(Table::Quotas, &[&directory.0.to_be_bytes()])
+}
+
+pub(in crate::namespace) fn trash(inode: InodeId) -> Vec<u8> {
+    key(Table::Trash, &[&inode.0.to_be_bytes()])
+}
+
+pub(in crate::namespace) fn trash_expiry(expires_ms: u64, inode: InodeId) -> Vec<u8> {
+    key(Table::TrashExpiry, &[&expires_ms.to_be_bytes(), &inode.0.to_be_bytes()])
 }
 
 /// All extents of a file begin with this.

@@ -16,6 +16,8 @@
 //! extents  13 inode start        chunk, length
 //! quotas   1a directory          what it may hold: names, bytes × replication
 //!          1a 0                  counter: how many have one
+//! trash    1b inode              when it was deleted, when it goes for good, by whom it was deleted, where it was
+//!          1c expiry inode       nothing: the same in the order of their ends
 //! orphans  14 * inode            nothing: detached at that version, waits for the collector
 //! xattrs   18 inode name         value
 //! acls     19 inode              what the mode can't say: the group class of the access list; the default list
@@ -54,7 +56,7 @@ pub(super) use attributes::{Marks, acl_of, find_acl, put_acl, put_xattr, remove_
 pub(super) use chunk::{ChunkRow, ChunkState, ReplicaRow};
 pub(super) use inode::{FileRow, Hidden, InodeKind, InodeRow, OpenState};
 pub(super) use session::{LeaseRow, NO_LEASE, RECOVERY, SessionRow, SlotRow};
-pub(super) use small::{EntryKind, EntryRow, ExtentRow, NodeRow, QuotaRow, StoreRow};
+pub(super) use small::{EntryKind, EntryRow, ExtentRow, NodeRow, QuotaRow, StoreRow, TrashRow};
 pub(super) use totals::Totals;
 
 use crate::error::{Error, ErrorKind};
@@ -212,6 +214,11 @@ pub(super) fn remove_lease(txn: &mut dyn Transaction, lease: LeaseId) -> Step<()
         totals::add(txn, Totals { leases: -1, ..Totals::default() });
     }
     Ok(())
+}
+
+pub(super) fn find_trash(snapshot: &mut dyn Snapshot, inode: InodeId) -> Step<Option<TrashRow>> {
+    let row = snapshot.get(Space::Rows, &keys::trash(inode))?;
+    Ok(row.map(|row| TrashRow::decode(&row)).transpose()?)
 }
 
 pub(super) fn find_node(snapshot: &mut dyn Snapshot, node: NodeId) -> Step<Option<NodeRow>> {

@@ -100,10 +100,40 @@ impl QuotaRow {
     pub(in crate::namespace) fn decode(bytes: &[u8]) -> Result<Self> {
         let mut row = Decoder::new(bytes, FORMAT, "a quota")?;
         let limits = row.byte()?;
+        if limits & !(LIMITS_NAMES | LIMITS_SPACE) != 0 {
+            return Err(row.bad("has limits that this software does not know"));
+        }
         let (names, space) = (row.number()?, row.number()?);
         row.end()?;
         let limit = |flag, value| (limits & flag != 0).then_some(value);
         Ok(Self(Quota { names: limit(LIMITS_NAMES, names), space: limit(LIMITS_SPACE, space) }))
+    }
+}
+
+/// An item of the trash.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::namespace) struct TrashRow {
+    pub(in crate::namespace) expires_ms: u64,
+    pub(in crate::namespace) deleted_ms: u64,
+    /// Who deleted it; nobody for the namenode.
+    pub(in crate::namespace) user: String,
+    /// Where it was.
+    pub(in crate::namespace) path: String,
+}
+
+impl TrashRow {
+    pub(in crate::namespace) fn encode(&self) -> Stamped {
+        let mut row = Encoder::new();
+        row.byte(FORMAT).number(self.expires_ms).number(self.deleted_ms).text(&self.user).text(&self.path);
+        Stamped::plain(row.into_bytes())
+    }
+
+    pub(in crate::namespace) fn decode(bytes: &[u8]) -> Result<Self> {
+        let mut row = Decoder::new(bytes, FORMAT, "an item of the trash")?;
+        let (expires_ms, deleted_ms) = (row.number()?, row.number()?);
+        let item = Self { expires_ms, deleted_ms, user: row.text()?, path: row.text()? };
+        row.end()?;
+        Ok(item)
     }
 }
 

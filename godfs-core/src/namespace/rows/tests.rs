@@ -16,7 +16,7 @@ fn inode_row(file: Option<FileRow>) -> InodeRow {
         modified_ms: u64::MAX,
         accessed_ms: 0,
         owner: Owner { user: "u".into(), group: String::new(), mode: 0o7777 },
-        marks: Marks { acl: true, xattrs: file.is_some() },
+        marks: Marks { acl: true, xattrs: file.is_some(), trashed: file.is_none() },
         kind: file.map_or(InodeKind::Directory, InodeKind::File),
     }
 }
@@ -113,6 +113,12 @@ fn small_rows_come_back() {
     }
     let extent = ExtentRow { chunk: ChunkId(1), length: 2 };
     assert_eq!(ExtentRow::decode(extent.encode().pending()).unwrap(), extent);
+    let trash = TrashRow { expires_ms: 1 << 41, deleted_ms: 1 << 40, user: "u".into(), path: "/a/b".into() };
+    assert_eq!(TrashRow::decode(trash.encode().pending()).unwrap(), trash);
+    for (names, space) in [(Some(0), None), (None, Some(u64::MAX)), (Some(1), Some(2))] {
+        let quota = QuotaRow(crate::namespace::Quota { names, space });
+        assert_eq!(QuotaRow::decode(quota.encode().pending()).unwrap(), quota);
+    }
     let node = NodeRow { uuid: NodeUuid::from_random(1), address: "h:1".into(), domain: "/d".into() };
     assert_eq!(NodeRow::decode(node.encode().pending()).unwrap(), node);
     let store = StoreRow { format: 1, cluster: ClusterId::from_random(1), superuser: "hdfs".into() };
@@ -133,6 +139,7 @@ proptest! {
         let _ = EntryRow::decode(&bytes);
         let _ = ExtentRow::decode(&bytes);
         let _ = NodeRow::decode(&bytes);
+        let _ = (QuotaRow::decode(&bytes), TrashRow::decode(&bytes));
         let _ = StoreRow::decode(&bytes);
         let _ = (crate::namespace::acl::AclRow::decode(&bytes).is_ok(), attributes::decode_xattr(&bytes).is_ok());
         let _ = (decode_leased(&bytes), decode_garbage(&bytes), decode_number(&bytes));

@@ -22,6 +22,8 @@ async fn filled() -> Fixture {
     fixture.file("/old", CHUNK, &[1, 2]).await;
     fixture.delete("/old", false).await.unwrap();
     fixture.namespace.set_quota(fixture.call(), at("/d1"), QUOTA).await.unwrap();
+    fixture.put("/trashed", b"x").await;
+    fixture.namespace.trash(fixture.call(), at("/trashed"), false).await.unwrap();
     let open = fixture.create("/open").await;
     fixture.add_chunk(&open, 0, vec![], &[2, 3]).await.unwrap();
     fixture.check().await;
@@ -54,7 +56,7 @@ async fn an_export_fills_any_empty_store() {
     let fixture = filled().await;
     let (export, manifest) = exported(&fixture.namespace).await;
     assert_eq!(verify_export(&export[..]).unwrap(), manifest);
-    assert_eq!((manifest.files, manifest.directories, manifest.chunks), (203, 40, 7));
+    assert_eq!((manifest.files, manifest.directories, manifest.chunks), (204, 42, 7));
     assert_eq!(manifest.cluster, fixture.namespace.cluster().await.unwrap());
 
     let folder = tempfile::tempdir().unwrap();
@@ -72,6 +74,8 @@ async fn an_export_fills_any_empty_store() {
         let version = namespace.store().version().await.unwrap();
         assert!(namespace.stat(FileRef::Path(at("/large"))).await.unwrap().version <= version);
         assert_eq!(namespace.quota(at("/d1")).await.unwrap(), QUOTA);
+        let items = namespace.trash_items(None, String::new(), 10).await.unwrap();
+        assert_eq!(items.iter().map(|item| item.original.as_str()).collect::<Vec<_>>(), ["/trashed"]);
         let full = namespace.mkdir(fixture.call(), at("/d1/more"), MkdirOptions::default()).await;
         refused(full, ErrorKind::QuotaExceeded, "/d1 may hold 11 names and has 11 of them");
         // It works: what was deleted goes, the same session writes on.

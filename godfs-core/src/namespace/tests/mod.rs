@@ -25,6 +25,7 @@ mod quotas;
 mod random;
 mod replicas;
 mod retries;
+mod trash;
 mod tree;
 mod truncating;
 mod walking;

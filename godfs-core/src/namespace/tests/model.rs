@@ -107,6 +107,42 @@ impl Model {
         }
     }
 
+    /// Moves what stands at `path` to `item`.
+    pub(super) fn trash(&mut self, path: &DfsPath, recursive: bool, item: &DfsPath) -> Expected<()> {
+        let mut tried = self.clone();
+        tried.delete(path, recursive)?;
+        let (name, above) = split(path).ok_or(ErrorKind::InvalidArgument)?;
+        let moved = self.directory(&above, false)?.get(name).cloned().ok_or(ErrorKind::NotFound)?;
+        let (name, home) = split(item).ok_or(ErrorKind::InvalidArgument)?;
+        tried.directory(&home, true)?.insert(name.to_owned(), moved);
+        *self = tried;
+        Ok(())
+    }
+
+    /// Moves `item` to where it was.
+    pub(super) fn restore(&mut self, item: &DfsPath, to: &DfsPath, parents: bool) -> Expected<()> {
+        let linked = |kind| if kind == ErrorKind::Symlink { ErrorKind::FailedPrecondition } else { kind };
+        let (name, home) = split(item).ok_or(ErrorKind::InvalidArgument)?;
+        let mut tried = self.clone();
+        let moved = tried.directory(&home, false)?.remove(name).ok_or(ErrorKind::NotFound)?;
+        let (name, above) = split(to).ok_or(ErrorKind::InvalidArgument)?;
+        let entries = tried.directory(&above, parents).map_err(linked)?;
+        if entries.contains_key(name) {
+            return Err(ErrorKind::AlreadyExists);
+        }
+        entries.insert(name.to_owned(), moved);
+        *self = tried;
+        Ok(())
+    }
+
+    /// All items go.
+    pub(super) fn expire(&mut self, home: &DfsPath) {
+        let names: Vec<&str> = home.names().collect();
+        if let Ok(items) = self.directory(&names, false) {
+            items.clear();
+        }
+    }
+
     pub(super) fn rename(&mut self, from: &DfsPath, to: &DfsPath, replace: bool) -> Expected<()> {
         let (name, above) = split(from).ok_or(ErrorKind::InvalidArgument)?;
         let mut tried = self.clone();

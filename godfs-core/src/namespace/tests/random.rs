@@ -1,6 +1,7 @@
 //! Random operations, each made once or twice, on the namespace and on a model of it.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use proptest::prelude::*;
 
@@ -9,6 +10,8 @@ use super::*;
 use crate::metadata::MissingStore;
 
 const NODES: u32 = 4;
+/// Where the trash of these callers is.
+const HOME: &str = "/.trash/user";
 
 #[derive(Clone, Debug)]
 enum Op {
@@ -62,6 +65,21 @@ enum Op {
         path: DfsPath,
         recursive: bool,
     },
+    Trash {
+        path: DfsPath,
+        recursive: bool,
+    },
+    /// One of those that are in the trash, or were.
+    Restore {
+        item: usize,
+        parents: bool,
+    },
+    /// For good, out of the trash.
+    DeleteItem {
+        item: usize,
+    },
+    /// A day goes by.
+    Expire,
     Rename {
         from: DfsPath,
         to: DfsPath,
@@ -159,6 +177,10 @@ fn ops() -> impl Strategy<Value = Op> {
         1 => file.prop_map(|file| Op::Abandon { file }),
         2 => (0..CHUNK, 0..3_usize).prop_map(|(length, survivors)| Op::Recover { length, survivors }),
         2 => (paths(), any::<bool>()).prop_map(|(path, recursive)| Op::Delete { path, recursive }),
+        3 => (paths(), any::<bool>()).prop_map(|(path, recursive)| Op::Trash { path, recursive }),
+        2 => (0..3_usize, any::<bool>()).prop_map(|(item, parents)| Op::Restore { item, parents }),
+        1 => (0..3_usize).prop_map(|item| Op::DeleteItem { item }),
+        1 => Just(Op::Expire),
         4 => (paths(), paths(), any::<bool>()).prop_map(|(from, to, replace)| Op::Rename { from, to, replace }),
         2 => (paths(), paths()).prop_map(|(first, second)| Op::Exchange { first, second }),
         1 => (paths(), prop_oneof![Just("a"), Just("../b"), Just("/c")])
@@ -199,6 +221,8 @@ struct Machine {
     fixture: Fixture,
     model: Model,
     pens: Vec<Pen>,
+    /// Items of the trash and where they were, those that came last in front.
+    items: Vec<(DfsPath, DfsPath)>,
     /// Of each inode that ever got one.
     attributes: BTreeMap<InodeId, Attributes>,
 }
@@ -228,7 +252,7 @@ impl Machine {
             let store = Arc::new(MissingStore::new(Arc::clone(fixture.namespace.store())));
             fixture.namespace = Namespace::new(store, fixture.namespace.settings().clone(), Env::simulated(1)).unwrap();
         }
-        Self { fixture, model: Model::new(), pens: Vec::new(), attributes: BTreeMap::new() }
+        Self { fixture, model: Model::new(), pens: Vec::new(), items: Vec::new(), attributes: BTreeMap::new() }
     }
 
     async fn run(&mut self, op: Op) {
@@ -336,6 +360,33 @@ impl Machine {
             Op::Delete { path, recursive } => {
                 let deleted = twice!(namespace.delete(call, path.clone(), recursive));
                 assert_eq!(deleted, self.model.delete(&path, recursive), "delete {path}");
+            }
+            Op::Trash { path, recursive } => {
+                let trashed = twice!(namespace.trash(call, path.clone(), recursive));
+                // How it is called there is not for the model to say.
+                let item = trashed.clone().ok().flatten().unwrap_or_else(|| at("/.trash/user/new"));
+                let expected = self.model.within_quotas(|model| model.trash(&path, recursive, &item));
+                assert_eq!(trashed.map(drop), expected, "trash {path}");
+                if expected.is_ok() {
+                    assert!(item.starts_with(&at(HOME)) && item.name() != Some("new"), "{item}");
+                    self.items.insert(0, (item, path));
+                }
+            }
+            Op::Restore { item, parents } => {
+                let Some((item, to)) = self.items.get(item).cloned() else { return };
+                let restored = twice!(namespace.restore(call, item.clone(), None, parents));
+                let expected = self.model.within_quotas(|model| model.restore(&item, &to, parents));
+                assert_eq!(restored, expected.map(|()| to), "restore {item}");
+            }
+            Op::DeleteItem { item } => {
+                let Some((item, _)) = self.items.get(item).cloned() else { return };
+                let deleted = twice!(namespace.trash(call, item.clone(), true));
+                assert_eq!(deleted, self.model.delete(&item, true).map(|()| None), "delete {item}");
+            }
+            Op::Expire => {
+                tokio::time::advance(Duration::from_secs(24 * 60 * 60)).await;
+                while namespace.expire_trash().await.unwrap() > 0 {}
+                self.model.expire(&at(HOME));
             }
             Op::Rename { from, to, replace } => {
                 let request = Rename { from: from.clone(), to: to.clone(), replace };
@@ -637,7 +688,7 @@ proptest! {
 
     #[test]
     fn the_namespace_is_its_model(ops in proptest::collection::vec(ops(), 1..80), missing in any::<bool>()) {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
         runtime.block_on(async {
             let mut machine = Machine::new(missing).await;
             for (at, op) in ops.into_iter().enumerate() {
