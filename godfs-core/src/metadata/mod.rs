@@ -28,6 +28,8 @@ use bytes::Bytes;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{Incarnation, Version};
 
+#[cfg(all(test, feature = "fjall"))]
+pub(crate) use self::fjall::machine;
 #[cfg(feature = "fjall")]
 pub use self::fjall::{FjallOptions, FjallStore};
 pub use memory::MemoryStore;

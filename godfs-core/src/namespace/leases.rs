@@ -109,8 +109,14 @@ pub(super) fn recover(
     once(txn, context, call, Operation::RecoverLease, |txn| {
         let (inode, _) = paths::find_file(txn, context, path)?;
         access::need_of(txn, context, inode, access::WRITE, path)?;
+        let open = match OpenFile::load(txn, inode)? {
+            Some(mut file) => Some(rows::find_lease(txn, file.open().lease)?),
+            None => None,
+        };
+        let closed = take_over(txn, context, inode)?;
         // Closed or in recovery already: nothing to record, the next call shall look again.
-        Ok(Recorded::No(take_over(txn, context, inode)?))
+        let changed = open.is_some_and(|lease| closed || lease.is_some_and(|row| row.session != RECOVERY));
+        Ok(if changed { Recorded::Yes(closed) } else { Recorded::No(closed) })
     })
 }
 

@@ -19,6 +19,9 @@ use crate::id::{ChunkId, ClusterId, Generation, InodeId, LeaseId, NodeId, Sessio
 use crate::metadata::{MetadataStore, MetadataStoreExt, Snapshot, Step, Transaction};
 use crate::path::DfsPath;
 
+#[macro_use]
+mod numbered;
+
 mod access;
 mod acl;
 mod acls;

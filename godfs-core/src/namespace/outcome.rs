@@ -8,39 +8,39 @@ use crate::path::DfsPath;
 
 const FORMAT: u8 = 1;
 
-/// Which operation a slot ran last: another one under the same sequence is a defect of the client and is refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub(super) enum Operation {
-    Mkdir = 1,
-    Create = 2,
-    Put = 3,
-    AddChunk = 4,
-    AbandonChunk = 5,
-    IssueGeneration = 6,
-    UpdatePipeline = 7,
-    StoreSmall = 8,
-    Complete = 9,
-    Abandon = 10,
-    RecoverLease = 11,
-    Rename = 12,
-    Delete = 13,
-    SetReplication = 14,
-    SetTimes = 15,
-    Exchange = 30,
-    Symlink = 31,
-    Append = 32,
-    ReopenChunk = 33,
-    Truncate = 34,
-    Concat = 35,
-    SetOwner = 40,
-    SetMode = 41,
-    SetQuota = 50,
-    Trash = 51,
-    RestoreTrash = 52,
-    SetXattr = 42,
-    RemoveXattr = 43,
-    SetAcl = 44,
+numbered! {
+    /// Which operation a slot ran last: another one under the same sequence is a defect of the client and is refused.
+    pub(super) enum Operation {
+        Mkdir = 1,
+        Create = 2,
+        Put = 3,
+        AddChunk = 4,
+        AbandonChunk = 5,
+        IssueGeneration = 6,
+        UpdatePipeline = 7,
+        StoreSmall = 8,
+        Complete = 9,
+        Abandon = 10,
+        RecoverLease = 11,
+        Rename = 12,
+        Delete = 13,
+        SetReplication = 14,
+        SetTimes = 15,
+        Exchange = 30,
+        Symlink = 31,
+        Append = 32,
+        ReopenChunk = 33,
+        Truncate = 34,
+        Concat = 35,
+        SetOwner = 40,
+        SetMode = 41,
+        SetXattr = 42,
+        RemoveXattr = 43,
+        SetAcl = 44,
+        SetQuota = 50,
+        Trash = 51,
+        RestoreTrash = 52,
+    }
 }
 
 /// A result that a slot can keep.

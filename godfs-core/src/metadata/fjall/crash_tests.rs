@@ -1,114 +1,15 @@
-//! The durable store when power goes. The log and the state are on the simulated disk, which loses what was not synced.
-//! Fjall writes to the real one; what it may have kept is played by its two ends: its folder as it was when it was
-//! persisted last, and its folder as it is.
+//! The durable store when power goes.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
-use tempfile::TempDir;
-
-use super::tests::{copy, put, tiny};
-use super::{FjallOptions, FjallStore, open};
+use super::machine::{Found, Machine};
+use super::tests::{put, tiny};
+use super::{FjallOptions, FjallStore};
 use crate::env::Env;
 use crate::error::{Error, ErrorKind, Result};
 use crate::io::{Io, OpenMode, SimIo};
 use crate::metadata::{Counters, MetadataStore, MetadataStoreExt, Range, Space, Transaction};
-
-/// A machine whose power can go.
-struct Machine {
-    real: TempDir,
-    io: SimIo,
-    options: FjallOptions,
-}
-
-impl Machine {
-    /// With a store that was created and closed.
-    async fn new() -> Self {
-        let machine = Self { real: tempfile::tempdir().expect("folder"), io: SimIo::new(0), options: tiny() };
-        let store = FjallStore::create(&machine.folder(), tiny(), Arc::new(machine.io.clone()), &Env::system()).await;
-        store.expect("create").close().await.expect("close");
-        machine.keep_rows();
-        machine
-    }
-
-    /// The same path on both disks.
-    fn folder(&self) -> PathBuf {
-        self.real.path().join("meta")
-    }
-
-    fn kept(&self) -> PathBuf {
-        self.real.path().join("kept")
-    }
-
-    /// Notes the rows as what is sure to be found.
-    fn keep_rows(&self) {
-        replace(&self.folder().join("rows"), &self.kept());
-    }
-
-    /// Opens the store; from then on its rows are noted each time they are persisted.
-    fn open(&self) -> Result<FjallStore> {
-        let io: Arc<dyn Io> = Arc::new(self.io.clone());
-        let mut parts = open::recover(&self.folder(), &self.options, &io, &Env::system())?;
-        let (rows, kept) = (self.folder().join("rows"), self.kept());
-        parts.persisted = Some(Box::new(move || replace(&rows, &kept)));
-        Ok(open::start(parts, &self.folder(), &self.options, io, Env::system()))
-    }
-
-    /// The machine after a loss of power.
-    fn crash(&self, seed: u64, rows: Found) -> Self {
-        let after =
-            Self { real: tempfile::tempdir().expect("folder"), io: SimIo::new(seed), options: self.options.clone() };
-        copy(&self.kept(), &after.kept());
-        let found = match rows {
-            Found::Persisted => self.kept(),
-            Found::All => self.folder().join("rows"),
-        };
-        copy(&found, &after.folder().join("rows"));
-        after.adopt(&self.io.crash(seed), &self.folder());
-        after
-    }
-
-    /// Takes over the files of another disk, whose folder has another name.
-    fn adopt(&self, from: &SimIo, folder: &Path) {
-        let mut folders = vec![PathBuf::new()];
-        while let Some(below) = folders.pop() {
-            let target = self.folder().join(&below);
-            crate::io::create_dir_all_synced(&self.io, &target).expect("folder");
-            let Ok(entries) = from.read_dir(&folder.join(&below)) else { continue };
-            for entry in entries {
-                let name = below.join(&entry.name);
-                if entry.is_dir {
-                    folders.push(name);
-                    continue;
-                }
-                let bytes = from.read(&folder.join(&name), 1 << 30).expect("read");
-                let file = self.io.open(&self.folder().join(&name), OpenMode::CreateNew).expect("create");
-                file.write_all_at(0, &bytes).expect("write");
-                file.sync_data().expect("sync");
-            }
-            self.io.sync_dir(&target).expect("sync");
-        }
-    }
-
-    fn log_files(&self) -> Vec<PathBuf> {
-        let log = self.folder().join("log");
-        let entries = self.io.read_dir(&log).expect("list").into_iter();
-        let mut names: Vec<_> = entries.filter(|entry| entry.name.ends_with(".seg")).map(|entry| entry.name).collect();
-        names.sort();
-        names.into_iter().map(|name| log.join(name)).collect()
-    }
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Found {
-    Persisted,
-    All,
-}
-
-fn replace(from: &Path, to: &Path) {
-    let _ = std::fs::remove_dir_all(to);
-    copy(from, to);
-}
 
 /// One whole transaction, recognisable by its parts.
 async fn write(store: &FjallStore, n: u64) -> Result<u64> {
@@ -186,7 +87,7 @@ async fn power_may_go_at_any_moment() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn power_may_go_while_a_store_is_created() {
-    let whole = Machine { real: tempfile::tempdir().expect("folder"), io: SimIo::new(0), options: tiny() };
+    let whole = Machine::empty(0, tiny());
     let env = Env::system();
     let create = |machine: &Machine| {
         let (folder, io, env) = (machine.folder(), Arc::new(machine.io.clone()), env.clone());
@@ -194,7 +95,7 @@ async fn power_may_go_while_a_store_is_created() {
     };
     create(&whole).await.expect("create").close().await.expect("close");
     for cut in 1..=whole.io.changes() {
-        let machine = Machine { real: tempfile::tempdir().expect("folder"), io: SimIo::new(0), options: tiny() };
+        let machine = Machine::empty(0, tiny());
         machine.io.cut_power_at(cut);
         let created = create(&machine).await;
         drop(created);

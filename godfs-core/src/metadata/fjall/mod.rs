@@ -27,6 +27,8 @@ mod view;
 #[cfg(test)]
 mod crash_tests;
 #[cfg(test)]
+pub(crate) mod machine;
+#[cfg(test)]
 mod tests;
 
 use std::fmt;

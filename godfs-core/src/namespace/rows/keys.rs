@@ -4,34 +4,34 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::id::{ChunkId, InodeId, LeaseId, NodeId, NodeUuid, SessionId, Version};
 use crate::metadata::Stamped;
 
-/// The leading byte of a key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub(in crate::namespace) enum Table {
-    Store = 0x01,
-    Ids = 0x02,
-    Totals = 0x03,
-    Entries = 0x10,
-    Inodes = 0x11,
-    Usage = 0x12,
-    Extents = 0x13,
-    Orphans = 0x14,
-    Quotas = 0x1a,
-    Trash = 0x1b,
-    TrashExpiry = 0x1c,
-    Xattrs = 0x18,
-    Acls = 0x19,
-    Chunks = 0x20,
-    Replicas = 0x21,
-    Sums = 0x22,
-    Owed = 0x23,
-    Garbage = 0x24,
-    Sessions = 0x30,
-    Slots = 0x31,
-    Leases = 0x32,
-    SessionLeases = 0x33,
-    Nodes = 0x40,
-    NodeUuids = 0x41,
+numbered! {
+    /// The leading byte of a key.
+    pub(in crate::namespace) enum Table {
+        Store = 0x01,
+        Ids = 0x02,
+        Totals = 0x03,
+        Entries = 0x10,
+        Inodes = 0x11,
+        Usage = 0x12,
+        Extents = 0x13,
+        Orphans = 0x14,
+        Xattrs = 0x18,
+        Acls = 0x19,
+        Quotas = 0x1a,
+        Trash = 0x1b,
+        TrashExpiry = 0x1c,
+        Chunks = 0x20,
+        Replicas = 0x21,
+        Sums = 0x22,
+        Owed = 0x23,
+        Garbage = 0x24,
+        Sessions = 0x30,
+        Slots = 0x31,
+        Leases = 0x32,
+        SessionLeases = 0x33,
+        Nodes = 0x40,
+        NodeUuids = 0x41,
+    }
 }
 
 /// Where a row of a table holds the version that wrote it; always behind one byte.
@@ -46,7 +46,7 @@ impl Table {
     /// The table of a key.
     pub(in crate::namespace) fn of(key: &[u8]) -> Option<Self> {
         let first = *key.first()?;
-        Self::ALL.into_iter().find(|table| *table as u8 == first)
+        Self::ALL.iter().copied().find(|table| *table as u8 == first)
     }
 
     pub(in crate::namespace) fn version_at(self) -> VersionAt {
@@ -74,33 +74,6 @@ impl Table {
             | Self::NodeUuids => VersionAt::Nowhere,
         }
     }
-
-    const ALL: [Self; 24] = [
-        Self::Trash,
-        Self::TrashExpiry,
-        Self::Quotas,
-        Self::Xattrs,
-        Self::Acls,
-        Self::Store,
-        Self::Ids,
-        Self::Totals,
-        Self::Entries,
-        Self::Inodes,
-        Self::Usage,
-        Self::Extents,
-        Self::Orphans,
-        Self::Chunks,
-        Self::Replicas,
-        Self::Sums,
-        Self::Owed,
-        Self::Garbage,
-        Self::Sessions,
-        Self::Slots,
-        Self::Leases,
-        Self::SessionLeases,
-        Self::Nodes,
-        Self::NodeUuids,
-    ];
 }
 
 fn key(table: Table, parts: &[&[u8]]) -> Vec<u8> {

@@ -21,8 +21,10 @@ mod cost;
 mod exporting;
 mod links;
 mod model;
+mod power;
 mod quotas;
 mod random;
+mod replays;
 mod replicas;
 mod retries;
 mod trash;
@@ -44,7 +46,11 @@ pub(super) struct Fixture {
 impl Fixture {
     /// With `nodes` datanodes, whose ids are 1 and up.
     pub(super) async fn new(nodes: u32) -> Self {
-        let store = Arc::new(MemoryStore::new(Incarnation::from_random(1)));
+        Self::over(Arc::new(MemoryStore::new(Incarnation::from_random(1))), nodes).await
+    }
+
+    /// The same over an empty store.
+    pub(super) async fn over(store: Arc<dyn MetadataStore>, nodes: u32) -> Self {
         let settings = NamespaceSettings { chunk_size: CHUNK, small_file_limit: 1_024, ..Default::default() };
         let namespace = Namespace::new(store, settings, Env::simulated(1)).unwrap();
         namespace.initialize(owner("user")).await.unwrap();

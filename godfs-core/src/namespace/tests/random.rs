@@ -9,12 +9,12 @@ use super::model::{File, Model};
 use super::*;
 use crate::metadata::MissingStore;
 
-const NODES: u32 = 4;
+pub(super) const NODES: u32 = 4;
 /// Where the trash of these callers is.
 const HOME: &str = "/.trash/user";
 
 #[derive(Clone, Debug)]
-enum Op {
+pub(super) enum Op {
     Mkdir {
         path: DfsPath,
         parents: bool,
@@ -158,7 +158,7 @@ fn changes() -> impl Strategy<Value = AclChange> {
     ]
 }
 
-fn ops() -> impl Strategy<Value = Op> {
+pub(super) fn ops() -> impl Strategy<Value = Op> {
     let file = 0..4_usize;
     prop_oneof![
         3 => (paths(), any::<bool>()).prop_map(|(path, parents)| Op::Mkdir { path, parents }),
@@ -217,8 +217,8 @@ struct Pen {
     reopens: bool,
 }
 
-struct Machine {
-    fixture: Fixture,
+pub(super) struct Machine {
+    pub(super) fixture: Fixture,
     model: Model,
     pens: Vec<Pen>,
     /// Items of the trash and where they were, those that came last in front.
@@ -252,10 +252,15 @@ impl Machine {
             let store = Arc::new(MissingStore::new(Arc::clone(fixture.namespace.store())));
             fixture.namespace = Namespace::new(store, fixture.namespace.settings().clone(), Env::simulated(1)).unwrap();
         }
+        Self::with(fixture)
+    }
+
+    /// On an empty namespace with [`NODES`] nodes.
+    pub(super) fn with(fixture: Fixture) -> Self {
         Self { fixture, model: Model::new(), pens: Vec::new(), items: Vec::new(), attributes: BTreeMap::new() }
     }
 
-    async fn run(&mut self, op: Op) {
+    pub(super) async fn run(&mut self, op: Op) {
         let namespace = self.fixture.namespace.clone();
         let call = self.fixture.call();
         match op {
