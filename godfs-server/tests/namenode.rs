@@ -6,6 +6,10 @@ mod callers;
 mod failing;
 #[path = "namenode/fake.rs"]
 mod fake;
+#[path = "namenode/history.rs"]
+mod history;
+#[path = "namenode/linearizable.rs"]
+mod linearizable;
 #[path = "namenode/quotas.rs"]
 mod quotas;
 #[path = "namenode/trash.rs"]
