@@ -137,6 +137,8 @@ pub(crate) struct Daemons {
     /// Each datanode; `None` while it is down.
     pub(crate) datanodes: Vec<Option<Daemon>>,
     address: String,
+    /// Where the metadata is.
+    metadata: PathBuf,
     namenode_flags: Vec<String>,
     datanode_flags: Vec<String>,
     descriptors: Option<u32>,
@@ -166,8 +168,10 @@ impl Daemons {
             ["--session-timeout", "4s"],
         ];
         let fast = fast.iter().filter(|[flag, _]| !flags.namenode.contains(flag)).flatten();
+        let folder = tempfile::Builder::new().prefix("godfs-test-").tempdir().expect("temporary folder");
         let mut cluster = Self {
-            folder: tempfile::Builder::new().prefix("godfs-test-").tempdir().expect("temporary folder"),
+            metadata: folder.path().join("namenode"),
+            folder,
             namenode: None,
             datanodes: Vec::new(),
             address: "127.0.0.1:0".into(),
@@ -195,8 +199,7 @@ impl Daemons {
 
     /// Starts the namenode, or starts it again, at the address it had.
     pub(crate) fn start_namenode(&mut self) {
-        let dir = self.folder().join("namenode");
-        let mut args = vec!["--init".to_owned(), "--dir".into(), path(&dir), "--listen".into(), self.address.clone()];
+        let mut args = vec!["--init".to_owned(), "--dir".into(), path(&self.metadata), "--listen".into(), self.address.clone()];
         args.extend(self.namenode_flags.iter().cloned());
         let deadline = now() + PATIENCE;
         let daemon = loop {
@@ -259,11 +262,33 @@ impl Daemons {
 
     /// Has every invariant of the namenode's rows checked, while it is down.
     pub(crate) fn check_namenode(&self) {
-        let mut check = Command::new(env!("CARGO_BIN_EXE_godfs-namenode"));
-        check.arg("check").arg("--dir").arg(self.folder().join("namenode")).stdin(Stdio::null());
-        let checked = check.output().expect("the binary starts");
-        let said = [checked.stdout, checked.stderr].concat();
-        assert!(checked.status.success(), "{}", String::from_utf8_lossy(&said));
+        self.metadata_tool(&["check"]);
+    }
+
+    /// Takes what the metadata holds, while the namenode is down, into a folder that it runs on from then on.
+    pub(crate) fn move_metadata(&mut self) {
+        let export = path(&self.folder().join("export"));
+        self.metadata_tool(&["export", &export]);
+        self.metadata = self.folder().join("imported");
+        self.metadata_tool(&["import", &export]);
+    }
+
+    /// Works on the metadata while the namenode is down.
+    fn metadata_tool(&self, words: &[&str]) {
+        let mut tool = Command::new(env!("CARGO_BIN_EXE_godfs-namenode"));
+        tool.args(words).arg("--dir").arg(&self.metadata).stdin(Stdio::null());
+        let done = tool.output().expect("the binary starts");
+        let said = [done.stdout, done.stderr].concat();
+        assert!(done.status.success(), "{words:?}: {}", String::from_utf8_lossy(&said));
+    }
+
+    /// Starts all datanodes again, with one flag more.
+    pub(crate) fn restart_datanodes_with(&mut self, flag: &[&str]) {
+        self.datanode_flags.extend(flag.iter().map(ToString::to_string));
+        for index in 0..self.datanodes.len() {
+            self.datanodes[index] = None;
+            self.start_datanode(index);
+        }
     }
 
     /// SIGKILL of everything.

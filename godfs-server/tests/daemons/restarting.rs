@@ -181,3 +181,40 @@ async fn repairs_that_are_owed_survive_the_namenode() {
     }
     assert!(client.get("/owed").await.expect("get") == data, "other bytes");
 }
+
+/// The new store has a life of its own, which the datanodes take up once they are told to.
+#[tokio::test(flavor = "multi_thread")]
+async fn metadata_is_exported_and_imported_under_running_datanodes() {
+    let mut cluster = Daemons::start(3);
+    let client = cluster.client().await;
+    let mut files = Vec::new();
+    for (number, length) in [0, 5_000, MIB / 2, 2 * MIB + 17].into_iter().enumerate() {
+        let (path, data) = (format!("/{number}"), noise(length, number as u64));
+        client.put(&path, data.clone(), CreateOptions::default().chunk_size(MIB as u64)).await.expect("put");
+        files.push((path, data));
+    }
+    cluster.wait_until_whole();
+    cluster.kill_namenode();
+    cluster.move_metadata();
+    cluster.check_namenode();
+    cluster.start_namenode();
+    let report = cluster.report();
+    assert_eq!(report["live_datanodes"], 0, "nobody takes up another life unasked: {report}");
+    let life = report["incarnation"].as_str().expect("an incarnation").to_owned();
+    wait_for("a datanode says why it stays away", || {
+        let logs = cluster.logs();
+        if logs.contains("an operator has to accept it") { Ok(()) } else { Err(logs) }
+    });
+    assert_eq!(cluster.report()["live_datanodes"], 0);
+    cluster.restart_datanodes_with(&["--accept-incarnation", &life]);
+    cluster.wait_live(3);
+    cluster.wait_until_whole();
+    let client = cluster.client().await;
+    for (path, data) in &files {
+        assert!(client.get(path).await.expect("get") == *data, "{path} has other bytes");
+    }
+    client.put("/more", noise(MIB, 9), CreateOptions::default()).await.expect("life goes on");
+    client.remove("/3", Default::default()).await.expect("remove");
+    cluster.kill_namenode();
+    cluster.check_namenode();
+}

@@ -70,6 +70,24 @@ async fn bad_paths_are_refused_by_every_call() {
                 names.set_replication(request).await.err()
             }),
             ("touch", names.set_times(v1::SetTimesRequest { call, path: p(), ..Default::default() }).await.err()),
+            ("exchange", names.exchange(v1::ExchangeRequest { call, first: p(), second: good() }).await.err()),
+            ("with", names.exchange(v1::ExchangeRequest { call, first: good(), second: p() }).await.err()),
+            ("ln", names.symlink(v1::SymlinkRequest { call, path: p(), target: "t".into() }).await.err()),
+            ("append", names.append(v1::AppendRequest { call, path: p() }).await.err()),
+            ("truncate", names.truncate(v1::TruncateRequest { call, path: p(), length: 0 }).await.err()),
+            ("concat", names.concat(v1::ConcatRequest { call, target: p(), sources: vec![good()] }).await.err()),
+            ("concat of", names.concat(v1::ConcatRequest { call, target: good(), sources: vec![p()] }).await.err()),
+            ("chmod", names.set_mode(v1::SetModeRequest { call, path: p(), mode: 0o700 }).await.err()),
+            ("setfacl", {
+                let operation = v1::AclOperation::RemoveAll.into();
+                names.set_acl(v1::SetAclRequest { call, path: p(), operation, entries: vec![] }).await.err()
+            }),
+            ("setfattr", {
+                let request = v1::SetXattrRequest { call, path: p(), name: "user.x".into(), ..Default::default() };
+                names.set_xattr(request).await.err()
+            }),
+            ("du", names.usage(v1::UsageRequest { path: p() }).await.err()),
+            ("find", names.walk(v1::WalkRequest { path: p(), ..Default::default() }).await.err()),
             ("recover", names.recover_lease(v1::RecoverLeaseRequest { call, path: p() }).await.err()),
         ];
         if !path.is_empty() {
