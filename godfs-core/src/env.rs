@@ -88,26 +88,34 @@ impl Env {
         T: Send + 'static,
         F: FnOnce() -> T + Send + 'static,
     {
-        self.blocking_through(work, |job| self.executor.execute(job)).await
+        let (job, answer) = Self::job(work);
+        self.executor.execute(job);
+        answer.await
     }
 
-    /// As [`Env::blocking`], for who has a way of its own to bring a job to the executor. The job does not panic.
-    pub(crate) async fn blocking_through<T, F>(&self, work: F, execute: impl FnOnce(Job)) -> T
+    /// Work as a job for an executor, which does not panic, and its answer. Dropping the answer does not stop the work.
+    ///
+    /// # Panics
+    /// The answer does when `work` panics: the panic goes on where it is awaited.
+    pub(crate) fn job<T, F>(work: F) -> (Job, impl Future<Output = T> + Send)
     where
         T: Send + 'static,
         F: FnOnce() -> T + Send + 'static,
     {
         let (answer, wait) = tokio::sync::oneshot::channel();
-        execute(Box::new(move || {
+        let job = move || {
             let outcome: Result<T, Box<dyn Any + Send>> = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
             // The caller may have gone away; its answer goes with it.
             let _ = answer.send(outcome);
-        }));
-        match wait.await {
-            Ok(Ok(value)) => value,
-            Ok(Err(panic)) => std::panic::resume_unwind(panic),
-            Err(_) => panic!("the executor dropped a job unrun"),
-        }
+        };
+        let answer = async {
+            match wait.await {
+                Ok(Ok(value)) => value,
+                Ok(Err(panic)) => std::panic::resume_unwind(panic),
+                Err(_) => panic!("the executor dropped a job unrun"),
+            }
+        };
+        (Box::new(job), answer)
     }
 }
 

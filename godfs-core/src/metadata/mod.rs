@@ -31,7 +31,7 @@ use crate::id::{Incarnation, Version};
 #[cfg(all(test, feature = "fjall"))]
 pub(crate) use self::fjall::machine;
 #[cfg(feature = "fjall")]
-pub use self::fjall::{FjallOptions, FjallStore};
+pub use self::fjall::{FjallOptions, FjallStore, Written};
 pub use memory::MemoryStore;
 #[cfg(any(test, feature = "testing"))]
 pub use missing::MissingStore;

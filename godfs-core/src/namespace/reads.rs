@@ -1,6 +1,5 @@
 //! Reading: status, entries, and where bytes are.
 
-use std::collections::HashMap;
 use std::ops::Bound;
 
 use bytes::Bytes;
@@ -56,30 +55,41 @@ pub(super) fn list(
         key.u64()?;
         entries.push((key.text()?, EntryRow::decode(value)?.inode));
     }
-    let mut rows = inodes(snapshot, entries.iter().map(|(_, inode)| *inode).collect())?;
+    let mut known = inodes(snapshot, entries.iter().map(|(_, inode)| *inode).collect())?;
     let mut list = Vec::with_capacity(entries.len());
     for (name, inode) in entries {
-        let row = match rows.remove(&inode) {
-            Some(row) => row,
-            None => rows::inode(snapshot, inode)?,
+        let status = match known.take(inode) {
+            Some(status) => status,
+            None => self::status(inode, rows::inode(snapshot, inode)?),
         };
-        list.push(ListEntry { name: name.to_owned(), status: status(inode, row) });
+        list.push(ListEntry { name: name.to_owned(), status });
     }
     Ok(list)
 }
 
-/// Rows of many inodes. Those of files that were made together lie together, and one scan brings them for a fraction of what as
+/// What one scan found, in the order of inodes.
+struct Scanned(Vec<(InodeId, Option<FileStatus>)>);
+
+impl Scanned {
+    fn take(&mut self, inode: InodeId) -> Option<FileStatus> {
+        let at = self.0.binary_search_by_key(&inode, |found| found.0).ok()?;
+        self.0[at].1.take()
+    }
+}
+
+/// Many inodes. Those of files that were made together lie together, and one scan brings them for a fraction of what as
 /// many reads cost. Some may be left out.
-fn inodes(snapshot: &mut dyn Snapshot, mut wanted: Vec<InodeId>) -> Step<HashMap<InodeId, InodeRow>> {
+fn inodes(snapshot: &mut dyn Snapshot, mut wanted: Vec<InodeId>) -> Step<Scanned> {
     /// Up to this many ids for each that is wanted, a scan is cheaper.
     const SPREAD: u64 = 3;
     wanted.sort_unstable();
-    let (Some(first), Some(last)) = (wanted.first(), wanted.last()) else { return Ok(HashMap::new()) };
+    let mut found = Scanned(Vec::new());
+    let (Some(first), Some(last)) = (wanted.first(), wanted.last()) else { return Ok(found) };
     let between = last.0 - first.0 + 1;
     if wanted.len() < 2 || between > SPREAD * wanted.len() as u64 {
         let keys: Vec<Vec<u8>> = wanted.iter().map(|inode| keys::inode(*inode)).collect();
         snapshot.prefetch(Space::Rows, &keys.iter().map(Vec::as_slice).collect::<Vec<_>>());
-        return Ok(HashMap::new());
+        return Ok(found);
     }
     let range = Range {
         start: Bound::Included(keys::inode(*first).into()),
@@ -87,11 +97,13 @@ fn inodes(snapshot: &mut dyn Snapshot, mut wanted: Vec<InodeId>) -> Step<HashMap
         reverse: false,
         limit: usize::try_from(between).unwrap_or(usize::MAX),
     };
-    let mut found = HashMap::with_capacity(wanted.len());
+    found.0.reserve(wanted.len());
+    let mut wanted = wanted.into_iter().peekable();
     for (key, value) in snapshot.scan(Space::Rows, &range)? {
         let inode = InodeId(keys::KeyReader::new(&key)?.u64()?);
-        if wanted.binary_search(&inode).is_ok() {
-            found.insert(inode, InodeRow::decode(&value)?);
+        while wanted.next_if(|next| *next < inode).is_some() {}
+        if wanted.next_if_eq(&inode).is_some() {
+            found.0.push((inode, Some(status(inode, InodeRow::decode(&value)?))));
         }
     }
     Ok(found)

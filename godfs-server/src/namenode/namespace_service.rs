@@ -22,6 +22,8 @@ use super::{allocate, attributes, trash, verify, walk};
 
 /// Entries of a page of a listing when the caller does not say.
 const LIST_PAGE: usize = 1_000;
+/// Entries of the first page of a listing, so that whoever waits for it soon has something to do; each further one has twice as many.
+const LIST_FIRST_PAGE: usize = 125;
 /// Pages of a listing that are read before the caller has taken them: the next one is ready, and a caller that stops reading pins no more.
 const LIST_READ_AHEAD: usize = 1;
 /// Chunks in one answer to `Open` and `Locate`, whatever the caller asks for: some 100 bytes each and replica.
@@ -189,9 +191,10 @@ impl Names {
         namespace: Namespace,
         path: DfsPath,
         mut after: String,
-        size: usize,
+        most: usize,
         pages: mpsc::Sender<Result<v1::ListPage, Status>>,
     ) {
+        let mut size = LIST_FIRST_PAGE.min(most);
         loop {
             // An end without an error would pass for the end of the directory.
             let ending = || Err(Error::new(ErrorKind::Unavailable, "the namenode is stopping"));
@@ -223,6 +226,7 @@ impl Names {
             if pages.send(page).await.is_err() || !more {
                 return;
             }
+            size = (2 * size).min(most);
         }
     }
 }

@@ -103,6 +103,17 @@ pub struct FjallStore {
     running: Arc<Mutex<Option<Running>>>,
 }
 
+/// What a store has written to its log since it was opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Written {
+    /// Transactions that wrote something.
+    pub transactions: u64,
+    /// Rows, each once for all transactions that were synced together.
+    pub rows: u64,
+    /// Bytes of records: keys, values and what frames them.
+    pub bytes: u64,
+}
+
 /// What ends with the store.
 #[derive(Debug)]
 struct Running {
@@ -146,6 +157,12 @@ impl FjallStore {
     pub async fn exists(folder: &Path, io: Arc<dyn Io>, env: &Env) -> Result<bool> {
         let path = state::State::path(folder);
         env.blocking(move || io.exists(&path).map_err(|error| Error::io(path.display(), error))).await
+    }
+
+    /// What was written since it was opened.
+    #[must_use]
+    pub fn written(&self) -> Written {
+        self.pipeline.written()
     }
 
     /// Why the store has failed and must be opened anew; `None` while it works.

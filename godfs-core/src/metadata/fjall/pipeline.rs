@@ -13,6 +13,7 @@ use std::sync::Arc;
 use parking_lot::{Condvar, Mutex, MutexGuard, RwLock, RwLockReadGuard};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
+use super::Written;
 use super::view::View;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::Version;
@@ -77,6 +78,7 @@ pub(super) struct Pipeline {
     view: RwLock<Option<Arc<View>>>,
     /// Held for reading while a body reads; whoever closes the store waits for it.
     readers: RwLock<()>,
+    written: Mutex<Written>,
     to_commit: Condvar,
     to_sync: Condvar,
     to_apply: Condvar,
@@ -103,6 +105,7 @@ impl Pipeline {
             state: Mutex::default(),
             view: RwLock::new(Some(Arc::new(view))),
             readers: RwLock::default(),
+            written: Mutex::default(),
             to_commit: Condvar::new(),
             to_sync: Condvar::new(),
             to_apply: Condvar::new(),
@@ -120,6 +123,19 @@ impl Pipeline {
 
     pub(super) fn check(&self) -> Result<()> {
         self.state.lock().check()
+    }
+
+    /// What was written so far.
+    pub(super) fn written(&self) -> Written {
+        *self.written.lock()
+    }
+
+    /// A batch is in the log, whose records have so many bytes by now.
+    pub(super) fn count(&self, batch: &Batch, bytes: u64) {
+        let mut written = self.written.lock();
+        written.transactions += u64::from(batch.count);
+        written.rows += batch.writes.count() as u64;
+        written.bytes = bytes;
     }
 
     /// Keeps the store from being let go while a body reads.

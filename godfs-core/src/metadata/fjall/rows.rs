@@ -5,7 +5,7 @@ use std::ops::Bound;
 use std::path::Path;
 
 use ::fjall::{Database, Keyspace, KeyspaceCreateOptions, KvSeparationOptions, PersistMode, Readable, Slice};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
 use super::FjallOptions;
 use super::state::State;
@@ -154,9 +154,10 @@ impl Layer for RowSnapshot {
         }
         let bounds: (Bound<Bytes>, Bound<Bytes>) = (range.start.clone(), range.end.clone());
         let rows = self.snapshot.range(&self.spaces[space as usize], bounds);
-        let copied = |guard: ::fjall::Guard| {
+        let mut arena = Arena::default();
+        let copied = move |guard: ::fjall::Guard| {
             let (key, value) = guard.into_inner().map_err(failed("scan rows"))?;
-            Ok((own(&key), Some(own(&value))))
+            Ok((arena.own(&key), Some(arena.own(&value))))
         };
         if range.reverse { Box::new(rows.rev().map(copied)) } else { Box::new(rows.map(copied)) }
     }
@@ -165,6 +166,31 @@ impl Layer for RowSnapshot {
 /// A slice of fjall's is a view of its whole block and would keep that in memory.
 fn own(slice: &Slice) -> Bytes {
     Bytes::copy_from_slice(slice)
+}
+
+/// Copies of the rows of one scan, many to an allocation: they are read and let go together.
+#[derive(Default)]
+struct Arena {
+    room: BytesMut,
+    /// The next allocation.
+    next: usize,
+}
+
+impl Arena {
+    const FIRST: usize = 512;
+    const MOST: usize = 32 << 10;
+
+    fn own(&mut self, slice: &Slice) -> Bytes {
+        if slice.len() > Self::FIRST {
+            return own(slice);
+        }
+        if self.room.capacity() < slice.len() {
+            self.next = (2 * self.next).clamp(Self::FIRST, Self::MOST);
+            self.room = BytesMut::with_capacity(self.next);
+        }
+        self.room.extend_from_slice(slice);
+        self.room.split().freeze()
+    }
 }
 
 /// Refuses a folder in which a keyspace lacks the file that names its present version: fjall takes such a one for one that was never finished,

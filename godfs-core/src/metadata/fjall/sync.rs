@@ -51,6 +51,7 @@ impl Syncer {
         let mut synced = None;
         if let Some(batch) = sealed.batch.take() {
             let point = self.log.append(&batch)?;
+            self.pipeline.count(&batch, self.log.bytes());
             self.pipeline.publish(|view| view.synced(point.number, batch.last(), Arc::clone(&batch.writes)));
             synced = Some(Synced { point, batch, weight: sealed.weight });
         }

@@ -10,13 +10,13 @@ use parking_lot::Mutex;
 use proptest::prelude::*;
 use tempfile::TempDir;
 
-use super::{FjallOptions, FjallStore};
+use super::{FjallOptions, FjallStore, Written};
 use crate::env::Env;
 use crate::error::{ErrorKind, Result};
 use crate::io::{DiskIo, Io};
 use crate::metadata::conformance::{self, StoreFactory};
 use crate::metadata::tests::Missing;
-use crate::metadata::{MetadataStore, MetadataStoreExt, Space, Transaction};
+use crate::metadata::{MetadataStore, MetadataStoreExt, Space, Stamped, Transaction};
 
 /// Stores in temporary folders.
 #[derive(Debug)]
@@ -303,4 +303,23 @@ async fn the_log_stays_short() {
     assert!(log.len() <= 8, "{log:?}");
     let store = open(folder.path(), &tiny()).await.expect("open");
     assert_eq!(store.version().await.expect("version").0, 200);
+}
+
+#[tokio::test]
+async fn what_was_written_is_counted() {
+    let folder = tempfile::tempdir().expect("folder");
+    let options = FjallOptions::default();
+    let store = FjallStore::create(folder.path(), options, Arc::new(DiskIo), &Env::system()).await.expect("create");
+    assert_eq!(store.written(), Written::default());
+    for value in ["a", "b"] {
+        let put = move |txn: &mut dyn Transaction| {
+            txn.put(Space::Rows, b"key".to_vec().into(), Stamped::plain(value.as_bytes().to_vec()));
+            txn.put(Space::Data, b"key".to_vec().into(), Stamped::plain(value.as_bytes().to_vec()));
+            Ok(())
+        };
+        store.commit(put).await.expect("written");
+    }
+    let Written { transactions, rows, bytes } = store.written();
+    assert_eq!((transactions, rows), (2, 4));
+    assert!(bytes > 4 * 4, "{bytes} bytes of log");
 }

@@ -14,6 +14,8 @@ pub(in crate::metadata) struct LogWriter {
     segments: Arc<Segments>,
     tail: Tail,
     end: Point,
+    /// The bytes of all records that were appended.
+    bytes: u64,
 }
 
 /// The segment that is appended to.
@@ -28,12 +30,17 @@ pub(super) struct Tail {
 
 impl LogWriter {
     pub(super) fn new(segments: Arc<Segments>, tail: Tail, end: Point) -> Self {
-        Self { segments, tail, end }
+        Self { segments, tail, end, bytes: 0 }
     }
 
     /// The last record.
     pub(in crate::metadata) fn end(&self) -> Point {
         self.end
+    }
+
+    /// The bytes of all records that this one appended.
+    pub(in crate::metadata) fn bytes(&self) -> u64 {
+        self.bytes
     }
 
     /// The files, for who trims them.
@@ -54,6 +61,7 @@ impl LogWriter {
         let written = self.tail.file.write_all_at(self.tail.at, &record).and_then(|()| self.tail.file.sync_data());
         written.map_err(|error| self.segments.failed("append to", &self.segments.folder, error))?;
         self.tail.at += record.len() as u64;
+        self.bytes += record.len() as u64;
         self.end = Point { number, seal };
         Ok(self.end)
     }
