@@ -2,6 +2,7 @@
 //!
 //! Both hold a place, descriptors and memory while they are waited for, and the other side may never go on.
 
+use std::collections::VecDeque;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -27,6 +28,12 @@ const STREAMED: [&str; 2] = ["/godfs.v1.ChunkService/Write", "/godfs.v1.Datanode
 
 /// What every request may hold in memory, bytes: more than nearly all of them have. Only what goes beyond is counted.
 const FLOOR_BYTES: usize = 16 << 10;
+
+/// What a gRPC message begins with: a flag and its length.
+const PREFIX_BYTES: usize = 5;
+
+/// Longer messages are refused by whoever decodes them as soon as their length is read (no service takes more), so nobody waits for the rest.
+const MAX_MESSAGE: usize = 4 << 20;
 
 /// Permits count KiB, since a semaphore counts in 32 bits.
 const UNIT: usize = 1 << 10;
@@ -132,6 +139,9 @@ where
                 sleep: Box::pin(tokio::time::sleep(within)),
                 within,
                 came: 0,
+                prefix: [0; PREFIX_BYTES],
+                waiting: VecDeque::new(),
+                whole: false,
                 pool: Arc::clone(&self.pool),
                 held: None,
             }),
@@ -140,13 +150,20 @@ where
     }
 }
 
-/// A request that fails if it has not ended in time, or if there is no room for it.
+/// A request that fails if it has not ended in time, or if there is no room for it. It is given when it is whole: who decodes it makes room for
+/// all of a message once its length is known, and would hold that for a message of which nothing more comes.
 struct Within<B> {
     body: B,
     sleep: Pin<Box<Sleep>>,
     within: Duration,
     /// Bytes that have come in.
     came: usize,
+    /// The first of them.
+    prefix: [u8; PREFIX_BYTES],
+    /// What has come in and was not given yet.
+    waiting: VecDeque<Frame<Bytes>>,
+    /// All of the message has come in, or nothing more of it will be waited for.
+    whole: bool,
     pool: Arc<Semaphore>,
     /// Room for what has come in beyond the floor. Given back with the body, which is dropped once the message is whole.
     held: Option<OwnedSemaphorePermit>,
@@ -169,6 +186,27 @@ impl<B> Within<B> {
         }
         Ok(())
     }
+
+    /// Keeps a frame until the message is whole.
+    fn keep(&mut self, frame: Frame<Bytes>) -> Result<(), Status> {
+        let Some(data) = frame.data_ref() else {
+            // Trailers end a request.
+            self.whole = true;
+            self.waiting.push_back(frame);
+            return Ok(());
+        };
+        for (into, byte) in self.prefix.iter_mut().skip(self.came).zip(data) {
+            *into = *byte;
+        }
+        self.take(data.len())?;
+        if self.came >= PREFIX_BYTES {
+            let [_, length @ ..] = self.prefix;
+            let length = usize::try_from(u32::from_be_bytes(length)).unwrap_or(usize::MAX);
+            self.whole |= length > MAX_MESSAGE || self.came - PREFIX_BYTES >= length;
+        }
+        self.waiting.push_back(frame);
+        Ok(())
+    }
 }
 
 impl<B> Body for Within<B>
@@ -180,12 +218,19 @@ where
     type Error = Status;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) {
-            return Poll::Ready(frame.map(|frame| {
-                let frame = frame.map_err(|error| Status::from_error(error.into()))?;
-                self.take(frame.data_ref().map_or(0, Bytes::len))?;
-                Ok(frame)
-            }));
+        loop {
+            if self.whole
+                && let Some(frame) = self.waiting.pop_front()
+            {
+                return Poll::Ready(Some(Ok(frame)));
+            }
+            match Pin::new(&mut self.body).poll_frame(cx) {
+                Poll::Ready(Some(Ok(frame))) => self.keep(frame)?,
+                Poll::Ready(Some(Err(error))) => return Poll::Ready(Some(Err(Status::from_error(error.into())))),
+                Poll::Ready(None) if self.waiting.is_empty() => return Poll::Ready(None),
+                Poll::Ready(None) => self.whole = true,
+                Poll::Pending => break,
+            }
         }
         ready!(self.sleep.as_mut().poll(cx));
         let message = format!("the request did not come in whole within {:?}", self.within);
@@ -193,11 +238,11 @@ where
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.waiting.is_empty() && self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        SizeHint::default()
     }
 }
 
@@ -206,11 +251,18 @@ mod tests {
     use super::*;
 
     fn within(pool: &Arc<Semaphore>) -> Within<tonic::body::Body> {
+        coming(pool, tonic::body::Body::empty())
+    }
+
+    fn coming<B>(pool: &Arc<Semaphore>, body: B) -> Within<B> {
         Within {
-            body: tonic::body::Body::empty(),
+            body,
             sleep: Box::pin(tokio::time::sleep(Duration::from_secs(1))),
             within: Duration::from_secs(1),
             came: 0,
+            prefix: [0; PREFIX_BYTES],
+            waiting: VecDeque::new(),
+            whole: false,
             pool: Arc::clone(pool),
             held: None,
         }
@@ -231,5 +283,39 @@ mod tests {
         small.take(FLOOR_BYTES).expect("the floor is free");
         drop(large);
         within(&pool).take(FLOOR_BYTES + 100 * UNIT).expect("all of it is back");
+    }
+    /// A request of these frames, which stays open.
+    struct Open(VecDeque<Bytes>);
+
+    impl Body for Open {
+        type Data = Bytes;
+        type Error = Status;
+
+        fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+            self.0.pop_front().map_or(Poll::Pending, |data| Poll::Ready(Some(Ok(Frame::data(data)))))
+        }
+    }
+
+    /// The bytes that are given of a request, of which no more comes.
+    fn given(frames: &[&[u8]]) -> usize {
+        let pool = Arc::new(Semaphore::new(100));
+        let frames = frames.iter().map(|frame| Bytes::copy_from_slice(frame)).collect();
+        let mut request = coming(&pool, Open(frames));
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        let mut given = 0;
+        while let Poll::Ready(Some(frame)) = Pin::new(&mut request).poll_frame(&mut cx) {
+            given += frame.expect("room").data_ref().expect("data").len();
+        }
+        given
+    }
+
+    #[tokio::test]
+    async fn a_message_is_given_when_it_is_whole() {
+        assert_eq!(given(&[&[0, 0, 0, 0, 4, 1, 2, 3, 4]]), 9);
+        assert_eq!(given(&[&[0, 0, 0, 0, 4, 1, 2, 3]]), 0, "one byte is missing");
+        assert_eq!(given(&[&[0, 0], &[0, 0], &[4, 1], &[2, 3, 4]]), 9);
+        assert_eq!(given(&[&[0, 0], &[0, 0]]), 0, "its length is not known");
+        assert_eq!(given(&[&[0, 0, 0, 0, 0]]), 5, "an empty one");
+        assert_eq!(given(&[&[0, 0xff, 0, 0, 0, 1]]), 6, "one that is refused for its length");
     }
 }

@@ -68,7 +68,8 @@ async fn names(address: &str) -> NamespaceServiceClient<Connection> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn thousands_of_large_requests_and_idle_streams_are_bounded_in_memory() {
-    let cluster = Daemons::start(3);
+    // Time enough for renewals to come through beside the attack on a busy machine.
+    let cluster = Daemons::with(3, &Flags { namenode: vec!["--session-timeout", "1m"], ..Flags::default() });
     let client = cluster.client().await;
     let namenode = cluster.address().to_owned();
     let before = sound(&cluster);
@@ -99,12 +100,12 @@ async fn thousands_of_large_requests_and_idle_streams_are_bounded_in_memory() {
         });
     }
     still_serves(&client, "beside").await;
-    let mut most = 0;
     while let Some(listings) = attackers.join_next().await {
-        most = most.max(sound(&cluster));
         listings.expect("an attacker");
     }
-    assert!(most < before + 700 * MIB, "{most} bytes after {before}");
+    // What 16 connections may have under way, what requests that are coming in may hold, and half as much again for the allocator.
+    let most = daemons(&cluster).iter().map(|daemon| daemon.peak()).max().expect("some run");
+    assert!(most < before + (512 + 256) * MIB, "{most} bytes after {before}");
     still_serves(&client, "after").await;
     sound(&cluster);
 }

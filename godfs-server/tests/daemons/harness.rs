@@ -92,8 +92,17 @@ impl Daemon {
 
     /// Bytes of memory that it has in use.
     pub(crate) fn memory(&self) -> u64 {
+        self.status("VmRSS:")
+    }
+
+    /// The most that it ever had.
+    pub(crate) fn peak(&self) -> u64 {
+        self.status("VmHWM:")
+    }
+
+    fn status(&self, name: &str) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("it runs");
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a process has memory");
+        let line = status.lines().find_map(|line| line.strip_prefix(name)).expect("a process has memory");
         line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") << 10
     }
 
@@ -199,7 +208,8 @@ impl Daemons {
 
     /// Starts the namenode, or starts it again, at the address it had.
     pub(crate) fn start_namenode(&mut self) {
-        let mut args = vec!["--init".to_owned(), "--dir".into(), path(&self.metadata), "--listen".into(), self.address.clone()];
+        let mut args =
+            vec!["--init".to_owned(), "--dir".into(), path(&self.metadata), "--listen".into(), self.address.clone()];
         args.extend(self.namenode_flags.iter().cloned());
         let deadline = now() + PATIENCE;
         let daemon = loop {
@@ -357,6 +367,12 @@ impl Daemons {
         let entries = std::fs::read_dir(self.folder()).expect("list").map(|entry| entry.expect("entry").path());
         let logs = entries.filter(|path| path.extension().is_some_and(|extension| extension == "log"));
         logs.map(|path| std::fs::read_to_string(path).expect("a log")).collect()
+    }
+
+    /// What each datanode has logged.
+    pub(crate) fn datanode_logs(&self) -> Vec<String> {
+        let log = |index| self.folder().join(format!("datanode-{index}.log"));
+        (0..self.datanodes.len()).map(|index| std::fs::read_to_string(log(index)).expect("a log")).collect()
     }
 
     /// Waits until this many datanodes are live.
