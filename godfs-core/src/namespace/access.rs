@@ -33,7 +33,7 @@ use super::acl::{self, AclRow};
 use super::options::{NewMode, Owner};
 use super::paths::{self, Place};
 use super::rows::{self, EntryRow, InodeRow};
-use super::{Context, SUPERGROUP, trash};
+use super::{Context, SUPERGROUP, limits, trash};
 use crate::error::{Error, ErrorKind};
 use crate::id::InodeId;
 use crate::metadata::{Snapshot, Step};
@@ -155,7 +155,11 @@ pub(super) fn reach(snapshot: &mut dyn Snapshot, context: &Context, row: &InodeR
 
 /// The caller may make an entry at a place.
 pub(super) fn may_add(snapshot: &mut dyn Snapshot, context: &Context, place: &Place<'_>, path: &DfsPath) -> Step<()> {
-    trash::check_add(path, path.names().count())?;
+    let depth = path.names().count();
+    trash::check_add(path, depth)?;
+    if place.entry.is_none() {
+        limits::check_new(context, path, depth)?;
+    }
     if context.may_all {
         return Ok(());
     }
@@ -172,6 +176,7 @@ pub(super) fn may_add_in(
     depth: usize,
 ) -> Step<()> {
     trash::check_add(path, depth + 1)?;
+    limits::check_new(context, path, depth + 1)?;
     if context.may_all {
         return Ok(());
     }

@@ -22,7 +22,7 @@ pub(super) fn set(
         let before = rows::inode(txn, inode)?;
         access::own(context, &before, path)?;
         let old = rows::acl_of(txn, inode, &before)?;
-        let directory = before.kind == InodeKind::Directory;
+        let directory = matches!(before.kind, InodeKind::Directory { .. });
         let (mode, new) =
             acl::apply(before.owner.mode, &old, directory, change).map_err(|error| error.context(path))?;
         if mode == before.owner.mode && new == old {

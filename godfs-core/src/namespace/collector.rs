@@ -48,7 +48,7 @@ pub(super) fn step(txn: &mut dyn Transaction, upto: Version, place: Option<&Coll
         };
         let stopped_at = match rows::find_inode(txn, orphan)? {
             None => None,
-            Some(row) if matches!(row.kind, InodeKind::Directory) => {
+            Some(row) if matches!(row.kind, InodeKind::Directory { .. }) => {
                 empty_directory(txn, &mut budget, since, orphan, &row, after)?
             }
             Some(row) => empty_file(txn, &mut budget, orphan, &row, after)?,

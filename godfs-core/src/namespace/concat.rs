@@ -14,7 +14,7 @@ use super::outcome::Operation;
 use super::paths::Place;
 use super::rows::{self, ChunkRow, EntryKind, EntryRow, FileRow, InodeRow, keys};
 use super::sessions::{Recorded, once};
-use super::{Context, MAX_PAGE, access, deletes, directories, links, locations, paths, sums, usage};
+use super::{Context, MAX_PAGE, access, deletes, directories, limits, links, locations, paths, sums, usage};
 use crate::error::{Error, ErrorKind};
 use crate::id::{InodeId, Version};
 use crate::metadata::{Counters, Range, Snapshot, Space, Step, Transaction};
@@ -119,11 +119,14 @@ impl Joined {
             let message = format!("{path}: with it the file would have more than {MAX_FILE_BYTES} bytes");
             return Err(Error::new(ErrorKind::LimitExceeded, message).into());
         }
+        let chunks = self.file.chunks + file.chunks;
+        limits::check_chunks(context, chunks, || Ok(format!("{path} joined to the ones before it")))?;
+        self.file.chunks = chunks;
         self.take_chunks(txn, path, source)?;
         self.file.length = length;
         txn.delete(Space::Rows, &keys::entry(place.parent(), place.name));
         self.weigh(&place.ancestors, sums::minus(Counters::default(), usage::weight(&row)));
-        directories::touch(txn, context, place.parent())?;
+        directories::touch(txn, context, place.parent(), -1)?;
         deletes::remove(txn, source, &row)
     }
 

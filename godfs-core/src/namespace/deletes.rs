@@ -55,7 +55,7 @@ pub(super) fn remove_entry(
 ) -> Step<()> {
     let gone = detach(txn, place.parent(), place.name, entry)?;
     usage::add(txn, &place.ancestors, sums::minus(Counters::default(), gone))?;
-    directories::touch(txn, context, place.parent())
+    directories::touch(txn, context, place.parent(), -1)
 }
 
 /// Takes an entry with all below it out of the tree. A writer of the file loses its lease. What the directories above had of it, which is given back, is the
@@ -78,7 +78,7 @@ pub(super) fn discard_hidden(txn: &mut dyn Transaction, inode: InodeId, row: &In
 fn dispose(txn: &mut dyn Transaction, inode: InodeId, mut row: InodeRow) -> Step<()> {
     trash::forget(txn, inode, &mut row)?;
     let leaf = match &mut row.kind {
-        InodeKind::Directory => rows::is_empty(txn, inode)?,
+        InodeKind::Directory { .. } => rows::is_empty(txn, inode)?,
         InodeKind::Symlink(_) => true,
         InodeKind::File(file) => {
             if let Some(open) = &mut file.open {
@@ -106,7 +106,7 @@ pub(super) fn remove(txn: &mut dyn Transaction, inode: InodeId, row: &InodeRow) 
         trash::forget(txn, inode, &mut row.clone())?;
     }
     match &row.kind {
-        InodeKind::Directory => {
+        InodeKind::Directory { .. } => {
             quotas::forget(txn, inode)?;
             txn.delete(Space::Rows, &keys::usage(inode));
         }

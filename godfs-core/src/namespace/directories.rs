@@ -1,13 +1,13 @@
 //! Making directories.
 
 use super::Context;
-use super::links;
 use super::options::{Call, MODE_BITS, MkdirOptions, NewMode};
 use super::outcome::Operation;
 use super::paths::{self, Place};
 use super::rows::{self, EntryKind, EntryRow, InodeKind, InodeRow, Marks, Series};
 use super::sessions::{Recorded, once};
-use super::{access, usage};
+use super::{access, sums, usage};
+use super::{limits, links};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{InodeId, Version};
 use crate::metadata::{Counters, Step, Transaction};
@@ -88,15 +88,15 @@ fn make(
         accessed_ms: context.now_ms,
         owner,
         marks: Marks::default(),
-        kind: InodeKind::Directory,
+        kind: InodeKind::Directory { entries: 0 },
     };
     rows::put_acl(txn, inode, &mut row, &acl);
-    link(txn, context, ancestors, name, inode, &row, usage::weight(&row))?;
+    link(txn, context, ancestors, name, inode, &row, None)?;
     rows::put_inode(txn, inode, &row);
     Ok(inode)
 }
 
-/// Gives `inode` a name, under which nothing may stand, and lets the directories above know. The inode's own row, which must say
+/// Gives `inode` a name, under which nothing stands (any more: what it replaced, if it did, weighed `replaced`), and lets the directories above know. The inode's own row, which must say
 /// the same, is the caller's to write.
 pub(super) fn link(
     txn: &mut dyn Transaction,
@@ -105,17 +105,24 @@ pub(super) fn link(
     name: &str,
     inode: InodeId,
     row: &InodeRow,
-    weight: Counters,
+    replaced: Option<Counters>,
 ) -> Step<()> {
     let parent = *ancestors.last().expect("the root at least");
     rows::put_entry(txn, parent, name, EntryRow { inode, kind: row.entry_kind() });
-    usage::add(txn, ancestors, weight)?;
-    touch(txn, context, parent)
+    let gone = replaced.unwrap_or_default();
+    usage::add(txn, ancestors, sums::minus(usage::weight(row), gone))?;
+    touch(txn, context, parent, i64::from(replaced.is_none()))
 }
 
-/// A directory's entries have changed.
-pub(super) fn touch(txn: &mut dyn Transaction, context: &Context, directory: InodeId) -> Step<()> {
+/// A directory's entries have changed; it has so many more.
+pub(super) fn touch(txn: &mut dyn Transaction, context: &Context, directory: InodeId, more: i64) -> Step<()> {
     let mut row = rows::inode(txn, directory)?;
+    if let InodeKind::Directory { entries } = &mut row.kind {
+        *entries = entries.wrapping_add_signed(more);
+        if more > 0 {
+            limits::check_entries(context, *entries, || paths::shown(txn, directory))?;
+        }
+    }
     row.modified_ms = row.modified_ms.max(context.now_ms);
     rows::put_inode(txn, directory, &row);
     Ok(())

@@ -12,7 +12,7 @@ use super::rows::{
 };
 use super::sessions::{Recorded, once};
 use super::settings::{MAX_OPEN_CHUNKS, check_chunk_size, check_replication};
-use super::{Context, access, deletes, directories, generations, links, locations, paths, quotas, sums, usage};
+use super::{Context, access, deletes, directories, generations, limits, links, locations, paths, quotas, usage};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{ChunkId, Generation, InodeId, LeaseId, NodeId, Version};
 use crate::metadata::{Counters, Range, Space, Step, Transaction};
@@ -94,7 +94,7 @@ pub(super) fn add_chunk(
             );
             return Err(Error::new(ErrorKind::InvalidArgument, message).into());
         }
-        check_room(txn, &mut file, end)?;
+        check_room(txn, context, &mut file, end)?;
 
         let replication = file.file().replication;
         let nodes: Vec<NodeId> = request.nodes.iter().copied().take(usize::from(replication)).collect();
@@ -120,6 +120,7 @@ pub(super) fn add_chunk(
         rows::put_extent(txn, file.inode, end, ExtentRow { chunk, length: 0 });
         file.open().chunks.push((end, chunk));
         file.open().end = end + chunk_size;
+        file.file().chunks += 1;
         file.save(txn)?;
         Ok(Recorded::Yes(AddedChunk { chunk, generation: FIRST_GENERATION, nodes }))
     })
@@ -225,6 +226,7 @@ pub(super) fn close(txn: &mut dyn Transaction, context: &Context, mut file: Open
 pub(super) fn drop_chunk(txn: &mut dyn Transaction, file: &mut OpenFile, start: u64, chunk: ChunkId) -> Step<()> {
     txn.delete(Space::Rows, &keys::extent(file.inode, start));
     file.open().chunks.retain(|open| open.1 != chunk);
+    file.file().chunks = file.file().chunks.saturating_sub(1);
     locations::release_chunk(txn, chunk)?;
     set_length(txn, file)
 }
@@ -422,7 +424,7 @@ fn new_file(
         access::need_of(txn, context, old.inode, access::WRITE, path)?;
         access::may_remove(txn, context, &place, old, path)?;
     }
-    let mut file = FileRow { replication, chunk_size, length: 0, small: false, open: None };
+    let mut file = FileRow { replication, chunk_size, length: 0, chunks: 0, small: false, open: None };
     finish(&mut file);
     let above = rows::inode(txn, place.parent())?;
     let (owner, acl) = access::new_attributes(txn, context, place.parent(), &above, options.mode, false)?;
@@ -438,11 +440,11 @@ fn new_file(
     };
     rows::put_acl(txn, inode, &mut row, &acl);
     if !row.is_hidden() {
-        let mut weight = usage::weight(&row);
-        if let Some(old) = place.entry {
-            weight = sums::minus(weight, deletes::detach(txn, place.parent(), place.name, old)?);
-        }
-        directories::link(txn, context, &place.ancestors, place.name, inode, &row, weight)?;
+        let replaced = match place.entry {
+            Some(old) => Some(deletes::detach(txn, place.parent(), place.name, old)?),
+            None => None,
+        };
+        directories::link(txn, context, &place.ancestors, place.name, inode, &row, replaced)?;
     } else if place.entry.is_none() {
         quotas::check(txn, &place.ancestors, usage::weight_once_published(&row))?;
     }
@@ -458,7 +460,7 @@ fn publish(txn: &mut dyn Transaction, context: &Context, file: &OpenFile, hidden
         let directory = paths::shown(txn, parent)?;
         check_match(txn, format_args!("{}/{name}", directory.trim_end_matches('/')), old, etag)?;
     }
-    let mut replaced = Counters::default();
+    let (mut replaced, entries) = (Counters::default(), i64::from(old.is_none()));
     if let Some(old) = old {
         let path = paths::path_of(txn, old.inode)?.map_or_else(|| name.clone(), |path| path.to_string());
         if old.is_directory() {
@@ -473,7 +475,7 @@ fn publish(txn: &mut dyn Transaction, context: &Context, file: &OpenFile, hidden
         replaced = deletes::detach(txn, parent, name, old)?;
     }
     rows::put_entry(txn, parent, name, EntryRow { inode: file.inode, kind: EntryKind::File });
-    directories::touch(txn, context, parent)?;
+    directories::touch(txn, context, parent, entries)?;
     Ok(replaced)
 }
 
@@ -527,12 +529,13 @@ fn check_small(context: &Context, shown: impl std::fmt::Display, data: &Bytes) -
 }
 
 /// Whether another chunk may begin at `end`.
-fn check_room(txn: &mut dyn Transaction, file: &mut OpenFile, end: u64) -> Step<()> {
+fn check_room(txn: &mut dyn Transaction, context: &Context, file: &mut OpenFile, end: u64) -> Step<()> {
     let chunk_size = file.file().chunk_size;
     if end + chunk_size > MAX_FILE_BYTES {
         let message = format!("{}: a file has at most {MAX_FILE_BYTES} bytes", paths::shown(txn, file.inode)?);
         return Err(Error::new(ErrorKind::LimitExceeded, message).into());
     }
+    limits::check_chunks(context, file.file().chunks + 1, || paths::shown(txn, file.inode))?;
     // Counted from the first open one, also over chunks that were committed out of turn: what recovery may have to drop is bounded.
     let first_open = file.open().chunks.first().map_or(end, |open| open.0);
     if (end - first_open) / chunk_size >= MAX_OPEN_CHUNKS as u64 {

@@ -70,7 +70,7 @@ pub(super) fn fill(txn: &mut dyn Transaction, context: &Context, request: &Fill)
     }
     if let Some(&parent) = ancestors.last() {
         usage::add(txn, &ancestors, weight)?;
-        directories::touch(txn, context, parent)?;
+        directories::touch(txn, context, parent, count.cast_signed())?;
     }
     Ok(())
 }
@@ -88,7 +88,7 @@ fn file(context: &Context, parent: InodeId, name: &str, chunks: u64, nodes: &[No
         accessed_ms: context.now_ms,
         owner: Owner { mode: 0o644, ..Owner::default() },
         marks: Marks::default(),
-        kind: InodeKind::File(FileRow { replication, chunk_size, length, small: false, open: None }),
+        kind: InodeKind::File(FileRow { replication, chunk_size, length, chunks, small: false, open: None }),
     })
 }
 

@@ -44,13 +44,14 @@ impl fmt::Display for Violation {
 type Check = fn(&mut dyn Snapshot, &mut Findings) -> Step<()>;
 
 /// Every invariant with its name.
-const ALL: [(&str, Check); 22] = [
+const ALL: [(&str, Check); 23] = [
     ("the_store_is_initialised", the_store_is_initialised),
     ("entries_lead_to_inodes_that_point_back", entries_lead_to_inodes_that_point_back),
     ("every_inode_is_reached", every_inode_is_reached),
     ("orphans_are_detached", orphans_are_detached),
     ("no_directory_is_its_own_ancestor", no_directory_is_its_own_ancestor),
     ("usage_is_the_sum", usage_is_the_sum),
+    ("entries_are_counted", entries_are_counted),
     ("quotas_belong_to_directories", quotas_belong_to_directories),
     ("trash_rows_belong_to_items", trash_rows_belong_to_items),
     ("extents_cover_their_file", extents_cover_their_file),
@@ -122,7 +123,7 @@ fn the_store_is_initialised(snapshot: &mut dyn Snapshot, findings: &mut Findings
         None => findings.add(|| "there is no format".into()),
     }
     match rows::find_inode(snapshot, InodeId::ROOT)? {
-        Some(root) => findings.check(root.kind == InodeKind::Directory && root.parent.0 == 0, || {
+        Some(root) => findings.check(matches!(root.kind, InodeKind::Directory { .. }) && root.parent.0 == 0, || {
             "the root is no directory, or has a parent".into()
         }),
         None => findings.add(|| "there is no root".into()),
@@ -144,7 +145,7 @@ fn entries_lead_to_inodes_that_point_back(snapshot: &mut dyn Snapshot, findings:
         findings.check(entry.kind == row.entry_kind() && !row.is_hidden(), || {
             format!("entry {parent}/{name:?} and inode {} are of different kinds", entry.inode)
         });
-        if !matches!(rows::find_inode(snapshot, parent)?, Some(InodeRow { kind: InodeKind::Directory, .. })) {
+        if !matches!(rows::find_inode(snapshot, parent)?, Some(InodeRow { kind: InodeKind::Directory { .. }, .. })) {
             findings.add(|| format!("entry {parent}/{name:?} stands in no directory"));
         }
         Ok(())
@@ -214,7 +215,7 @@ fn usage_is_the_sum(snapshot: &mut dyn Snapshot, findings: &mut Findings) -> Ste
     })?;
     each_inode(snapshot, &mut |snapshot, inode, row| {
         // Trees that were cut off are walked by the collector and counted by nobody.
-        if row.kind == InodeKind::Directory && paths::chain(snapshot, inode)?.is_some() {
+        if matches!(row.kind, InodeKind::Directory { .. }) && paths::chain(snapshot, inode)?.is_some() {
             let (sum, stored) = (sums.get(&inode).copied().unwrap_or_default(), usage::of_directory(snapshot, inode)?);
             findings
                 .check(sum == stored, || format!("directory {inode} has the usage {stored:?}, its entries {sum:?}"));
@@ -231,6 +232,23 @@ fn usage_is_the_sum(snapshot: &mut dyn Snapshot, findings: &mut Findings) -> Ste
     })
 }
 
+/// A directory says how many entries it has. Trees that were cut off are the collector's.
+fn entries_are_counted(snapshot: &mut dyn Snapshot, findings: &mut Findings) -> Step<()> {
+    let mut counts: BTreeMap<InodeId, u64> = BTreeMap::new();
+    each(snapshot, Space::Rows, Table::Entries, &mut |_, key, _| {
+        *counts.entry(entry_key(key)?.0).or_default() += 1;
+        Ok(())
+    })?;
+    each_inode(snapshot, &mut |snapshot, inode, row| {
+        let InodeKind::Directory { entries } = row.kind else { return Ok(()) };
+        let counted = counts.get(&inode).copied().unwrap_or(0);
+        if counted != entries && paths::chain(snapshot, inode)?.is_some() {
+            findings.add(|| format!("directory {inode} has {counted} entries, and says {entries}"));
+        }
+        Ok(())
+    })
+}
+
 fn quotas_belong_to_directories(snapshot: &mut dyn Snapshot, findings: &mut Findings) -> Step<()> {
     let mut found = 0;
     each(snapshot, Space::Rows, Table::Quotas, &mut |snapshot, key, value| {
@@ -240,7 +258,8 @@ fn quotas_belong_to_directories(snapshot: &mut dyn Snapshot, findings: &mut Find
         }
         QuotaRow::decode(value)?;
         found += 1;
-        let directory = matches!(rows::find_inode(snapshot, inode)?, Some(InodeRow { kind: InodeKind::Directory, .. }));
+        let directory =
+            matches!(rows::find_inode(snapshot, inode)?, Some(InodeRow { kind: InodeKind::Directory { .. }, .. }));
         findings.check(directory, || format!("a quota of inode {inode}, which is no directory"));
         Ok(())
     })?;
@@ -309,10 +328,12 @@ fn extents_cover_their_file(snapshot: &mut dyn Snapshot, findings: &mut Findings
         let mut found_open = Vec::new();
         let mut end = 0;
         let mut committed_end = None;
+        let mut found = 0;
         each_key(snapshot, Space::Rows, &keys::extents(inode), &mut |snapshot, key, value| {
             let mut key = KeyReader::new(key)?;
             let (_, start) = (key.u64()?, key.u64()?);
             let extent = ExtentRow::decode(value)?;
+            found += 1;
             findings.check(start == end, || format!("inode {inode}: an extent begins at {start}, not at {end}"));
             let chunk = rows::chunk(snapshot, extent.chunk)?;
             findings.check((chunk.inode, chunk.length) == (inode, extent.length), || {
@@ -329,6 +350,7 @@ fn extents_cover_their_file(snapshot: &mut dyn Snapshot, findings: &mut Findings
             Ok(())
         })?;
         findings.check(found_open == open, || format!("inode {inode}: open are {found_open:?}, it says {open:?}"));
+        findings.check(found == file.chunks, || format!("inode {inode} has {found} extents, and says {}", file.chunks));
         let length = committed_end.unwrap_or(end);
         findings.check(file.small || file.length == length, || {
             format!("inode {inode} has {} bytes, its extents {length}", file.length)
@@ -372,7 +394,7 @@ fn attributes_are_where_inodes_say(snapshot: &mut dyn Snapshot, findings: &mut F
         findings.check(row.as_ref().is_some_and(|row| row.marks.acl), || {
             format!("an access control list of inode {inode}, which has none")
         });
-        let may = lists.default.is_none() || row.is_some_and(|row| row.kind == InodeKind::Directory);
+        let may = lists.default.is_none() || row.is_some_and(|row| matches!(row.kind, InodeKind::Directory { .. }));
         findings.check(may, || format!("inode {inode} is no directory and has a default list"));
         Ok(())
     })?;

@@ -5,7 +5,7 @@ use super::outcome::Operation;
 use super::paths;
 use super::rows::{self, InodeKind, InodeRow, Marks, Series};
 use super::sessions::{Recorded, once};
-use super::{Call, Context, access, directories, usage};
+use super::{Call, Context, access, directories};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{InodeId, Version};
 use crate::metadata::{Snapshot, Step, Transaction};
@@ -41,7 +41,7 @@ pub(super) fn make(
             marks: Marks::default(),
             kind: InodeKind::Symlink(target.clone()),
         };
-        directories::link(txn, context, &place.ancestors, place.name, inode, &row, usage::weight(&row))?;
+        directories::link(txn, context, &place.ancestors, place.name, inode, &row, None)?;
         rows::put_inode(txn, inode, &row);
         Ok(Recorded::Yes(inode))
     })

@@ -40,6 +40,7 @@ mod generations;
 mod import;
 mod invariants;
 mod leases;
+mod limits;
 mod links;
 mod locations;
 mod names;
@@ -88,7 +89,8 @@ pub use options::{
 pub use reports::{RangeSum, ReplicaEvent};
 pub use rows::FORMAT_VERSION;
 pub use settings::{
-    MAX_OPEN_CHUNKS, MAX_REPLICATION, MAX_SLOTS, MAX_SMALL_FILE_BYTES, MAX_XATTR_BYTES, MAX_XATTRS, NamespaceSettings,
+    MAX_DIRECTORY_ENTRIES, MAX_FILE_CHUNKS, MAX_OPEN_CHUNKS, MAX_REPLICATION, MAX_SLOTS, MAX_SMALL_FILE_BYTES,
+    MAX_XATTR_BYTES, MAX_XATTRS, NamespaceSettings,
 };
 pub use trash::TRASH;
 pub use xattrs::{MAX_XATTR_NAME_BYTES, Xattr};

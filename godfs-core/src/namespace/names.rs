@@ -84,7 +84,7 @@ pub(super) fn exchange(
             place.name.clone_into(&mut row.name);
             rows::put_inode(txn, entry.inode, row);
             rows::put_entry(txn, place.parent(), place.name, entry);
-            directories::touch(txn, context, place.parent())?;
+            directories::touch(txn, context, place.parent(), 0)?;
         }
         Ok(Recorded::Yes(()))
     })
@@ -153,9 +153,10 @@ pub(super) fn relink(
     trash::forget(txn, moved.inode, &mut row)?;
     row.marks.trashed = trashed;
     rows::put_inode(txn, moved.inode, &row);
-    directories::touch(txn, context, source.parent())?;
-    if target.parent() != source.parent() {
-        directories::touch(txn, context, target.parent())?;
+    let added = i64::from(target.entry.is_none());
+    if target.parent() == source.parent() {
+        return directories::touch(txn, context, source.parent(), added - 1);
     }
-    Ok(())
+    directories::touch(txn, context, source.parent(), -1)?;
+    directories::touch(txn, context, target.parent(), added)
 }

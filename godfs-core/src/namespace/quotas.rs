@@ -116,7 +116,7 @@ fn put(txn: &mut dyn Transaction, directory: InodeId, before: Quota, after: Quot
 fn directory(snapshot: &mut dyn Snapshot, context: &Context, path: &DfsPath) -> Step<InodeId> {
     let inode = paths::find(snapshot, context, path)?;
     match rows::inode(snapshot, inode)?.kind {
-        InodeKind::Directory => Ok(inode),
+        InodeKind::Directory { .. } => Ok(inode),
         _ => {
             Err(Error::new(ErrorKind::NotADirectory, format!("{path} is no directory: only those have quotas")).into())
         }

@@ -42,7 +42,7 @@ pub(super) fn list(
     }
     let directory = paths::find(snapshot, context, path)?;
     let row = rows::inode(snapshot, directory)?;
-    if !matches!(row.kind, InodeKind::Directory) {
+    if !matches!(row.kind, InodeKind::Directory { .. }) {
         return Err(Error::new(ErrorKind::NotADirectory, format!("{path} is a file, it has no entries")).into());
     }
     access::need(snapshot, context, directory, &row, access::LIST, || path.to_string())?;
@@ -151,11 +151,11 @@ pub(super) fn locate(
 pub(super) fn usage(snapshot: &mut dyn Snapshot, context: &Context, path: &DfsPath) -> Step<Usage> {
     let inode = paths::find_entry(snapshot, context, path)?.inode;
     let row = rows::inode(snapshot, inode)?;
-    if matches!(row.kind, InodeKind::Directory) {
+    if matches!(row.kind, InodeKind::Directory { .. }) {
         access::need(snapshot, context, inode, &row, access::LIST, || path.to_string())?;
     }
     Ok(usage::answer(match row.kind {
-        InodeKind::Directory => usage::of_directory(snapshot, inode)?,
+        InodeKind::Directory { .. } => usage::of_directory(snapshot, inode)?,
         InodeKind::File(_) | InodeKind::Symlink(_) => usage::weight(&row),
     }))
 }
@@ -203,7 +203,7 @@ pub(super) fn status(inode: InodeId, row: InodeRow) -> FileStatus {
         inode,
         kind: match row.kind {
             InodeKind::File(_) => FileKind::File,
-            InodeKind::Directory => FileKind::Directory,
+            InodeKind::Directory { .. } => FileKind::Directory,
             InodeKind::Symlink(_) => FileKind::Symlink,
         },
         length: file.map_or(0, |file| file.length),

@@ -8,6 +8,7 @@ use crate::checksum::PIECE;
 use crate::chunk::{MAX_CHUNK_BYTES, MIN_CHUNK_BYTES};
 use crate::error::{Error, ErrorKind, Result};
 use crate::metadata::MAX_VALUE_BYTES;
+use crate::path::{MAX_DEPTH, MAX_NAME_BYTES, MAX_PATH_BYTES};
 
 /// The most replicas that a file may ask for.
 pub const MAX_REPLICATION: u16 = 512;
@@ -19,6 +20,10 @@ pub const MAX_SLOTS: u32 = 1_024;
 pub const MAX_XATTRS: usize = 256;
 /// The most bytes of all of them, names and values: one answer.
 pub const MAX_XATTR_BYTES: usize = 512 << 10;
+/// The most entries of one directory, whatever the settings say.
+pub const MAX_DIRECTORY_ENTRIES: u64 = 1 << 32;
+/// The most chunks of one file, whatever the settings say: the longest file in the smallest chunks.
+pub const MAX_FILE_CHUNKS: u64 = super::files::MAX_FILE_BYTES / MIN_CHUNK_BYTES;
 /// How many chunks of one file may be unfinished at once. A writer overlaps the end of one with the start of the next; more only
 /// make recovery longer.
 pub const MAX_OPEN_CHUNKS: usize = 8;
@@ -43,6 +48,16 @@ pub struct NamespaceSettings {
     pub max_xattrs: usize,
     /// The most bytes of all of them, names and values, at most [`MAX_XATTR_BYTES`].
     pub max_xattr_bytes: usize,
+    /// The longest name of an entry, bytes: 1 to [`MAX_NAME_BYTES`]. This and the next four bind what is made from now on.
+    pub max_name_bytes: usize,
+    /// The longest path, bytes: 1 to [`MAX_PATH_BYTES`].
+    pub max_path_bytes: usize,
+    /// The deepest path, names: 1 to [`MAX_DEPTH`].
+    pub max_depth: usize,
+    /// The most entries of one directory: 1 to [`MAX_DIRECTORY_ENTRIES`].
+    pub max_directory_entries: u64,
+    /// The most chunks of one file: 1 to [`MAX_FILE_CHUNKS`].
+    pub max_file_chunks: u64,
     /// How long what is deleted by way of the trash stays there; 0 turns the trash off: such deletes are final. What is in it keeps its own time.
     pub trash_expiry: Duration,
     /// Whether callers are asked what they may do. Without, everybody may do everything; owners and modes are kept all the same.
@@ -60,6 +75,11 @@ impl Default for NamespaceSettings {
             max_xattr_value_bytes: 16 << 10,
             max_xattrs: 32,
             max_xattr_bytes: 64 << 10,
+            max_name_bytes: MAX_NAME_BYTES,
+            max_path_bytes: MAX_PATH_BYTES,
+            max_depth: MAX_DEPTH,
+            max_directory_entries: 10_000_000,
+            max_file_chunks: 1_000_000,
             trash_expiry: Duration::from_secs(24 * 60 * 60),
             permissions: true,
         }
@@ -87,6 +107,17 @@ impl NamespaceSettings {
         ] {
             if value > most {
                 return Err(invalid(format!("{setting} is {value}, the most is {most}")));
+            }
+        }
+        for (setting, value, most) in [
+            ("max_name_bytes", self.max_name_bytes as u64, MAX_NAME_BYTES as u64),
+            ("max_path_bytes", self.max_path_bytes as u64, MAX_PATH_BYTES as u64),
+            ("max_depth", self.max_depth as u64, MAX_DEPTH as u64),
+            ("max_directory_entries", self.max_directory_entries, MAX_DIRECTORY_ENTRIES),
+            ("max_file_chunks", self.max_file_chunks, MAX_FILE_CHUNKS),
+        ] {
+            if !(1..=most).contains(&value) {
+                return Err(invalid(format!("{setting} is {value}, it must be 1 to {most}")));
             }
         }
         if !(1..=MAX_SLOTS).contains(&self.slots) {

@@ -280,9 +280,9 @@ fn make(
         accessed_ms: context.now_ms,
         owner,
         marks: Marks::default(),
-        kind: InodeKind::Directory,
+        kind: InodeKind::Directory { entries: 0 },
     };
-    directories::link(txn, context, ancestors, name, inode, &row, usage::weight(&row))?;
+    directories::link(txn, context, ancestors, name, inode, &row, None)?;
     rows::put_inode(txn, inode, &row);
     Ok(inode)
 }

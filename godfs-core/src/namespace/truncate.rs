@@ -60,7 +60,7 @@ pub(super) fn truncate(
         let mut truncated = done;
         if file.small {
             cut_small(txn, inode, file, length)?;
-        } else if let Some(end) = drop_chunks(txn, inode, &before, length)? {
+        } else if let Some(end) = drop_chunks(txn, inode, &before, file, length)? {
             file.length = end;
             more = true;
         } else {
@@ -91,7 +91,13 @@ fn cut_small(txn: &mut dyn Transaction, inode: InodeId, file: &mut FileRow, leng
 }
 
 /// Takes the chunks behind `length` out of the file. Where there are too many for one transaction, gives back where the file ends now.
-fn drop_chunks(txn: &mut dyn Transaction, inode: InodeId, row: &InodeRow, length: u64) -> Step<Option<u64>> {
+fn drop_chunks(
+    txn: &mut dyn Transaction,
+    inode: InodeId,
+    row: &InodeRow,
+    cut: &mut FileRow,
+    length: u64,
+) -> Step<Option<u64>> {
     let range = Range {
         start: Bound::Included(keys::extent(inode, length).into()),
         ..Range::prefix(&keys::extents(inode), CHUNKS_A_STEP).reversed()
@@ -99,6 +105,7 @@ fn drop_chunks(txn: &mut dyn Transaction, inode: InodeId, row: &InodeRow, length
     let dropped = rows::extents(txn, &range)?;
     let Some(&(end, _)) = dropped.last() else { return Ok(None) };
     let orphan = InodeId(rows::draw_ids(txn, Series::Names, 1)?);
+    cut.chunks = cut.chunks.saturating_sub(dropped.len() as u64);
     for &(start, extent) in &dropped {
         txn.delete(Space::Rows, &keys::extent(inode, start));
         rows::put_extent(txn, orphan, start, extent);
@@ -108,6 +115,7 @@ fn drop_chunks(txn: &mut dyn Transaction, inode: InodeId, row: &InodeRow, length
     let mut detached = InodeRow { parent: InodeId(0), name: String::new(), marks: Marks::default(), ..row.clone() };
     if let InodeKind::File(file) = &mut detached.kind {
         file.length = dropped.iter().map(|(_, extent)| extent.length).sum();
+        file.chunks = dropped.len() as u64;
     }
     rows::put_inode(txn, orphan, &detached);
     txn.put(Space::Rows, keys::new_orphan(orphan), Stamped::plain([]));

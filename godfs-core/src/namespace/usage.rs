@@ -14,7 +14,7 @@ pub(super) fn weight(row: &InodeRow) -> Counters {
 /// The same, with the name that it will have.
 pub(super) fn weight_once_published(row: &InodeRow) -> Counters {
     match &row.kind {
-        InodeKind::Directory => Counters([0, 0, 1, 0]),
+        InodeKind::Directory { .. } => Counters([0, 0, 1, 0]),
         // A name without bytes.
         InodeKind::Symlink(_) => Counters([0, 1, 0, 0]),
         InodeKind::File(file) => {
@@ -29,7 +29,7 @@ pub(super) fn weight_once_published(row: &InodeRow) -> Counters {
 /// What an inode with all below it adds to the directories above it.
 pub(super) fn tree(snapshot: &mut dyn Snapshot, inode: InodeId, row: &InodeRow) -> Step<Counters> {
     match row.kind {
-        InodeKind::Directory => Ok(weight(row).plus(of_directory(snapshot, inode)?)),
+        InodeKind::Directory { .. } => Ok(weight(row).plus(of_directory(snapshot, inode)?)),
         InodeKind::File(_) | InodeKind::Symlink(_) => Ok(weight(row)),
     }
 }

@@ -47,7 +47,7 @@ pub(super) fn page(
         found: Vec::new(),
         bytes: 0,
     };
-    if !matches!(row.kind, InodeKind::Directory) {
+    if !matches!(row.kind, InodeKind::Directory { .. }) {
         // As find(1): a file is all there is of itself.
         if after == root
             && options.min_depth == 0

@@ -78,6 +78,21 @@ pub struct ClusterArgs {
     /// A client silent for this long loses its leases; its open files are recovered [default: 30s]
     #[arg(long, env = "GODFS_SESSION_TIMEOUT", value_name = "TIME")]
     pub session_timeout: Option<Span>,
+    /// The longest name of a new file or directory, bytes [default: 255, which is the most]
+    #[arg(long, env = "GODFS_MAX_NAME_BYTES", value_name = "N")]
+    pub max_name_bytes: Option<usize>,
+    /// The longest path of a new file or directory, bytes [default: 65536, which is the most]
+    #[arg(long, env = "GODFS_MAX_PATH_BYTES", value_name = "N")]
+    pub max_path_bytes: Option<usize>,
+    /// The deepest path of a new file or directory, names [default: 1000, which is the most]
+    #[arg(long, env = "GODFS_MAX_DEPTH", value_name = "N")]
+    pub max_depth: Option<usize>,
+    /// The most entries of one directory [default: 10000000]
+    #[arg(long, env = "GODFS_MAX_DIRECTORY_ENTRIES", value_name = "N")]
+    pub max_directory_entries: Option<u64>,
+    /// The most chunks of one file [default: 1000000]
+    #[arg(long, env = "GODFS_MAX_FILE_CHUNKS", value_name = "N")]
+    pub max_file_chunks: Option<u64>,
     /// How long what `godfs rm` deletes stays in the trash; 0s for no trash [default: 24h]
     #[arg(long, env = "GODFS_TRASH_EXPIRY", value_name = "TIME")]
     pub trash_expiry: Option<Span>,
@@ -105,6 +120,11 @@ impl ClusterArgs {
             chunk_size: self.chunk_size.or(file.chunk_size),
             small_file_limit: self.small_file_limit.or(file.small_file_limit),
             session_timeout: self.session_timeout.or(file.session_timeout),
+            max_name_bytes: self.max_name_bytes.or(file.max_name_bytes),
+            max_path_bytes: self.max_path_bytes.or(file.max_path_bytes),
+            max_depth: self.max_depth.or(file.max_depth),
+            max_directory_entries: self.max_directory_entries.or(file.max_directory_entries),
+            max_file_chunks: self.max_file_chunks.or(file.max_file_chunks),
             trash_expiry: self.trash_expiry.or(file.trash_expiry),
             permissions: self.permissions.or(file.permissions),
             heartbeat: self.heartbeat.or(file.heartbeat),
@@ -132,6 +152,12 @@ impl ClusterArgs {
         if let Some(permissions) = self.permissions {
             settings.namespace.permissions = permissions;
         }
+        let namespace = &mut settings.namespace;
+        namespace.max_name_bytes = self.max_name_bytes.unwrap_or(namespace.max_name_bytes);
+        namespace.max_path_bytes = self.max_path_bytes.unwrap_or(namespace.max_path_bytes);
+        namespace.max_depth = self.max_depth.unwrap_or(namespace.max_depth);
+        namespace.max_directory_entries = self.max_directory_entries.unwrap_or(namespace.max_directory_entries);
+        namespace.max_file_chunks = self.max_file_chunks.unwrap_or(namespace.max_file_chunks);
         if let Some(replication) = self.replication {
             settings.namespace.replication = replication;
         }
@@ -186,5 +212,29 @@ impl Running for Namenode {
 
     async fn stop(self: Box<Self>) -> Result<()> {
         Namenode::stop(*self).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn limits_come_from_flags_and_from_the_file() {
+        let folder = tempfile::tempdir().expect("folder");
+        let path = folder.path().join("godfs.toml");
+        let text = "[cluster]\nmax-name-bytes = 9\nmax-directory-entries = 100\ntrash-expiry = \"1h\"\n";
+        std::fs::write(&path, text).expect("write");
+        let path = path.to_str().expect("text");
+        let flags = ["godfs-namenode", "--config", path, "--max-directory-entries", "7", "--max-depth", "0"];
+        let args = config::layered(NamenodeArgs::try_parse_from(flags).expect("flags")).expect("a file");
+        let settings = args.cluster.settings().namespace;
+        assert_eq!((settings.max_name_bytes, settings.max_directory_entries), (9, 7));
+        assert_eq!(settings.trash_expiry, Duration::from_secs(3_600));
+        // What is out of bounds is refused before anything is served.
+        let error = settings.check().expect_err("out of bounds");
+        assert_eq!(error.message(), "max_depth is 0, it must be 1 to 1000");
     }
 }

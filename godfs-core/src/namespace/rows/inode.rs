@@ -43,7 +43,10 @@ pub(in crate::namespace) struct InodeRow {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::namespace) enum InodeKind {
-    Directory,
+    Directory {
+        /// How many there are.
+        entries: u64,
+    },
     File(FileRow),
     /// Where it leads, as it was given.
     Symlink(String),
@@ -56,6 +59,8 @@ pub(in crate::namespace) struct FileRow {
     pub(in crate::namespace) chunk_size: u64,
     /// Bytes in front of the first chunk that is open, and those which that had when it was opened.
     pub(in crate::namespace) length: u64,
+    /// How many extents it has.
+    pub(in crate::namespace) chunks: u64,
     /// Its bytes lie in the data space. With an open chunk: until that one is committed.
     pub(in crate::namespace) small: bool,
     pub(in crate::namespace) open: Option<OpenState>,
@@ -91,21 +96,21 @@ impl InodeRow {
     pub(in crate::namespace) fn file(&self) -> Option<&FileRow> {
         match &self.kind {
             InodeKind::File(file) => Some(file),
-            InodeKind::Directory | InodeKind::Symlink(_) => None,
+            InodeKind::Directory { .. } | InodeKind::Symlink(_) => None,
         }
     }
 
     pub(in crate::namespace) fn file_mut(&mut self) -> Option<&mut FileRow> {
         match &mut self.kind {
             InodeKind::File(file) => Some(file),
-            InodeKind::Directory | InodeKind::Symlink(_) => None,
+            InodeKind::Directory { .. } | InodeKind::Symlink(_) => None,
         }
     }
 
     /// What its entry says of it.
     pub(in crate::namespace) fn entry_kind(&self) -> EntryKind {
         match self.kind {
-            InodeKind::Directory => EntryKind::Directory,
+            InodeKind::Directory { .. } => EntryKind::Directory,
             InodeKind::File(_) => EntryKind::File,
             InodeKind::Symlink(_) => EntryKind::Symlink,
         }
@@ -120,7 +125,7 @@ impl InodeRow {
         let mut row = Encoder::new();
         row.byte(match self.kind {
             InodeKind::File(_) => FILE,
-            InodeKind::Directory => DIRECTORY,
+            InodeKind::Directory { .. } => DIRECTORY,
             InodeKind::Symlink(_) => SYMLINK,
         });
         row.number(self.parent.0).text(&self.name).number(self.modified_ms).number(self.accessed_ms);
@@ -128,7 +133,7 @@ impl InodeRow {
         match &self.kind {
             InodeKind::File(file) => file.encode(&mut row),
             InodeKind::Symlink(target) => drop(row.text(target)),
-            InodeKind::Directory => {}
+            InodeKind::Directory { entries } => drop(row.number(*entries)),
         }
         Stamped::versioned(&[FORMAT], row.bytes())
     }
@@ -147,7 +152,7 @@ impl InodeRow {
         };
         let kind = match kind {
             FILE => InodeKind::File(FileRow::decode(&mut row)?),
-            DIRECTORY => InodeKind::Directory,
+            DIRECTORY => InodeKind::Directory { entries: row.number()? },
             SYMLINK => InodeKind::Symlink(row.text()?),
             _ => return Err(row.bad("is of a kind that this software does not know")),
         };
@@ -159,7 +164,7 @@ impl InodeRow {
 impl FileRow {
     /// Whether any extent belongs to it.
     pub(in crate::namespace) fn has_chunks(&self) -> bool {
-        (self.length > 0 && !self.small) || self.open.as_ref().is_some_and(|open| !open.chunks.is_empty())
+        self.chunks > 0
     }
 
     fn encode(&self, row: &mut Encoder) {
@@ -181,7 +186,7 @@ impl FileRow {
                 flags |= if if_match.is_some() { MATCH } else { 0 };
             }
         }
-        row.byte(flags).number(self.replication).number(self.chunk_size).number(self.length);
+        row.byte(flags).number(self.replication).number(self.chunk_size).number(self.length).number(self.chunks);
         if let Some(open) = &self.open {
             row.number(open.lease.0).number(open.end).count(open.chunks.len());
             for (start, chunk) in &open.chunks {
@@ -198,7 +203,8 @@ impl FileRow {
         if flags & !(SMALL | OPEN | HIDDEN | OVERWRITE | THIN | MATCH | CUT) != 0 {
             return Err(row.bad("has flags that this software does not know"));
         }
-        let (replication, chunk_size, length) = (row.small()?, row.number()?, row.number()?);
+        let (replication, chunk_size) = (row.small()?, row.number()?);
+        let (length, chunks) = (row.number()?, row.number()?);
         let mut open = None;
         if flags & OPEN != 0 {
             let (lease, end) = (LeaseId(row.number()?), row.number()?);
@@ -213,6 +219,6 @@ impl FileRow {
             let hidden = (flags & HIDDEN != 0).then_some(Hidden { overwrite: flags & OVERWRITE != 0, if_match });
             open = Some(OpenState { lease, hidden, thin: flags & THIN != 0, cut: flags & CUT != 0, chunks, end });
         }
-        Ok(Self { replication, chunk_size, length, small: flags & SMALL != 0, open })
+        Ok(Self { replication, chunk_size, length, chunks, small: flags & SMALL != 0, open })
     }
 }

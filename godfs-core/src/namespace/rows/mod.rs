@@ -9,8 +9,9 @@
 //! totals   03                    counters: chunks, owed, garbage, leases
 //!
 //! entries  10 parent name        inode, kind: file, directory or symbolic link
-//! inodes   11 inode              * kind, parent, name, times, owner, group, mode, marks of 18 and 19,
-//!                                file: replication, chunk size, length, small; open: lease, hidden, open chunks;
+//! inodes   11 inode              * kind, parent, name, times, owner, group, mode, marks of 18, 19 and 1b,
+//!                                directory: how many entries; file: replication, chunk size, length, how many extents, small;
+//!                                open file: lease, hidden, open chunks and where the last one ends;
 //!                                symbolic link: target
 //! usage    12 directory          counters of all below: bytes, files, directories, bytes × replication
 //! extents  13 inode start        chunk, length

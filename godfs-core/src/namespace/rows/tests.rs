@@ -17,12 +17,12 @@ fn inode_row(file: Option<FileRow>) -> InodeRow {
         accessed_ms: 0,
         owner: Owner { user: "u".into(), group: String::new(), mode: 0o7777 },
         marks: Marks { acl: true, xattrs: file.is_some(), trashed: file.is_none() },
-        kind: file.map_or(InodeKind::Directory, InodeKind::File),
+        kind: file.map_or(InodeKind::Directory { entries: 1 << 40 }, InodeKind::File),
     }
 }
 
 fn file_row(open: Option<OpenState>) -> FileRow {
-    FileRow { replication: 512, chunk_size: 1 << 32, length: 1 << 50, small: open.is_none(), open }
+    FileRow { replication: 512, chunk_size: 1 << 32, length: 1 << 50, chunks: 1 << 34, small: open.is_none(), open }
 }
 
 fn chunk_row(state: ChunkState) -> ChunkRow {

@@ -19,6 +19,7 @@ mod collecting;
 mod concatenating;
 mod cost;
 mod exporting;
+mod limits;
 mod links;
 mod model;
 mod power;
