@@ -164,6 +164,10 @@ impl ReadBody for Probe<ReadBox> {
         let result = body.run(&mut Withholding { under: snapshot, known });
         known.end(result)
     }
+
+    fn is_long(&self) -> bool {
+        self.0.lock().body.is_long()
+    }
 }
 
 struct Withholding<'a, T: ?Sized> {

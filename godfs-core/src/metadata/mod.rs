@@ -300,6 +300,12 @@ pub trait TransactionBody: Send {
 pub trait ReadBody: Send {
     /// Runs once against one moment of the store.
     fn run(&mut self, snapshot: &mut dyn Snapshot) -> Step<()>;
+
+    /// Whether it reads so much that no other read may have to wait for its end, and that it must not begin on a thread that serves
+    /// the network.
+    fn is_long(&self) -> bool {
+        false
+    }
 }
 
 /// A body that comes back to its caller with what it found.
@@ -387,6 +393,7 @@ where
 struct ReadClosure<F, T> {
     work: F,
     result: Option<T>,
+    long: bool,
 }
 
 impl<F, T> ReadBody for ReadClosure<F, T>
@@ -398,6 +405,10 @@ where
         self.result = None;
         self.result = Some((self.work)(snapshot)?);
         Ok(())
+    }
+
+    fn is_long(&self) -> bool {
+        self.long
     }
 }
 
@@ -421,13 +432,31 @@ pub trait MetadataStoreExt: MetadataStore {
         F: FnMut(&mut dyn Snapshot) -> Step<T> + Send + 'static,
         T: Send + 'static,
     {
-        let body = self.read(Box::new(ReadClosure { work, result: None })).await?;
-        let body: Box<ReadClosure<F, T>> = body.into_any().downcast().map_err(|_| foreign_body())?;
-        body.result.ok_or_else(foreign_body)
+        read(self, ReadClosure { work, result: None, long: false }).await
+    }
+
+    /// The same for a closure that reads very much: other reads go on beside it.
+    async fn view_long<F, T>(&self, work: F) -> Result<T>
+    where
+        F: FnMut(&mut dyn Snapshot) -> Step<T> + Send + 'static,
+        T: Send + 'static,
+    {
+        read(self, ReadClosure { work, result: None, long: true }).await
     }
 }
 
 impl<S: MetadataStore + ?Sized> MetadataStoreExt for S {}
+
+async fn read<S, F, T>(store: &S, body: ReadClosure<F, T>) -> Result<T>
+where
+    S: MetadataStore + ?Sized,
+    F: FnMut(&mut dyn Snapshot) -> Step<T> + Send + 'static,
+    T: Send + 'static,
+{
+    let body = store.read(Box::new(body)).await?;
+    let body: Box<ReadClosure<F, T>> = body.into_any().downcast().map_err(|_| foreign_body())?;
+    body.result.ok_or_else(foreign_body)
+}
 
 fn foreign_body() -> Error {
     Error::new(ErrorKind::Internal, "the metadata store gave back another body than it was given, or never ran it")

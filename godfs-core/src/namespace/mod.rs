@@ -205,7 +205,7 @@ impl Namespace {
     /// Checks every invariant over all rows at one moment. Reads everything: for tests and for stores that nobody waits
     /// for.
     pub async fn check(&self) -> Result<Vec<Violation>> {
-        self.view(invariants::check_all).await
+        self.store.view_long(invariants::check_all).await
     }
 
     /// The names of all invariants, in the order in which [`check`](Self::check) looks at them.
@@ -219,7 +219,7 @@ impl Namespace {
     /// [`ErrorKind::InvalidArgument`](crate::ErrorKind::InvalidArgument) for a name that is none.
     pub async fn check_invariant(&self, name: &str) -> Result<Vec<Violation>> {
         let name = name.to_owned();
-        self.view(move |snapshot| invariants::check_one(snapshot, &name)).await
+        self.store.view_long(move |snapshot| invariants::check_one(snapshot, &name)).await
     }
 
     /// Writes all rows of one moment to `spool`, in a [portable stream](verify_export) that [`import`] reads into any empty store. Holds a snapshot of the
@@ -230,10 +230,11 @@ impl Namespace {
     pub async fn export<S: Spool + 'static>(&self, spool: S, counted: Arc<AtomicU64>) -> Result<(S, Manifest)> {
         let origin = (self.store.incarnation(), self.store.version().await?);
         let mut spool = Some(spool);
-        self.read(move |snapshot, context| {
+        let context = self.context().await?;
+        let write = move |snapshot: &mut dyn Snapshot| {
             let mut taken =
                 spool.take().ok_or_else(|| Error::new(crate::ErrorKind::Internal, "the spool was given away"))?;
-            match export::write(snapshot, context, origin, &mut taken, &counted) {
+            match export::write(snapshot, &context, origin, &mut taken, &counted) {
                 Ok(manifest) => Ok((taken, manifest)),
                 // It may have to begin anew.
                 Err(abort) => {
@@ -241,8 +242,8 @@ impl Namespace {
                     Err(abort)
                 }
             }
-        })
-        .await
+        };
+        self.store.view_long(write).await
     }
 
     /// Writes the rows of many files at once, for measuring.

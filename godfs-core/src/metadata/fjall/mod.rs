@@ -182,8 +182,11 @@ impl MetadataStore for FjallStore {
     }
 
     async fn read(&self, mut body: ReadBox) -> Result<ReadBox> {
+        let long = body.is_long();
         // First with what is in memory, here and now. Most reads end there; others begin anew where they may wait for a disk.
-        let at_hand = {
+        let at_hand = if long {
+            None
+        } else {
             let _reading = self.pipeline.reading();
             let view = self.pipeline.view()?;
             overlay::read_at_hand(&mut AtHand(&view), &mut *body)
@@ -201,7 +204,8 @@ impl MetadataStore for FjallStore {
             drop(reading);
             done.map(|()| body)
         };
-        self.readers.run(&self.env, work).await
+        // Behind a reader that is at work for minutes, all others would wait.
+        if long { self.env.blocking(work).await } else { self.readers.run(&self.env, work).await }
     }
 
     async fn version(&self) -> Result<Version> {

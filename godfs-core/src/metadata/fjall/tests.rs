@@ -16,7 +16,7 @@ use crate::error::{ErrorKind, Result};
 use crate::io::{DiskIo, Io};
 use crate::metadata::conformance::{self, StoreFactory};
 use crate::metadata::tests::Missing;
-use crate::metadata::{MetadataStore, MetadataStoreExt, Space, Stamped, Transaction};
+use crate::metadata::{MetadataStore, MetadataStoreExt, Range, Snapshot, Space, Stamped, Transaction};
 
 /// Stores in temporary folders.
 #[derive(Debug)]
@@ -322,4 +322,35 @@ async fn what_was_written_is_counted() {
     let Written { transactions, rows, bytes } = store.written();
     assert_eq!((transactions, rows), (2, 4));
     assert!(bytes > 4 * 4, "{bytes} bytes of log");
+}
+
+/// An export reads for minutes. Whoever asked for a row that was not in memory waited for its end.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_long_read_holds_up_no_other() {
+    let folder = tempfile::tempdir().expect("folder");
+    let store = Arc::new(create(folder.path()).await.expect("create"));
+    put(&store, "a", b"1").await.expect("put");
+    let (begun, has_begun) = tokio::sync::oneshot::channel();
+    let (end, ended) = std::sync::mpsc::channel::<()>();
+    let (reader, mut begun) = (Arc::clone(&store), Some(begun));
+    let long = tokio::spawn(async move {
+        let body = move |snapshot: &mut dyn Snapshot| {
+            snapshot.get(Space::Rows, b"a")?;
+            if let Some(begun) = begun.take() {
+                begun.send(()).expect("somebody waits");
+                ended.recv().expect("somebody ends it");
+            }
+            Ok(())
+        };
+        reader.view_long(body).await
+    });
+    has_begun.await.expect("it begins");
+    for _ in 0..20 {
+        // Scans are never answered from memory.
+        let scan = store.view(|snapshot| snapshot.scan(Space::Rows, &Range::prefix(b"a", 10)));
+        let rows = tokio::time::timeout(std::time::Duration::from_secs(60), scan).await.expect("beside the long one");
+        assert_eq!(rows.expect("read").len(), 1);
+    }
+    end.send(()).expect("it waits");
+    long.await.expect("joined").expect("read");
 }
