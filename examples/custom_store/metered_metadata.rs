@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
-use godfs_core::metadata::{MetadataStore, ReadBox, TransactionBox};
+use godfs_core::metadata::{Announcements, MetadataStore, Place, ReadBox, TransactionBox};
 use godfs_core::{Incarnation, Result, Version};
 
 /// Counts, and leaves the rest to the store inside.
@@ -37,6 +37,18 @@ impl MetadataStore for MeteredMetadata {
 
     async fn version(&self) -> Result<Version> {
         self.inner.version().await
+    }
+
+    async fn changes(&self, from: Place, limit: usize) -> Result<Announcements> {
+        self.inner.changes(from, limit).await
+    }
+
+    async fn oldest_change(&self) -> Result<Place> {
+        self.inner.oldest_change().await
+    }
+
+    async fn newer_than(&self, since: Version) -> Result<Version> {
+        self.inner.newer_than(since).await
     }
 
     fn incarnation(&self) -> Incarnation {

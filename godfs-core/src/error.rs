@@ -43,6 +43,8 @@ pub enum ErrorKind {
     Symlink,
     /// A directory may not hold so much: remove something from it, or have its quota raised.
     QuotaExceeded,
+    /// What was asked for was there once and is not kept any more: begin anew.
+    Gone,
     /// A limit (of names, sizes, streams in flight) was reached.
     LimitExceeded,
     /// The other side can't be reached, or is starting or stopping: try again, or elsewhere.
@@ -61,7 +63,7 @@ pub enum ErrorKind {
 
 impl ErrorKind {
     /// Every kind, for tables and tests.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::InvalidArgument,
         Self::NotFound,
         Self::AlreadyExists,
@@ -77,6 +79,7 @@ impl ErrorKind {
         Self::StorageFull,
         Self::Symlink,
         Self::QuotaExceeded,
+        Self::Gone,
         Self::LimitExceeded,
         Self::Unavailable,
         Self::DeadlineExceeded,
@@ -105,6 +108,7 @@ impl ErrorKind {
             Self::StorageFull => "storage full",
             Self::Symlink => "symbolic link",
             Self::QuotaExceeded => "quota exceeded",
+            Self::Gone => "gone",
             Self::LimitExceeded => "limit exceeded",
             Self::Unavailable => "unavailable",
             Self::DeadlineExceeded => "deadline exceeded",

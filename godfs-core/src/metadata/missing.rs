@@ -9,8 +9,8 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 
 use super::{
-    Abort, Counters, MetadataStore, Range, ReadBody, ReadBox, Row, Snapshot, Space, Stamped, Step, Transaction,
-    TransactionBody, TransactionBox,
+    Abort, Announcements, Counters, MetadataStore, Place, Range, ReadBody, ReadBox, Row, Snapshot, Space, Stamped,
+    Step, Transaction, TransactionBody, TransactionBox,
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{Incarnation, Version};
@@ -62,6 +62,18 @@ impl MetadataStore for MissingStore {
 
     async fn version(&self) -> Result<Version> {
         self.store.version().await
+    }
+
+    async fn changes(&self, from: Place, limit: usize) -> Result<Announcements> {
+        self.store.changes(from, limit).await
+    }
+
+    async fn oldest_change(&self) -> Result<Place> {
+        self.store.oldest_change().await
+    }
+
+    async fn newer_than(&self, since: Version) -> Result<Version> {
+        self.store.newer_than(since).await
     }
 
     fn incarnation(&self) -> Incarnation {
@@ -212,5 +224,10 @@ impl Transaction for Withholding<'_, dyn Transaction + '_> {
     fn add(&mut self, space: Space, key: &[u8], delta: Counters) {
         self.known.act();
         self.under.add(space, key, delta);
+    }
+
+    fn announce(&mut self, change: Bytes) {
+        self.known.act();
+        self.under.announce(change);
     }
 }

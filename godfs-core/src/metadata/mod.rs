@@ -2,6 +2,7 @@
 //!
 //! The namespace is written once over [`MetadataStore`]; which engine keeps the rows is a choice of the deployment.
 
+mod changes;
 #[cfg(any(test, feature = "testing"))]
 pub mod conformance;
 #[cfg(feature = "fjall")]
@@ -32,6 +33,7 @@ use crate::id::{Incarnation, Version};
 pub(crate) use self::fjall::machine;
 #[cfg(feature = "fjall")]
 pub use self::fjall::{FjallOptions, FjallStore, Written};
+pub use changes::{Announcement, Announcements, MAX_CHANGE_BYTES, Place};
 pub use memory::MemoryStore;
 #[cfg(any(test, feature = "testing"))]
 pub use missing::MissingStore;
@@ -55,7 +57,7 @@ impl Space {
 pub const MAX_KEY_BYTES: usize = 1_024;
 /// The largest value, in bytes.
 pub const MAX_VALUE_BYTES: usize = 1 << 20;
-/// The most bytes of keys and values that one transaction may write.
+/// The most bytes of keys and values that one transaction may write, and of changes that it may announce, together.
 pub const MAX_TRANSACTION_BYTES: usize = 8 << 20;
 
 /// A key or value, with at most one place for the commit version.
@@ -283,6 +285,10 @@ pub trait Transaction: Snapshot {
     /// Adds to the counters of `key`, which are zero when there is no row. Reads nothing and conflicts with no other
     /// `add`. Own reads see it.
     fn add(&mut self, space: Space, key: &[u8], delta: Counters);
+
+    /// Announces a change, of at least one byte and at most [`MAX_CHANGE_BYTES`]: it is given to who asks for [`MetadataStore::changes`] once the
+    /// transaction is durable. No row is written for it, and no body can read it.
+    fn announce(&mut self, change: Bytes);
 }
 
 /// The body of a transaction.
@@ -350,6 +356,9 @@ impl<T: ReadBody + 'static> AnyReadBody for T {
 /// - *Visible*: a read that begins after `transact` returned sees its writes; no read ever sees writes that could
 ///   still be lost.
 /// - *Snapshot*: one read body sees one moment.
+/// - *Changes*: what transactions announced is given in the order of their versions, all of a transaction or nothing, nothing that could still be
+///   lost, and nothing of one that failed. A transaction that announces commits with a version of its own even if it writes no row. The store keeps changes
+///   within a bound of its own, over restarts if its rows outlive them, and lets the oldest go first.
 /// - *Cancellation*: dropping the future of `transact` may or may not stop the transaction; it never splits it.
 /// - *Bounds*: keys above [`MAX_KEY_BYTES`], values above [`MAX_VALUE_BYTES`] and transactions above
 ///   [`MAX_TRANSACTION_BYTES`] are refused with [`ErrorKind::LimitExceeded`]; an empty key with [`ErrorKind::InvalidArgument`].
@@ -364,6 +373,19 @@ pub trait MetadataStore: Send + Sync + fmt::Debug + 'static {
 
     /// The version of the last durable commit.
     async fn version(&self) -> Result<Version>;
+
+    /// What transactions announced behind `from`, in order, at most `limit` changes and some bound of bytes. May find nothing and be at the end
+    /// all the same: that is where the place which it gives is in front of the transaction after [`version`](Self::version).
+    ///
+    /// # Errors
+    /// [`ErrorKind::Gone`] when what follows `from` is not kept any more, or `from` is a place of another store or of a time to come.
+    async fn changes(&self, from: Place, limit: usize) -> Result<Announcements>;
+
+    /// The place behind which all changes are kept.
+    async fn oldest_change(&self) -> Result<Place>;
+
+    /// Waits until a later transaction than `since` is durable; gives the version of the last. May be dropped at any time.
+    async fn newer_than(&self, since: Version) -> Result<Version>;
 
     /// The life of this store: random, new when the store is restored or reset.
     fn incarnation(&self) -> Incarnation;

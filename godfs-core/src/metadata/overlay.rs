@@ -4,6 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use bytes::Bytes;
 
+use super::changes::MAX_CHANGE_BYTES;
 use super::layer::{Found, Layer, PerSpace, Reader, Write, check_limit};
 use super::{
     Abort, Counters, MAX_KEY_BYTES, MAX_TRANSACTION_BYTES, MAX_VALUE_BYTES, Range, ReadBody, Row, Snapshot, Space,
@@ -12,9 +13,23 @@ use super::{
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::Version;
 
-/// Runs `body` over `under`, and gives what it writes when it commits as `version`, in the order of the keys. A failure
-/// and a panic leave nothing behind.
-pub(super) fn execute(under: &dyn Layer, body: &mut dyn TransactionBody, version: Version) -> Result<Vec<Write>> {
+/// What a body comes to.
+pub(super) struct Executed {
+    /// In the order of the keys.
+    pub(super) writes: Vec<Write>,
+    /// What it announced.
+    pub(super) changes: Vec<Bytes>,
+}
+
+impl Executed {
+    /// Whether there is nothing to commit.
+    pub(super) fn is_empty(&self) -> bool {
+        self.writes.is_empty() && self.changes.is_empty()
+    }
+}
+
+/// Runs `body` over `under`, and gives what it writes when it commits as `version`. A failure and a panic leave nothing behind.
+pub(super) fn execute(under: &dyn Layer, body: &mut dyn TransactionBody, version: Version) -> Result<Executed> {
     let mut overlay = Overlay::new(under);
     guarded(|| body.run(&mut overlay))?;
     overlay.commit(version)
@@ -55,6 +70,7 @@ struct Overlay<'a> {
     own: PerSpace<Own>,
     /// Writes whose keys are known only at the commit; nobody can read them before.
     versioned: Vec<(Space, Stamped, Stamped)>,
+    changes: Vec<Bytes>,
     bytes: usize,
     refused: Option<Error>,
 }
@@ -79,14 +95,15 @@ impl Own {
 
 impl<'a> Overlay<'a> {
     fn new(under: &'a dyn Layer) -> Self {
-        Self { under, own: PerSpace::default(), versioned: Vec::new(), bytes: 0, refused: None }
+        let (versioned, changes) = (Vec::new(), Vec::new());
+        Self { under, own: PerSpace::default(), versioned, changes, bytes: 0, refused: None }
     }
 
-    fn commit(self, version: Version) -> Result<Vec<Write>> {
+    fn commit(self, version: Version) -> Result<Executed> {
         if let Some(refused) = self.refused {
             return Err(refused);
         }
-        let Self { under, mut own, versioned, .. } = self;
+        let Self { under, mut own, versioned, changes, .. } = self;
         let mut writes = Vec::new();
         for space in Space::ALL {
             for (key, write) in std::mem::take(own.of_mut(space)) {
@@ -102,7 +119,7 @@ impl<'a> Overlay<'a> {
             let (key, value) = (Bytes::from(key.commit(version)), Some(Bytes::from(value.commit(version))));
             writes.push(Write { space, key, value });
         }
-        Ok(writes)
+        Ok(Executed { writes, changes })
     }
 
     /// Counts the bytes of a write, instead of those that it replaces; `false` when it must not be made, since a limit
@@ -228,5 +245,27 @@ impl Transaction for Overlay<'_> {
                 Err(error) => self.refused = Some(error),
             },
         }
+    }
+
+    fn announce(&mut self, change: Bytes) {
+        if self.refused.is_some() {
+            return;
+        }
+        let bytes = self.bytes + change.len();
+        let kind = if change.is_empty() {
+            ErrorKind::InvalidArgument
+        } else if change.len() > MAX_CHANGE_BYTES || bytes > MAX_TRANSACTION_BYTES {
+            ErrorKind::LimitExceeded
+        } else {
+            self.bytes = bytes;
+            self.changes.push(change);
+            return;
+        };
+        let message = format!(
+            "an announced change of {} bytes, with {} of the transaction: 1 to {MAX_CHANGE_BYTES} are allowed, with {MAX_TRANSACTION_BYTES}",
+            change.len(),
+            self.bytes
+        );
+        self.refused = Some(Error::new(kind, message));
     }
 }

@@ -21,6 +21,10 @@ impl StoreFactory for Memory {
     async fn create(&self) -> Arc<dyn MetadataStore> {
         Arc::new(MemoryStore::new(Incarnation::from_random(1)))
     }
+
+    async fn create_forgetful(&self) -> Option<Arc<dyn MetadataStore>> {
+        Some(Arc::new(MemoryStore::keeping(Incarnation::from_random(1), 50 << 10)))
+    }
 }
 
 /// Any factory's stores, with nothing at hand.
@@ -31,6 +35,10 @@ pub(super) struct Missing<F>(pub(super) F);
 impl<F: StoreFactory> StoreFactory for Missing<F> {
     async fn create(&self) -> Arc<dyn MetadataStore> {
         Arc::new(MissingStore::new(self.0.create().await))
+    }
+
+    async fn create_forgetful(&self) -> Option<Arc<dyn MetadataStore>> {
+        Some(Arc::new(MissingStore::new(self.0.create_forgetful().await?)))
     }
 }
 

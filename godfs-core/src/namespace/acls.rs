@@ -1,6 +1,7 @@
 //! Access control lists of files and directories: read and changed.
 
 use super::acl::{self, Acl, AclChange};
+use super::changes::{Attribute, ChangeKind, announce};
 use super::options::Call;
 use super::outcome::Operation;
 use super::rows::{self, InodeKind};
@@ -32,6 +33,7 @@ pub(super) fn set(
         after.owner.mode = access::settable_mode(context, &after, mode);
         rows::put_acl(txn, inode, &mut after, &new);
         rows::put_inode(txn, inode, &after);
+        announce(txn, context, inode, after.entry_kind(), path, &ChangeKind::Attributes(Attribute::Acl));
         Ok(Recorded::Yes(()))
     })
 }

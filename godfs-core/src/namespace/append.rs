@@ -1,6 +1,7 @@
 //! Writing on: a closed file gets a writer again, at its end.
 
 use super::answers::{AddedChunk, Appended};
+use super::changes::{ChangeKind, announce};
 use super::leases;
 use super::options::{Call, Writing};
 use super::outcome::Operation;
@@ -35,6 +36,7 @@ pub(super) fn append(
         };
         rows::put_inode(txn, inode, &row);
         rows::put_lease(txn, lease, LeaseRow { session: call.session, inode });
+        announce(txn, context, inode, row.entry_kind(), path, &ChangeKind::Opened { length });
         Ok(Recorded::Yes(Appended { inode, lease, replication, chunk_size, length, base }))
     })
 }

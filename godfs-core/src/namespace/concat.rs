@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 
 use super::append::check_closed;
+use super::changes::{ChangeKind, announce};
 use super::files::MAX_FILE_BYTES;
 use super::options::Call;
 use super::outcome::Operation;
@@ -78,6 +79,8 @@ pub(super) fn concat(
             usage::add(txn, &[directory], delta)?;
         }
         rows::put_inode(txn, inode, &after);
+        let length = after.file().map_or(0, |file| file.length);
+        announce(txn, context, inode, after.entry_kind(), target, &ChangeKind::Concatenated { length });
         Ok(Recorded::Yes(()))
     })
 }
@@ -127,6 +130,7 @@ impl Joined {
         txn.delete(Space::Rows, &keys::entry(place.parent(), place.name));
         self.weigh(&place.ancestors, sums::minus(Counters::default(), usage::weight(&row)));
         directories::touch(txn, context, place.parent(), -1)?;
+        announce(txn, context, source, EntryKind::File, path, &ChangeKind::Removed);
         deletes::remove(txn, source, &row)
     }
 

@@ -1,5 +1,6 @@
 //! Deleting: a name goes at once, however much lies below it; the collector walks the rest.
 
+use super::changes::{ChangeKind, announce};
 use super::options::Call;
 use super::outcome::Operation;
 use super::paths::Place;
@@ -20,7 +21,7 @@ pub(super) fn delete(
 ) -> Step<((), Option<Version>)> {
     once(txn, context, call, Operation::Delete, |txn| {
         let (place, entry) = removable(txn, context, path, recursive)?;
-        remove_entry(txn, context, &place, entry)?;
+        remove_entry(txn, context, &place, entry, path)?;
         Ok(Recorded::Yes(()))
     })
 }
@@ -46,15 +47,17 @@ pub(super) fn removable<'p>(
     Ok((place, entry))
 }
 
-/// Takes what stands at a place away for good.
+/// Takes what stands at a place, which has this path, away for good.
 pub(super) fn remove_entry(
     txn: &mut dyn Transaction,
     context: &Context,
     place: &Place<'_>,
     entry: EntryRow,
+    path: &DfsPath,
 ) -> Step<()> {
     let gone = detach(txn, place.parent(), place.name, entry)?;
     usage::add(txn, &place.ancestors, sums::minus(Counters::default(), gone))?;
+    announce(txn, context, entry.inode, entry.kind, path, &ChangeKind::Removed);
     directories::touch(txn, context, place.parent(), -1)
 }
 

@@ -1,6 +1,7 @@
 //! Making directories.
 
 use super::Context;
+use super::changes::{ChangeKind, announce};
 use super::options::{Call, MODE_BITS, MkdirOptions, NewMode};
 use super::outcome::Operation;
 use super::paths::{self, Place};
@@ -35,7 +36,7 @@ pub(super) fn mkdir(
             Some(_) => Err(already_exists(path).into()),
             None => {
                 access::may_add(txn, context, &place, path)?;
-                Ok(Recorded::Yes(make(txn, context, &place.ancestors, place.name, options.mode, 0)?))
+                Ok(Recorded::Yes(make(txn, context, &place.ancestors, path, options.mode, 0)?))
             }
         }
     })
@@ -58,7 +59,8 @@ pub(super) fn make_parents(txn: &mut dyn Transaction, context: &Context, path: &
             Some(_) => return Err(paths::not_a_directory(path, depth).into()),
             None => {
                 access::may_add_in(txn, context, parent, path, depth)?;
-                let made = make(txn, context, &ancestors, name, NewMode::default(), OWNER_GOES_ON)?;
+                let directory = paths::first_names(path, depth);
+                let made = make(txn, context, &ancestors, &directory, NewMode::default(), OWNER_GOES_ON)?;
                 ancestors.push(made);
             }
         }
@@ -66,17 +68,18 @@ pub(super) fn make_parents(txn: &mut dyn Transaction, context: &Context, path: &
     Ok(())
 }
 
-/// Makes one directory where nothing stands; it has the bits `besides` in any case.
+/// Makes one directory at `path`, in the last of `ancestors`, where nothing stands; it has the bits `besides` in any case.
 fn make(
     txn: &mut dyn Transaction,
     context: &Context,
     ancestors: &[InodeId],
-    name: &str,
+    path: &DfsPath,
     mode: NewMode,
     besides: u16,
 ) -> Step<InodeId> {
     let inode = InodeId(rows::draw_ids(txn, Series::Names, 1)?);
     let parent = *ancestors.last().expect("the root at least");
+    let name = path.name().expect("not the root");
     let above = rows::inode(txn, parent)?;
     let (mut owner, acl) = access::new_attributes(txn, context, parent, &above, mode, true)?;
     owner.mode |= besides;
@@ -93,6 +96,7 @@ fn make(
     rows::put_acl(txn, inode, &mut row, &acl);
     link(txn, context, ancestors, name, inode, &row, None)?;
     rows::put_inode(txn, inode, &row);
+    announce(txn, context, inode, row.entry_kind(), path, &ChangeKind::MadeDirectory);
     Ok(inode)
 }
 

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 
 use super::answers::{AddedChunk, Completion, Created};
+use super::changes::{ChangeKind, announce};
 use super::leases::{self, OpenFile};
 use super::options::{AddChunk, Call, ChunkCommit, Complete, CreateOptions, ETag, Writing};
 use super::outcome::Operation;
@@ -216,9 +217,15 @@ pub(super) fn close(txn: &mut dyn Transaction, context: &Context, mut file: Open
     let open = file.file().open.take().expect("checked when loaded");
     rows::remove_lease(txn, open.lease)?;
     file.row.modified_ms = context.now_ms;
-    if let Some(hidden) = open.hidden {
-        file.replaced = publish(txn, context, &file, hidden)?;
-    }
+    let (length, path) = (file.file().length, file.path());
+    let change = match open.hidden {
+        Some(hidden) => {
+            file.replaced = publish(txn, context, &file, &path, hidden)?;
+            ChangeKind::Created { length: Some(length) }
+        }
+        None => ChangeKind::Closed { length },
+    };
+    announce(txn, context, file.inode, EntryKind::File, &path, &change);
     file.save(txn)
 }
 
@@ -441,10 +448,16 @@ fn new_file(
     rows::put_acl(txn, inode, &mut row, &acl);
     if !row.is_hidden() {
         let replaced = match place.entry {
-            Some(old) => Some(deletes::detach(txn, place.parent(), place.name, old)?),
+            Some(old) => {
+                let gone = deletes::detach(txn, place.parent(), place.name, old)?;
+                announce(txn, context, old.inode, old.kind, path, &ChangeKind::Removed);
+                Some(gone)
+            }
             None => None,
         };
         directories::link(txn, context, &place.ancestors, place.name, inode, &row, replaced)?;
+        let length = row.file().filter(|file| file.open.is_none()).map(|file| file.length);
+        announce(txn, context, inode, EntryKind::File, path, &ChangeKind::Created { length });
     } else if place.entry.is_none() {
         quotas::check(txn, &place.ancestors, usage::weight_once_published(&row))?;
     }
@@ -453,7 +466,13 @@ fn new_file(
 }
 
 /// Puts a finished file under its name. Its weight is added when it is saved; that of what it replaces is given back.
-fn publish(txn: &mut dyn Transaction, context: &Context, file: &OpenFile, hidden: Hidden) -> Step<Counters> {
+fn publish(
+    txn: &mut dyn Transaction,
+    context: &Context,
+    file: &OpenFile,
+    published: &DfsPath,
+    hidden: Hidden,
+) -> Step<Counters> {
     let (parent, name) = (file.row.parent, &file.row.name);
     let old = rows::entry(txn, parent, name)?;
     if let Some(etag) = hidden.if_match {
@@ -473,6 +492,7 @@ fn publish(txn: &mut dyn Transaction, context: &Context, file: &OpenFile, hidden
             return Err(Error::new(ErrorKind::AlreadyExists, message).into());
         }
         replaced = deletes::detach(txn, parent, name, old)?;
+        announce(txn, context, old.inode, old.kind, published, &ChangeKind::Removed);
     }
     rows::put_entry(txn, parent, name, EntryRow { inode: file.inode, kind: EntryKind::File });
     directories::touch(txn, context, parent, entries)?;

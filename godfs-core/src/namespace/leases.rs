@@ -18,6 +18,8 @@ pub(super) struct OpenFile {
     pub(super) inode: InodeId,
     /// The directories above it, from the root.
     pub(super) ancestors: Vec<InodeId>,
+    /// Their names, without the root.
+    names: Vec<String>,
     pub(super) row: InodeRow,
     before: InodeRow,
     /// What the directories above lose in its favour.
@@ -33,14 +35,20 @@ impl OpenFile {
         if row.file().is_none_or(|file| file.open.is_none()) || row.parent.0 == 0 {
             return Ok(None);
         }
-        let ancestors = paths::chain(snapshot, row.parent)?;
-        Ok(ancestors.map(|ancestors| Self {
+        let chain = paths::named_chain(snapshot, row.parent)?;
+        Ok(chain.map(|(ancestors, names)| Self {
             inode,
             ancestors,
+            names,
             before: row.clone(),
             row,
             replaced: Counters::default(),
         }))
+    }
+
+    /// Its path, or that of the deepest directory above it that has one.
+    pub(super) fn path(&self) -> DfsPath {
+        paths::of_names(self.names.iter().chain([&self.row.name]))
     }
 
     pub(super) fn file(&mut self) -> &mut FileRow {

@@ -1,5 +1,6 @@
 //! Symbolic links: made here, followed by clients.
 
+use super::changes::{ChangeKind, announce};
 use super::options::{NewMode, Symlink};
 use super::outcome::Operation;
 use super::paths;
@@ -43,6 +44,8 @@ pub(super) fn make(
         };
         directories::link(txn, context, &place.ancestors, place.name, inode, &row, None)?;
         rows::put_inode(txn, inode, &row);
+        let change = ChangeKind::Linked { target: target.clone() };
+        announce(txn, context, inode, row.entry_kind(), path, &change);
         Ok(Recorded::Yes(inode))
     })
 }

@@ -16,7 +16,7 @@ use crate::error::{Error, Result};
 #[cfg(any(test, feature = "testing"))]
 use crate::id::NodeUuid;
 use crate::id::{ChunkId, ClusterId, Generation, InodeId, LeaseId, NodeId, SessionId, Version};
-use crate::metadata::{MetadataStore, MetadataStoreExt, Snapshot, Step, Transaction};
+use crate::metadata::{MetadataStore, MetadataStoreExt, Place, Snapshot, Step, Transaction};
 use crate::path::DfsPath;
 
 #[macro_use]
@@ -28,6 +28,7 @@ mod acls;
 mod answers;
 mod append;
 mod caller;
+mod changes;
 mod collector;
 mod concat;
 mod deletes;
@@ -73,6 +74,7 @@ pub use answers::{
     ReplicaPlace, SessionInfo, TotalCounts, TrashItem, Truncated, Usage, Verdict, WalkEntry, WalkPage,
 };
 pub use caller::{ANONYMOUS, Caller, MAX_GROUPS, MAX_PRINCIPAL_BYTES, SUPERGROUP, check_principal};
+pub use changes::{Attribute, Change, ChangeKind, ChangePage, WatchFrom};
 pub use concat::{MAX_CONCAT_CHUNKS, MAX_CONCAT_FILES};
 pub use export::{Manifest, Spool, verify as verify_export};
 pub use files::MAX_FILE_BYTES;
@@ -609,6 +611,50 @@ impl Namespace {
         self.view(move |snapshot| paths::path_of(snapshot, inode)).await
     }
 
+    // Changes.
+
+    /// Where a watch of `path` begins: the place to ask for [`changes`](Self::changes) from.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Gone`](crate::ErrorKind::Gone) for a place that is not kept any more, or of another store. [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) when nothing stands at the
+    /// path; a caller that may do everything goes on behind a place all the same.
+    pub async fn watch(&self, path: DfsPath, from: WatchFrom) -> Result<Place> {
+        let may_all = self.context().await?.may_all;
+        match self.read(move |snapshot, context| changes::check(snapshot, context, &path)).await {
+            Err(error) if is_elsewhere(&error) && may_all && matches!(from, WatchFrom::Place(_)) => {}
+            checked => checked?,
+        }
+        match from {
+            WatchFrom::Now => Ok(Place::before(self.store.incarnation(), self.store.version().await?.next())),
+            WatchFrom::Oldest => self.store.oldest_change().await,
+            WatchFrom::Place(place) => {
+                self.store.changes(place, 1).await?;
+                Ok(place)
+            }
+        }
+    }
+
+    /// The changes at and below `path` that follow a place, by the paths at their time, and those that moved or removed a directory above it: those
+    /// among at most `limit` changes that were looked at. Looks again whether the caller may list the path, while something stands there; not whether it
+    /// may list the directories below it, or could have at the time.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Gone`](crate::ErrorKind::Gone) when what follows the place is not kept any more.
+    pub async fn changes(&self, path: &DfsPath, from: Place, limit: usize) -> Result<ChangePage> {
+        let at = path.clone();
+        match self.read(move |snapshot, context| changes::check(snapshot, context, &at)).await {
+            Err(error) if is_elsewhere(&error) => {}
+            checked => checked?,
+        }
+        let step = self.store.changes(from, limit.clamp(1, MAX_PAGE)).await?;
+        Ok(ChangePage { changes: changes::concerning(path, step.found)?, next: step.next })
+    }
+
+    /// Waits until there may be changes behind a place, which [`changes`](Self::changes) gave. May be dropped at any time.
+    pub async fn wait_behind(&self, place: Place) -> Result<()> {
+        self.store.newer_than(Version(place.version.0.saturating_sub(1))).await.map(drop)
+    }
+
     // Recovery of files whose writer is gone.
 
     /// What is to settle in a file that awaits recovery; `None` when it was closed or deleted.
@@ -840,6 +886,11 @@ impl Namespace {
     {
         self.store.view(work).await
     }
+}
+
+/// Whether nothing stands at a path, or a symbolic link in front of it.
+fn is_elsewhere(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory | ErrorKind::Symlink)
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! Renaming and exchanging: one transaction, whatever lies below.
 
+use super::changes::{ChangeKind, announce};
 use super::options::{Call, Rename};
 use super::outcome::Operation;
 use super::paths::{self, Place};
@@ -39,8 +40,10 @@ pub(super) fn rename(
             check_replaced(txn, to, moved, old, *replace)?;
             access::may_remove(txn, context, &target, old, to)?;
             replaced = deletes::detach(txn, target.parent(), target.name, old)?;
+            announce(txn, context, old.inode, old.kind, to, &ChangeKind::Removed);
         }
         relink(txn, context, moved, &source, &target, Relink { replaced, trashed: false })?;
+        announce(txn, context, moved.inode, moved.kind, from, &ChangeKind::Renamed { to: to.clone() });
         Ok(Recorded::Yes(()))
     })
 }
@@ -86,6 +89,8 @@ pub(super) fn exchange(
             rows::put_entry(txn, place.parent(), place.name, entry);
             directories::touch(txn, context, place.parent(), 0)?;
         }
+        let change = ChangeKind::Exchanged { with: second.clone() };
+        announce(txn, context, left_entry.inode, left_entry.kind, first, &change);
         Ok(Recorded::Yes(()))
     })
 }

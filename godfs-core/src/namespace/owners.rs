@@ -1,6 +1,7 @@
 //! Whose a file or directory is, and its permission bits.
 
 use super::caller::check_principal;
+use super::changes::{Attribute, ChangeKind, announce};
 use super::options::{Call, NewOwner};
 use super::outcome::Operation;
 use super::rows::{self, InodeRow};
@@ -35,7 +36,12 @@ pub(super) fn set_owner(
             }
             after.owner.group.clone_from(group);
         }
-        Ok(save(txn, inode, &before, &after))
+        if after == before {
+            return Ok(Recorded::No(()));
+        }
+        rows::put_inode(txn, inode, &after);
+        announce(txn, context, inode, after.entry_kind(), path, &ChangeKind::Attributes(Attribute::Owner));
+        Ok(Recorded::Yes(()))
     })
 }
 
@@ -53,19 +59,16 @@ pub(super) fn set_mode(
         access::own(context, &before, path)?;
         let mut after = before.clone();
         after.owner.mode = access::settable_mode(context, &before, mode);
-        Ok(save(txn, inode, &before, &after))
+        if after == before {
+            return Ok(Recorded::No(()));
+        }
+        rows::put_inode(txn, inode, &after);
+        announce(txn, context, inode, after.entry_kind(), path, &ChangeKind::Attributes(Attribute::Mode));
+        Ok(Recorded::Yes(()))
     })
 }
 
 fn find(txn: &mut dyn Transaction, context: &Context, path: &DfsPath) -> Step<(InodeId, InodeRow)> {
     let inode = paths::find(txn, context, path)?;
     Ok((inode, rows::inode(txn, inode)?))
-}
-
-fn save(txn: &mut dyn Transaction, inode: InodeId, before: &InodeRow, after: &InodeRow) -> Recorded<()> {
-    if after == before {
-        return Recorded::No(());
-    }
-    rows::put_inode(txn, inode, after);
-    Recorded::Yes(())
 }

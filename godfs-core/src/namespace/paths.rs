@@ -5,7 +5,7 @@ use super::{Context, access, links};
 use crate::error::{Error, ErrorKind};
 use crate::id::InodeId;
 use crate::metadata::{Snapshot, Step};
-use crate::path::DfsPath;
+use crate::path::{DfsPath, MAX_DEPTH};
 
 /// No chain of parents is longer: one that is was damaged. Deeper trees than [`MAX_DEPTH`](crate::path::MAX_DEPTH) come of
 /// renames of deep directories into deep directories.
@@ -88,11 +88,22 @@ pub(super) fn find_file(
 
 /// The directories from the root to `directory`; `None` when it no longer hangs on the root.
 pub(super) fn chain(snapshot: &mut dyn Snapshot, directory: InodeId) -> Step<Option<Vec<InodeId>>> {
-    let mut chain = vec![directory];
+    Ok(named_chain(snapshot, directory)?.map(|(chain, _)| chain))
+}
+
+/// The same with their names; the root has none.
+pub(super) fn named_chain(
+    snapshot: &mut dyn Snapshot,
+    directory: InodeId,
+) -> Step<Option<(Vec<InodeId>, Vec<String>)>> {
+    let (mut chain, mut names) = (vec![directory], Vec::new());
     let mut at = directory;
     while at != InodeId::ROOT {
         match rows::find_inode(snapshot, at)? {
-            Some(row) if row.parent.0 != 0 => at = row.parent,
+            Some(row) if row.parent.0 != 0 => {
+                at = row.parent;
+                names.push(row.name);
+            }
             _ => return Ok(None),
         }
         chain.push(at);
@@ -103,7 +114,17 @@ pub(super) fn chain(snapshot: &mut dyn Snapshot, directory: InodeId) -> Step<Opt
         }
     }
     chain.reverse();
-    Ok(Some(chain))
+    names.reverse();
+    Ok(Some((chain, names)))
+}
+
+/// The path of these names, or of as many of them as can be one.
+pub(super) fn of_names<'n>(names: impl Iterator<Item = &'n String>) -> DfsPath {
+    let names: Vec<&str> = names.map(String::as_str).collect();
+    let parse = |names: &[&str]| DfsPath::parse(&format!("/{}", names.join("/"))).ok();
+    let bounded = names.len().min(MAX_DEPTH);
+    // Seldom more than one: only renames of deep directories make paths that are too long.
+    (0..=bounded).rev().find_map(|count| parse(&names[..count])).unwrap_or_else(DfsPath::root)
 }
 
 /// The path of an inode, or `None` when it has none: it is detached, not published yet, or its path is too long.

@@ -6,9 +6,10 @@
 //! ([`usage::weight`](super::usage::weight)), so no writer is refused what it was promised, and none gets more than there is.
 
 use super::answers::Quota;
+use super::changes::{Attribute, ChangeKind, announce};
 use super::options::Call;
 use super::outcome::Operation;
-use super::rows::{self, InodeKind, QuotaRow, keys};
+use super::rows::{self, EntryKind, InodeKind, QuotaRow, keys};
 use super::sessions::{Recorded, once};
 use super::{Context, access, paths, usage};
 use crate::error::{Error, ErrorKind};
@@ -32,6 +33,8 @@ pub(super) fn set(
             return Ok(Recorded::No(()));
         }
         put(txn, directory, before, quota);
+        let change = ChangeKind::Attributes(Attribute::Quota);
+        announce(txn, context, directory, EntryKind::Directory, path, &change);
         Ok(Recorded::Yes(()))
     })
 }

@@ -2,6 +2,7 @@
 
 use std::ops::Bound;
 
+use super::changes::{Attribute, ChangeKind, announce};
 use super::options::Call;
 use super::outcome::Operation;
 use super::rows::{self, ChunkRow, InodeRow, keys};
@@ -53,7 +54,7 @@ pub(super) fn set(
         // What grows is charged before any chunk asks for more, what shrinks is given back once none does: a quota refuses all or nothing.
         let grows = before.file().is_some_and(|file| file.replication < replication);
         if grows {
-            save(txn, &ancestors, inode, &before, &after)?;
+            save(txn, context, path, &ancestors, inode, (&before, &after))?;
         }
         let prefix = keys::extents(inode);
         let mut range = Range::prefix(&prefix, CHUNKS_A_STEP);
@@ -77,7 +78,7 @@ pub(super) fn set(
             return Ok(Recorded::No(()));
         }
         if !grows {
-            save(txn, &ancestors, inode, &before, &after)?;
+            save(txn, context, path, &ancestors, inode, (&before, &after))?;
         }
         Ok(Recorded::Yes(()))
     })?;
@@ -86,12 +87,17 @@ pub(super) fn set(
 
 fn save(
     txn: &mut dyn Transaction,
+    context: &Context,
+    path: &DfsPath,
     ancestors: &[InodeId],
     inode: InodeId,
-    before: &InodeRow,
-    after: &InodeRow,
+    (before, after): (&InodeRow, &InodeRow),
 ) -> Step<()> {
     usage::add(txn, ancestors, sums::minus(usage::weight(after), usage::weight(before)))?;
     rows::put_inode(txn, inode, after);
+    if before != after {
+        let change = ChangeKind::Attributes(Attribute::Replication);
+        announce(txn, context, inode, after.entry_kind(), path, &change);
+    }
     Ok(())
 }

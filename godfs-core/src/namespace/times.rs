@@ -1,5 +1,6 @@
 //! Times of files and directories.
 
+use super::changes::{Attribute, ChangeKind, announce};
 use super::options::{Call, Times};
 use super::outcome::Operation;
 use super::rows;
@@ -27,6 +28,7 @@ pub(super) fn set(
             return Ok(Recorded::No(()));
         }
         rows::put_inode(txn, inode, &after);
+        announce(txn, context, inode, after.entry_kind(), path, &ChangeKind::Attributes(Attribute::Times));
         Ok(Recorded::Yes(()))
     })
 }

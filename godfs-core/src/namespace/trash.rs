@@ -5,6 +5,7 @@
 //! with that mark takes them away.
 
 use super::answers::TrashItem;
+use super::changes::{ChangeKind, announce};
 use super::options::{Call, Owner};
 use super::outcome::Operation;
 use super::paths::{self, Place};
@@ -38,7 +39,7 @@ pub(super) fn delete(
     once(txn, context, call, Operation::Trash, |txn| {
         let (source, entry) = deletes::removable(txn, context, path, recursive)?;
         if context.settings.trash_expiry.is_zero() || depth_in_trash(path).is_some() {
-            deletes::remove_entry(txn, context, &source, entry)?;
+            deletes::remove_entry(txn, context, &source, entry, path)?;
             return Ok(Recorded::Yes(None));
         }
         let (ancestors, home) = home(txn, context)?;
@@ -46,6 +47,7 @@ pub(super) fn delete(
         let item = home.join(&id)?;
         let target = Place { ancestors, name: &id, entry: None };
         names::relink(txn, context, entry, &source, &target, names::Relink { trashed: true, ..Default::default() })?;
+        announce(txn, context, entry.inode, entry.kind, path, &ChangeKind::Renamed { to: item.clone() });
         let lifetime = u64::try_from(context.settings.trash_expiry.as_millis()).unwrap_or(u64::MAX);
         let row = TrashRow {
             expires_ms: context.now_ms.saturating_add(lifetime),
@@ -105,6 +107,7 @@ pub(super) fn restore(
         }
         access::may_add(txn, context, &target, &place)?;
         names::relink(txn, context, moved, &source, &target, names::Relink::default())?;
+        announce(txn, context, moved.inode, moved.kind, item, &ChangeKind::Renamed { to: place.clone() });
         Ok(Recorded::Yes(Some(place)))
     })
 }
@@ -159,12 +162,13 @@ pub(super) fn expire(txn: &mut dyn Transaction, context: &Context) -> Step<usize
     let due = due(txn, context, ITEMS_A_STEP)?;
     for &inode in &due {
         let row = rows::inode(txn, inode)?;
-        let chain = if row.parent.0 == 0 { None } else { paths::chain(txn, row.parent)? };
+        let chain = if row.parent.0 == 0 { None } else { paths::named_chain(txn, row.parent)? };
         match chain {
-            Some(ancestors) => {
+            Some((ancestors, names)) => {
+                let path = paths::of_names(names.iter().chain([&row.name]));
                 let entry = EntryRow { inode, kind: row.entry_kind() };
                 let place = Place { ancestors, name: &row.name, entry: Some(entry) };
-                deletes::remove_entry(txn, context, &place, entry)?;
+                deletes::remove_entry(txn, context, &place, entry, &path)?;
             }
             // A directory above was deleted: the collector is on its way.
             None => {
@@ -246,31 +250,33 @@ fn home(txn: &mut dyn Transaction, context: &Context) -> Step<(Vec<InodeId>, Dfs
     let caller = &context.caller;
     let user = if caller.is_system() { root.user.clone() } else { caller.user().to_owned() };
     let group = caller.groups().first().unwrap_or(&root.group).clone();
-    let mut ancestors = vec![InodeId::ROOT];
+    let (mut ancestors, mut path) = (vec![InodeId::ROOT], DfsPath::root());
     for (name, owner) in
         [(TRASH, Owner { mode: TRASH_MODE, ..root.clone() }), (&name, Owner { user, group, mode: USER_MODE })]
     {
         let parent = *ancestors.last().expect("the root at least");
+        path = path.join(name)?;
         let directory = match rows::entry(txn, parent, name)? {
             Some(EntryRow { inode, kind: EntryKind::Directory }) => inode,
             Some(_) => {
                 let message = format!("metadata: {name} of the trash is no directory");
                 return Err(Error::new(ErrorKind::Corrupt, message).into());
             }
-            None => make(txn, context, &ancestors, name, owner)?,
+            None => make(txn, context, &ancestors, &path, owner)?,
         };
         ancestors.push(directory);
     }
-    Ok((ancestors, top_path()?.join(&name)?))
+    Ok((ancestors, path))
 }
 
 fn make(
     txn: &mut dyn Transaction,
     context: &Context,
     ancestors: &[InodeId],
-    name: &str,
+    path: &DfsPath,
     owner: Owner,
 ) -> Step<InodeId> {
+    let name = path.name().expect("not the root");
     let inode = InodeId(rows::draw_ids(txn, Series::Names, 1)?);
     let row = InodeRow {
         version: Version::PENDING,
@@ -284,6 +290,7 @@ fn make(
     };
     directories::link(txn, context, ancestors, name, inode, &row, None)?;
     rows::put_inode(txn, inode, &row);
+    announce(txn, context, inode, EntryKind::Directory, path, &ChangeKind::MadeDirectory);
     Ok(inode)
 }
 

@@ -8,6 +8,7 @@ use std::ops::Bound;
 
 use super::answers::Truncated;
 use super::append::check_closed;
+use super::changes::{ChangeKind, announce};
 use super::options::Call;
 use super::outcome::Operation;
 use super::rows::{
@@ -70,6 +71,8 @@ pub(super) fn truncate(
         after.modified_ms = context.now_ms;
         usage::add(txn, &ancestors, sums::minus(usage::weight(&after), usage::weight(&before)))?;
         rows::put_inode(txn, inode, &after);
+        let length = after.file().map_or(0, |file| file.length);
+        announce(txn, context, inode, after.entry_kind(), path, &ChangeKind::Truncated { length });
         Ok(if more { Recorded::No(truncated) } else { Recorded::Yes(truncated) })
     })?;
     Ok(if more { Outcome::More } else { Outcome::Done(truncated) })

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 
+use super::changes::{Attribute, ChangeKind, announce};
 use super::options::{Call, SetXattr, XattrMode};
 use super::outcome::Operation;
 use super::rows::{self, InodeRow};
@@ -71,6 +72,7 @@ pub(super) fn set(
         row.marks.xattrs = true;
         // Also where the mark was there: the version of the row tells that something has changed.
         rows::put_inode(txn, inode, &row);
+        changed(txn, context, inode, &row, path);
         Ok(Recorded::Yes(()))
     })
 }
@@ -92,6 +94,7 @@ pub(super) fn remove(
         rows::remove_xattr(txn, inode, name);
         row.marks.xattrs = known.len() > 1;
         rows::put_inode(txn, inode, &row);
+        changed(txn, context, inode, &row, path);
         Ok(Recorded::Yes(()))
     })
 }
@@ -144,6 +147,10 @@ fn find_own(txn: &mut dyn Transaction, context: &Context, path: &DfsPath, name: 
     access::own(context, &row, path)?;
     may_use(context, &row, path, name)?;
     Ok((inode, row))
+}
+
+fn changed(txn: &mut dyn Transaction, context: &Context, inode: InodeId, row: &InodeRow, path: &DfsPath) {
+    announce(txn, context, inode, row.entry_kind(), path, &ChangeKind::Attributes(Attribute::Xattr));
 }
 
 fn may_use(context: &Context, row: &InodeRow, path: &DfsPath, name: &str) -> Result<()> {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use godfs_core::metadata::{MemoryStore, MetadataStore, ReadBox, TransactionBox};
+use godfs_core::metadata::{Announcements, MemoryStore, MetadataStore, Place, ReadBox, TransactionBox};
 use godfs_core::{Incarnation, Result, Version};
 use godfs_proto::v1;
 use godfs_server::namenode::MetadataSource;
@@ -38,6 +38,18 @@ impl MetadataStore for Gated {
 
     async fn version(&self) -> Result<Version> {
         self.store.version().await
+    }
+
+    async fn changes(&self, from: Place, limit: usize) -> Result<Announcements> {
+        self.store.changes(from, limit).await
+    }
+
+    async fn oldest_change(&self) -> Result<Place> {
+        self.store.oldest_change().await
+    }
+
+    async fn newer_than(&self, since: Version) -> Result<Version> {
+        self.store.newer_than(since).await
     }
 
     fn incarnation(&self) -> Incarnation {

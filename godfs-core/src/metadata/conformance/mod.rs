@@ -25,6 +25,7 @@
 //! # }
 //! ```
 
+mod changes;
 mod concurrency;
 mod limits;
 mod lives;
@@ -40,6 +41,10 @@ use async_trait::async_trait;
 
 use super::{MetadataStore, Stamped};
 
+pub use changes::{
+    changes_come_in_the_order_of_commits, changes_outlive_restarts, failed_bodies_announce_nothing,
+    foreign_places_are_refused, limits_of_changes_are_refused, the_oldest_changes_go_first, waiters_hear_of_commits,
+};
 pub use concurrency::{
     adds_from_many_writers_are_all_counted, dropped_calls_are_never_split, increments_are_serialized,
     money_is_conserved, writes_are_seen_once_answered,
@@ -59,6 +64,11 @@ pub use versions::{keys_and_values_hold_their_version, versions_are_consecutive}
 pub trait StoreFactory: Send + Sync + fmt::Debug {
     /// A new, empty store.
     async fn create(&self) -> Arc<dyn MetadataStore>;
+
+    /// A new, empty store that keeps no more than some 50 KiB of changes besides what it needs itself. `None` where there is no such setting.
+    async fn create_forgetful(&self) -> Option<Arc<dyn MetadataStore>> {
+        None
+    }
 
     /// Ends `store` as abruptly as possible and opens what it left. `None` when its rows do not outlive it.
     async fn reopen(&self, store: Arc<dyn MetadataStore>) -> Option<Arc<dyn MetadataStore>> {
@@ -88,6 +98,13 @@ pub async fn all(factory: &dyn StoreFactory) {
     money_is_conserved(factory).await;
     writes_are_seen_once_answered(factory).await;
     dropped_calls_are_never_split(factory).await;
+    changes_come_in_the_order_of_commits(factory).await;
+    failed_bodies_announce_nothing(factory).await;
+    limits_of_changes_are_refused(factory).await;
+    waiters_hear_of_commits(factory).await;
+    foreign_places_are_refused(factory).await;
+    changes_outlive_restarts(factory).await;
+    the_oldest_changes_go_first(factory).await;
     a_closed_store_refuses(factory).await;
     a_restart_loses_nothing(factory).await;
     for seed in 0..4 {

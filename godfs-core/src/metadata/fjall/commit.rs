@@ -8,8 +8,10 @@ use bytes::Bytes;
 use super::pipeline::{Pipeline, Request, Sealed, Waiter};
 use crate::error::Result;
 use crate::id::Version;
+use crate::metadata::changes::Announced;
 use crate::metadata::layer::{Found, Layer, PerSpace, Rows, Write, Writes};
 use crate::metadata::log::{Batch, RecordNumber};
+use crate::metadata::overlay::Executed;
 use crate::metadata::stack::Stack;
 use crate::metadata::{Range, Space, overlay};
 
@@ -35,6 +37,7 @@ pub(super) struct Committer {
 struct Forming {
     count: u32,
     writes: Writes,
+    changes: Vec<Announced>,
     weight: usize,
     waiters: Vec<Waiter>,
 }
@@ -101,11 +104,11 @@ impl Committer {
         };
         self.recent.forget(view.base.applied);
         let version = self.last.next();
-        let writes = overlay::execute(&Stack(vec![&self.recent, &view.base]), &mut *body, version);
-        let outcome = writes.map(|writes| {
-            if !writes.is_empty() {
+        let executed = overlay::execute(&Stack(vec![&self.recent, &view.base]), &mut *body, version);
+        let outcome = executed.map(|executed| {
+            if !executed.is_empty() {
                 self.last = version;
-                self.join(writes);
+                self.join(executed);
             }
             (body, self.last)
         });
@@ -113,12 +116,16 @@ impl Committer {
         self.maybe_hand_over()
     }
 
-    fn join(&mut self, writes: Vec<Write>) {
+    fn join(&mut self, Executed { writes, changes }: Executed) {
         self.forming.count += 1;
         for Write { space, key, value } in writes {
             self.forming.weight += key.len() + value.as_ref().map_or(0, Bytes::len) + WRITE_OVERHEAD;
             self.recent.rows.of_mut(space).insert(key.clone(), (self.number.next(), value.clone()));
             self.forming.writes.of_mut(space).insert(key, value);
+        }
+        for change in Announced::number(self.last, changes) {
+            self.forming.weight += change.weight();
+            self.forming.changes.push(change);
         }
     }
 
@@ -154,7 +161,7 @@ impl Committer {
             let writes = Arc::new(forming.writes);
             self.recent.batches.push_back((self.number, Arc::clone(&writes)));
             let first = Version(self.last.0 - u64::from(forming.count) + 1);
-            sealed.batch = Some(Batch { first, count: forming.count, writes });
+            sealed.batch = Some(Batch { first, count: forming.count, writes, changes: forming.changes });
         }
         sealed
     }

@@ -18,6 +18,7 @@ async fn write(store: &FjallStore, n: u64) -> Result<u64> {
         txn.put(Space::Rows, n.to_be_bytes()[..].into(), value[..].into());
         txn.put(Space::Data, n.to_be_bytes()[..].into(), value[..].into());
         txn.add(Space::Rows, b"count of all", Counters([1, n.cast_signed(), 0, 0]));
+        txn.announce(n.to_be_bytes().to_vec().into());
         Ok(())
     };
     Ok(store.commit(body).await?.1.0)
@@ -39,6 +40,22 @@ async fn write_until_dark(machine: &Machine, numbers: std::ops::Range<u64>) -> V
     acknowledged
 }
 
+/// What was announced from the oldest transaction that is kept on, up to `last`: each transaction once.
+async fn announced(store: &FjallStore, last: u64) -> Result<Vec<u64>> {
+    let mut place = store.oldest_change().await?;
+    let (first, mut announced) = (place.version.0, Vec::new());
+    while place.version.0 <= last {
+        let step = store.changes(place, 13).await?;
+        let numbers = step.found.iter().map(|change| change.bytes[..].try_into().expect("a number"));
+        announced.extend(numbers.map(u64::from_be_bytes));
+        place = step.next;
+    }
+    announced.sort_unstable();
+    announced.dedup();
+    assert_eq!(announced.len() as u64, last + 1 - first);
+    Ok(announced)
+}
+
 /// Checks that every transaction is there whole or not at all, and those of `acknowledged` are there. Gives how many.
 async fn check(store: &FjallStore, acknowledged: &[u64]) -> u64 {
     let read = store.view(|snapshot| {
@@ -56,6 +73,15 @@ async fn check(store: &FjallStore, acknowledged: &[u64]) -> u64 {
     let (there, sum) = (found.len() as u64, found.iter().sum::<u64>());
     assert_eq!(count, Counters([there.cast_signed(), sum.cast_signed(), 0, 0]));
     assert_eq!(store.version().await.expect("version").0, there);
+    // Those that are kept were announced, each once; how far the reading of the log goes at a time does not matter.
+    let announced = loop {
+        match announced(store, there).await {
+            // Segments may be let go meanwhile.
+            Err(error) if error.kind() == ErrorKind::Gone => {}
+            announced => break announced.expect("changes"),
+        }
+    };
+    assert!(announced.iter().all(|n| found.contains(n)), "{announced:?}");
     there
 }
 

@@ -44,7 +44,8 @@ use tokio::sync::{Semaphore, oneshot};
 use self::pipeline::{Caller, Pipeline, Request};
 use self::readers::Readers;
 use self::view::AtHand;
-use super::{MetadataStore, ReadBox, TransactionBox, overlay};
+use super::log::{Segments, Stretch};
+use super::{Announcements, MetadataStore, Place, ReadBox, TransactionBox, overlay};
 use crate::env::Env;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{Incarnation, Version};
@@ -58,6 +59,11 @@ pub struct FjallOptions {
     /// The length of a segment of the commit log, in bytes. The log holds what was written since the rows were
     /// last persisted, at least one segment and a spare one.
     pub segment_bytes: u64,
+    /// Segments of the commit log of so many bytes are kept for what was announced in them, after their rows were persisted. More lets who follows
+    /// the changes be away for longer, and costs nothing but disk.
+    pub retained_log_bytes: u64,
+    /// What was announced last is kept in memory up to this size, in bytes, so that those who keep up read no log.
+    pub recent_change_bytes: usize,
     /// A batch above this weight, in bytes, takes no further transaction.
     pub batch_bytes: usize,
     /// How many transactions may be in flight; further callers wait.
@@ -80,6 +86,8 @@ impl Default for FjallOptions {
     fn default() -> Self {
         Self {
             segment_bytes: 8 << 20,
+            retained_log_bytes: 256 << 20,
+            recent_change_bytes: 4 << 20,
             batch_bytes: 4 << 20,
             transactions_in_flight: 4_096,
             unapplied_bytes: 32 << 20,
@@ -100,6 +108,8 @@ pub struct FjallStore {
     env: Env,
     in_flight: Arc<Semaphore>,
     readers: Arc<Readers>,
+    segments: Arc<Segments>,
+    log_readers: Arc<Semaphore>,
     running: Arc<Mutex<Option<Running>>>,
 }
 
@@ -165,6 +175,21 @@ impl FjallStore {
         self.pipeline.written()
     }
 
+    /// Runs `work`, which reads segments of the log.
+    async fn read_log<T: Send + 'static>(&self, work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+        let permit = Arc::clone(&self.log_readers).acquire_owned().await.map_err(|_| stopped())?;
+        let pipeline = Arc::clone(&self.pipeline);
+        let work = move || {
+            // Whoever closes the store waits for those who read in its folder.
+            let reading = pipeline.reading();
+            let done = pipeline.check().and_then(|()| work());
+            drop(reading);
+            drop(permit);
+            done
+        };
+        self.env.blocking(work).await
+    }
+
     /// Why the store has failed and must be opened anew; `None` while it works.
     #[must_use]
     pub fn failure(&self) -> Option<Error> {
@@ -210,6 +235,30 @@ impl MetadataStore for FjallStore {
 
     async fn version(&self) -> Result<Version> {
         Ok(self.pipeline.view()?.version)
+    }
+
+    async fn changes(&self, from: Place, limit: usize) -> Result<Announcements> {
+        let last = self.pipeline.view()?.version;
+        from.check(self.incarnation, last)?;
+        if let Some(recent) = self.pipeline.changes(from, last, limit) {
+            return Ok(recent);
+        }
+        let segments = Arc::clone(&self.segments);
+        match self.read_log(move || segments.announced(from, last, limit)).await? {
+            Stretch::Found(found) => Ok(found),
+            Stretch::Trimmed { oldest } => Err(from.trimmed(oldest)),
+        }
+    }
+
+    async fn oldest_change(&self) -> Result<Place> {
+        let last = self.pipeline.view()?.version;
+        let segments = Arc::clone(&self.segments);
+        let oldest = self.read_log(move || segments.oldest(last)).await?;
+        Ok(Place::before(self.incarnation, oldest))
+    }
+
+    async fn newer_than(&self, since: Version) -> Result<Version> {
+        self.pipeline.newer_than(since).await
     }
 
     fn incarnation(&self) -> Incarnation {

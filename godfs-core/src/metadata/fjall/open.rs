@@ -24,6 +24,9 @@ use crate::io::{Io, LockGuard, create_dir_all_synced, publish};
 use crate::metadata::layer::Writes;
 use crate::metadata::log::{self, LogWriter, OpenLog, Point};
 
+/// How many may read changes from the log at once, each with a record in memory.
+const LOG_READERS: usize = 2;
+
 /// Everything that the threads of a store need.
 pub(super) struct Parts {
     pub(super) lock: Box<dyn LockGuard>,
@@ -135,8 +138,9 @@ pub(super) fn start(parts: Parts, folder: &Path, options: &FjallOptions, io: Arc
     let Parts { lock, log, rows, state, unpersisted, .. } = parts;
     let cache = Arc::new(RowCache::new(options.row_cache_bytes));
     let view = View::new(state.version, state.point.number, rows.snapshot(), Arc::clone(&cache));
-    let pipeline = Arc::new(Pipeline::new(view));
+    let pipeline = Arc::new(Pipeline::new(view, options.recent_change_bytes));
     let segments = Arc::clone(log.segments());
+    let log_segments = Arc::clone(&segments);
     let committer = Committer::new(Arc::clone(&pipeline), options.batch_bytes, state.version, state.point.number);
     let syncer = Syncer { pipeline: Arc::clone(&pipeline), log, unapplied_bytes: options.unapplied_bytes };
     let applier = Applier {
@@ -164,6 +168,8 @@ pub(super) fn start(parts: Parts, folder: &Path, options: &FjallOptions, io: Arc
         // One at least, or nobody would ever come through.
         in_flight: Arc::new(Semaphore::new(options.transactions_in_flight.clamp(1, Semaphore::MAX_PERMITS))),
         readers: Arc::default(),
+        segments: log_segments,
+        log_readers: Arc::new(Semaphore::new(LOG_READERS)),
         running: Arc::new(Mutex::new(Some(Running { threads: threads.into_iter().flatten().collect(), lock }))),
     }
 }
@@ -244,6 +250,7 @@ fn open_log(folder: &Path, options: &FjallOptions, io: &Arc<dyn Io>, env: &Env, 
         io: Arc::clone(io),
         folder: log_folder(folder),
         segment_bytes: options.segment_bytes,
+        retain_bytes: options.retained_log_bytes,
         incarnation,
         random: Arc::clone(&env.random),
     }

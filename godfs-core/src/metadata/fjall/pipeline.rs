@@ -11,14 +11,15 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use parking_lot::{Condvar, Mutex, MutexGuard, RwLock, RwLockReadGuard};
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, oneshot, watch};
 
 use super::Written;
 use super::view::View;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::Version;
-use crate::metadata::TransactionBox;
+use crate::metadata::changes::RecentChanges;
 use crate::metadata::log::{Batch, Point};
+use crate::metadata::{Announcements, Place, TransactionBox};
 
 /// What a transaction gives back.
 pub(super) type Outcome = Result<(TransactionBox, Version)>;
@@ -79,6 +80,10 @@ pub(super) struct Pipeline {
     /// Held for reading while a body reads; whoever closes the store waits for it.
     readers: RwLock<()>,
     written: Mutex<Written>,
+    /// What was announced lately.
+    changes: Mutex<RecentChanges>,
+    /// Told of each synced batch, and of the end.
+    last: watch::Sender<Version>,
     to_commit: Condvar,
     to_sync: Condvar,
     to_apply: Condvar,
@@ -100,8 +105,11 @@ pub(super) struct State {
 }
 
 impl Pipeline {
-    pub(super) fn new(view: View) -> Self {
+    /// With room for `change_bytes` of what was announced lately.
+    pub(super) fn new(view: View, change_bytes: usize) -> Self {
         Self {
+            changes: Mutex::new(RecentChanges::new(view.version.next(), change_bytes)),
+            last: watch::Sender::new(view.version),
             state: Mutex::default(),
             view: RwLock::new(Some(Arc::new(view))),
             readers: RwLock::default(),
@@ -161,6 +169,37 @@ impl Pipeline {
         drop(view);
         // Letting go of the last handle on a snapshot takes locks of fjall's.
         drop(old);
+    }
+
+    /// Keeps what the transactions of a synced batch announced.
+    pub(super) fn announce(&self, batch: &Batch) {
+        if !batch.changes.is_empty() {
+            let mut changes = self.changes.lock();
+            batch.changes.iter().for_each(|change| changes.push(change.clone()));
+        }
+    }
+
+    /// What was announced behind `from`, up to the transaction `last`; `None` when that is too long ago.
+    pub(super) fn changes(&self, from: Place, last: Version, limit: usize) -> Option<Announcements> {
+        self.changes.lock().read(from, last, limit)
+    }
+
+    /// Wakes those who wait for a version.
+    pub(super) fn tell(&self, version: Version) {
+        self.last.send_replace(version);
+    }
+
+    /// Waits for a later version than `since`.
+    pub(super) async fn newer_than(&self, since: Version) -> Result<Version> {
+        let mut last = self.last.subscribe();
+        loop {
+            let version = *last.borrow_and_update();
+            self.check()?;
+            if version > since {
+                return Ok(version);
+            }
+            last.changed().await.map_err(|_| closed())?;
+        }
     }
 
     /// Poisons the store: whoever waits and whoever comes gets this error.
@@ -231,6 +270,7 @@ impl Pipeline {
         self.wake_commit();
         self.wake_sync();
         self.wake_apply();
+        self.last.send_modify(|_| ());
     }
 }
 

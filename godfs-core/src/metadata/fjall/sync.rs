@@ -52,7 +52,10 @@ impl Syncer {
         if let Some(batch) = sealed.batch.take() {
             let point = self.log.append(&batch)?;
             self.pipeline.count(&batch, self.log.bytes());
+            // Before whoever sees the version can ask for them.
+            self.pipeline.announce(&batch);
             self.pipeline.publish(|view| view.synced(point.number, batch.last(), Arc::clone(&batch.writes)));
+            self.pipeline.tell(batch.last());
             synced = Some(Synced { point, batch, weight: sealed.weight });
         }
         let mut state = self.pipeline.lock();

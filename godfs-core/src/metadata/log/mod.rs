@@ -2,7 +2,7 @@
 //!
 //! # Files
 //! A folder of segments of equal size. A segment is `SEQUENCE.seg` (16 hex digits) while it holds records; when all of
-//! them are kept elsewhere for good it becomes `SEQUENCE.spare`, and later a segment again under a new sequence. It is
+//! them are kept elsewhere for good, and enough that was announced is kept behind them, it becomes `SEQUENCE.spare`, and later a segment again under a new sequence. It is
 //! filled with zeros once, when it is made: blocks that were written before take half the time to sync. A record that
 //! does not fit into an empty segment gets one of its own size, which is removed afterwards instead of reused.
 //!
@@ -23,8 +23,8 @@
 //!             └──────────────────────────────────────────────────────────┘
 //! record    0 ┌──────────────────────────────────────────────────────────┐
 //!             │ seal: CRC32C of the salt and the 36 bytes below   u32, 4 │
-//!             │ CRC32C of salt and writes                         u32, 4 │
-//!             │ length of the writes                              u32, 4 │
+//!             │ CRC32C of salt, writes and changes                u32, 4 │
+//!             │ length of the writes and changes                  u32, 4 │
 //!             │ seal of the record before                         u32, 4 │
 //!             │ number                                            u64, 8 │
 //!             │ version of its first transaction                  u64, 8 │
@@ -34,6 +34,8 @@
 //!             │ writes: tag 1 (bit 0: a value follows; bits 1 to 7: the  │
 //!             │ space), length of the key u16, of the value u32 if there │
 //!             │ is one, key, value                                       │
+//!             │ changes that were announced: tag 128, transaction of the │
+//!             │ record u32 (from 0), length u32, bytes                    │
 //!             └──────────────────────────────────────────────────────────┘
 //! ```
 //!
@@ -46,6 +48,7 @@
 //! The last record may be readable without being on the disk (a sync that failed leaves it in the page cache, and
 //! no later sync writes it), so opening writes it once more, and zeros behind it.
 
+mod changes;
 mod open;
 mod record;
 mod segment;
@@ -54,6 +57,7 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
+pub(super) use changes::Stretch;
 pub(super) use open::{OpenLog, open};
 pub(super) use record::{Batch, RecordNumber};
 pub(super) use segment::Segments;

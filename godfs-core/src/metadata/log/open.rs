@@ -27,6 +27,8 @@ pub(in crate::metadata) struct OpenLog {
     pub(in crate::metadata) folder: PathBuf,
     /// The length of a segment in bytes. It may differ from what it was before.
     pub(in crate::metadata) segment_bytes: u64,
+    /// Newest segments of so many bytes are kept for what was announced in them, also where their writes are elsewhere for good.
+    pub(in crate::metadata) retain_bytes: u64,
     /// Whose log it is.
     pub(in crate::metadata) incarnation: Incarnation,
     /// For the salts.
@@ -35,7 +37,8 @@ pub(in crate::metadata) struct OpenLog {
 
 impl OpenLog {
     fn segments(self) -> Segments {
-        Segments::new(self.io, self.folder, self.segment_bytes, self.incarnation, self.random)
+        let lengths = (self.segment_bytes, self.retain_bytes);
+        Segments::new(self.io, self.folder, lengths, self.incarnation, self.random)
     }
 
     /// Begins an empty log.
@@ -65,7 +68,7 @@ pub(in crate::metadata) fn open(
         if let Some(before) = walked.filter(|before| before.end != walk.end) {
             return Err(before.damaged());
         }
-        segments.adopt(header.sequence, header.first);
+        segments.adopt(header.sequence, walk.length, Some(header.first));
         walk.check_against(from)?;
         while let Some(batch) = walk.next()? {
             walk.check_against(from)?;
@@ -95,10 +98,14 @@ struct Found {
     header: SegmentHeader,
 }
 
-/// The segments that hold what lies behind `from`, in order; those before are let go.
+/// The segments that hold what lies behind `from`, in order. Those before are kept as they are, and not looked at.
 fn needed(segments: &Segments, from: Point) -> Result<Vec<Found>> {
     let mut needed: Vec<Found> = Vec::new();
-    for (sequence, path) in segments.scan()? {
+    let mut left = segments.scan()?;
+    let begins = |found: &Found| found.header.first.0 <= from.number.0.saturating_add(1);
+    while !needed.last().is_some_and(begins)
+        && let Some((sequence, path, _)) = left.pop()
+    {
         let read = || {
             let file = segments.io.open(&path, OpenMode::Existing)?;
             let page = file.read_at(0, DATA as usize)?;
@@ -112,15 +119,16 @@ fn needed(segments: &Segments, from: Point) -> Result<Vec<Found>> {
                 format!("{} is a segment of another log, or of another place in this one", path.display()),
             ));
         }
-        if header.first.0 <= from.number.0.saturating_add(1) {
-            for old in needed.drain(..) {
-                segments.discard(&old.path)?;
-            }
-        }
         needed.push(Found { path, file, header });
     }
+    needed.reverse();
     match needed.first() {
-        Some(found) if found.header.first.0 <= from.number.0.saturating_add(1) => Ok(needed),
+        Some(found) if begins(found) => {
+            for (sequence, _, length) in left {
+                segments.adopt(sequence, length, None);
+            }
+            Ok(needed)
+        }
         _ => Err(Error::new(
             ErrorKind::Corrupt,
             format!("the commit log in {} lacks what follows record {}", segments.folder.display(), from.number),

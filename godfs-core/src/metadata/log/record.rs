@@ -8,6 +8,7 @@ use bytes::{Buf, BufMut, Bytes};
 use crate::checksum::{crc32c, crc32c_append};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::Version;
+use crate::metadata::changes::{Announced, MAX_CHANGE_BYTES};
 use crate::metadata::layer::Writes;
 use crate::metadata::{MAX_KEY_BYTES, MAX_VALUE_BYTES, Space};
 
@@ -27,7 +28,7 @@ impl fmt::Display for RecordNumber {
     }
 }
 
-/// What transactions that were committed together write.
+/// What transactions that were committed together write and announce.
 #[derive(Clone, Debug, Default)]
 pub(in crate::metadata) struct Batch {
     /// The version of the first of them; the others follow.
@@ -36,6 +37,8 @@ pub(in crate::metadata) struct Batch {
     pub(in crate::metadata) count: u32,
     /// The last write of each key.
     pub(in crate::metadata) writes: Arc<Writes>,
+    /// In their order.
+    pub(in crate::metadata) changes: Vec<Announced>,
 }
 
 impl Batch {
@@ -45,9 +48,11 @@ impl Batch {
     }
 }
 
+/// What stands where the tag of a write would, in front of a change.
+const CHANGE: u8 = 0x80;
 /// The bytes of a record before its writes.
 pub(super) const HEADER: usize = 40;
-/// The most bytes of writes that a record may hold: the largest transaction as the last one of the largest batch, with the
+/// The most bytes of writes and changes that a record may hold: the largest transaction as the last one of the largest batch, with the
 /// lengths of its shortest keys, and room to spare. A longer one is not ours.
 pub(super) const MAX_BODY: usize = 128 << 20;
 /// Records begin at multiples of this.
@@ -91,6 +96,11 @@ impl Header {
         extent(self.length)
     }
 
+    /// The version of its last transaction.
+    pub(super) fn last(&self) -> Version {
+        Version(self.first.0 + u64::from(self.count) - 1)
+    }
+
     pub(super) fn covers(&self, body: &[u8], salt: u64) -> bool {
         body.len() == self.length && salted(salt, body) == self.body_crc
     }
@@ -118,6 +128,12 @@ pub(super) fn encode(batch: &Batch) -> Vec<u8> {
             bytes.extend_from_slice(value.as_deref().unwrap_or_default());
         }
     }
+    for Announced { version, bytes: change, .. } in &batch.changes {
+        bytes.put_u8(CHANGE);
+        bytes.put_u32(u32::try_from(version.0 - batch.first.0).expect("one of the batch"));
+        bytes.put_u32(u32::try_from(change.len()).expect("changes are at most MAX_CHANGE_BYTES long"));
+        bytes.extend_from_slice(change);
+    }
     bytes
 }
 
@@ -142,14 +158,37 @@ pub(super) fn seal(bytes: &mut Vec<u8>, batch: &Batch, number: RecordNumber, pre
 /// The batch of a record whose checksums agree.
 pub(super) fn decode(header: &Header, mut body: Bytes) -> Result<Batch> {
     let mut writes = Writes::default();
+    let mut changes: Vec<Announced> = Vec::new();
     while body.has_remaining() {
+        if body[0] == CHANGE {
+            let change = decode_change(&mut body, header, changes.last());
+            changes.push(change.ok_or_else(|| malformed(header.number, "a change does not fit"))?);
+            continue;
+        }
         let (space, key, value) =
             decode_write(&mut body).ok_or_else(|| malformed(header.number, "a write does not fit"))?;
         if writes.of_mut(space).insert(key, value).is_some() {
             return Err(malformed(header.number, "a key is written twice"));
         }
     }
-    Ok(Batch { first: header.first, count: header.count, writes: Arc::new(writes) })
+    Ok(Batch { first: header.first, count: header.count, writes: Arc::new(writes), changes })
+}
+
+fn decode_change(body: &mut Bytes, header: &Header, before: Option<&Announced>) -> Option<Announced> {
+    body.advance(1);
+    let transaction = body.try_get_u32().ok()?;
+    let length = body.try_get_u32().ok()? as usize;
+    if transaction >= header.count || length > MAX_CHANGE_BYTES || length > body.len() {
+        return None;
+    }
+    let version = Version(header.first.0 + u64::from(transaction));
+    let index = match before {
+        Some(before) if before.version > version => return None,
+        Some(before) if before.version == version => before.index.checked_add(1)?,
+        _ => 0,
+    };
+    // A copy: a handle on the whole record would keep all of it in memory.
+    Some(Announced { version, index, bytes: Bytes::copy_from_slice(&body.split_to(length)) })
 }
 
 fn decode_write(body: &mut Bytes) -> Option<(Space, Bytes, Option<Bytes>)> {

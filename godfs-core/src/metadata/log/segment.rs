@@ -7,12 +7,13 @@ use std::sync::Arc;
 use bytes::{Buf, BufMut};
 use parking_lot::Mutex;
 
+use super::changes::Marks;
 use super::record::RecordNumber;
 use super::{FORMAT, Point};
 use crate::checksum::{crc32c, crc32c_append};
 use crate::env::Random;
 use crate::error::{Error, ErrorKind, Result};
-use crate::id::Incarnation;
+use crate::id::{Incarnation, Version};
 use crate::io::{Io, IoFile, OpenMode};
 
 /// Where the records of a segment begin.
@@ -102,16 +103,31 @@ pub(in crate::metadata) struct Segments {
     random: Arc<dyn Random>,
     /// The usual length of a segment, in bytes.
     length: u64,
+    /// Segments of so many bytes are kept for who asks what was announced.
+    retain: u64,
     files: Mutex<Files>,
+    /// Where readers of changes stopped.
+    pub(super) marks: Marks,
 }
 
 #[derive(Debug, Default)]
 struct Files {
-    /// Sequence and first record of each, the one that is appended to last.
-    used: VecDeque<(u64, RecordNumber)>,
+    /// The one that is appended to last.
+    used: VecDeque<Used>,
     spare: Vec<PathBuf>,
     /// The sequence of the next file, segment or spare.
     next: u64,
+}
+
+/// A segment with records.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Used {
+    pub(super) sequence: u64,
+    length: u64,
+    /// The number of its first record; unknown of one that was kept for its changes when the log was opened, and not looked at.
+    first: Option<RecordNumber>,
+    /// The version of its first transaction, once somebody has looked.
+    pub(super) begins: Option<Version>,
 }
 
 impl Segments {
@@ -121,16 +137,18 @@ impl Segments {
     pub(super) fn new(
         io: Arc<dyn Io>,
         folder: PathBuf,
-        length: u64,
+        (length, retain): (u64, u64),
         incarnation: Incarnation,
         random: Arc<dyn Random>,
     ) -> Self {
-        Self { io, folder, incarnation, random, length: length.max(Self::MIN_BYTES), files: Mutex::default() }
+        let length = length.max(Self::MIN_BYTES);
+        let (files, marks) = (Mutex::default(), Marks::default());
+        Self { io, folder, incarnation, random, length, retain, files, marks }
     }
 
     /// What lies in the folder: segments with their sequences, in order; spares are taken stock of, and what remains
     /// of a spare that was being made is removed.
-    pub(super) fn scan(&self) -> Result<Vec<(u64, PathBuf)>> {
+    pub(super) fn scan(&self) -> Result<Vec<(u64, PathBuf, u64)>> {
         let mut found = Vec::new();
         let mut files = self.files.lock();
         for entry in self.io.read_dir(&self.folder).map_err(|error| self.failed("list", &self.folder, error))? {
@@ -138,7 +156,7 @@ impl Segments {
             let Some((sequence, kind)) = parse_name(&entry.name) else { continue };
             files.next = files.next.max(sequence.saturating_add(1));
             match kind {
-                SEGMENT => found.push((sequence, path)),
+                SEGMENT => found.push((sequence, path, entry.length)),
                 _ if entry.length == self.length && files.spare.len() < SPARES => files.spare.push(path),
                 _ => self.io.remove_file(&path).map_err(|error| self.failed("remove", &path, error))?,
             }
@@ -147,8 +165,22 @@ impl Segments {
         Ok(found)
     }
 
-    pub(super) fn adopt(&self, sequence: u64, first: RecordNumber) {
-        self.files.lock().used.push_back((sequence, first));
+    /// Takes a segment, the next one, into account.
+    pub(super) fn adopt(&self, sequence: u64, length: u64, first: Option<RecordNumber>) {
+        self.files.lock().used.push_back(Used { sequence, length, first, begins: None });
+    }
+
+    /// The segments with records, the oldest first.
+    pub(super) fn used(&self) -> Vec<Used> {
+        self.files.lock().used.iter().copied().collect()
+    }
+
+    /// Notes the version of a segment's first transaction, so that nobody has to look again.
+    pub(super) fn note_begin(&self, sequence: u64, begins: Version) {
+        let mut files = self.files.lock();
+        if let Ok(at) = files.used.binary_search_by_key(&sequence, |used| used.sequence) {
+            files.used[at].begins = Some(begins);
+        }
     }
 
     /// Begins a segment after `end` with room for `record` bytes, its header and name durable.
@@ -184,16 +216,21 @@ impl Segments {
             Ok(file)
         };
         let file = begin().map_err(|error| self.failed("begin", &path, error))?;
-        self.adopt(sequence, header.first);
+        self.adopt(sequence, length, Some(header.first));
         Ok((file, header, length))
     }
 
-    /// Lets go of the segments whose records are all at or before `upto`, which must be kept elsewhere for good.
+    /// Lets go of the segments whose records are all at or before `upto`, which must be kept elsewhere for good, but for the newest that are
+    /// to be retained.
     pub(in crate::metadata) fn trim(&self, upto: RecordNumber) -> Result<()> {
         let mut files = self.files.lock();
         let mut trimmed = false;
-        while files.used.get(1).is_some_and(|(_, first)| first.0 <= upto.0.saturating_add(1)) {
-            let (sequence, _) = files.used[0];
+        let mut bytes: u64 = files.used.iter().map(|used| used.length).sum();
+        // One that was not looked at lies in front of what was needed when the log was opened.
+        let is_past = |used: &Used| used.first.is_none_or(|first| first.0 <= upto.0.saturating_add(1));
+        while files.used.get(1).is_some_and(is_past) && bytes - files.used[0].length >= self.retain {
+            let Used { sequence, length, .. } = files.used[0];
+            bytes -= length;
             let path = self.path(sequence, SEGMENT);
             self.retire(&mut files, &path).map_err(|error| self.failed("retire", &path, error))?;
             files.used.pop_front();
@@ -204,14 +241,6 @@ impl Segments {
             self.io.sync_dir(&self.folder).map_err(|error| self.failed("sync", &self.folder, error))?;
         }
         Ok(())
-    }
-
-    /// Retires a segment that was found and is not needed.
-    pub(super) fn discard(&self, path: &Path) -> Result<()> {
-        let mut files = self.files.lock();
-        self.retire(&mut files, path)
-            .and_then(|()| self.io.sync_dir(&self.folder))
-            .map_err(|error| self.failed("retire", path, error))
     }
 
     fn retire(&self, files: &mut Files, path: &Path) -> std::io::Result<()> {

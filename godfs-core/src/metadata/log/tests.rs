@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{Batch, LogWriter, OpenLog, Point, RecordNumber, open};
+use super::{Batch, LogWriter, OpenLog, Point, RecordNumber, Stretch, open};
 use crate::env::SeededRandom;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{Incarnation, Version};
 use crate::io::{Io, SimIo, create_dir_all_synced};
-use crate::metadata::Space;
+use crate::metadata::changes::Announced;
 use crate::metadata::layer::Writes;
+use crate::metadata::{Place, Space};
 
 const FOLDER: &str = "/log";
 const SEGMENT: u64 = 12 << 10;
@@ -27,6 +28,7 @@ fn how(io: &SimIo) -> OpenLog {
         io: Arc::new(io.clone()),
         folder: FOLDER.into(),
         segment_bytes: SEGMENT,
+        retain_bytes: 0,
         incarnation: Incarnation::from_random(7),
         random: Arc::new(SeededRandom::new(io.changes())),
     }
@@ -39,7 +41,14 @@ fn batch(n: u64) -> Batch {
     let length = if n.is_multiple_of(13) { 20_000 } else { n * 397 % 3_000 };
     let value = Bytes::from(vec![n as u8; length as usize]);
     writes.of_mut(Space::Data).insert(Bytes::from_static(b"data"), Some(value));
-    Batch { first: Version(n * 10), count: 3, writes: Arc::new(writes) }
+    let changes = (0..n % 4).flat_map(|at| {
+        let bytes = Bytes::from(vec![n as u8; (n * 31 % 200 + 1) as usize]);
+        Announced::number(Version(n * 3 + at % 3), vec![bytes.clone(); 2])
+    });
+    let mut changes: Vec<Announced> = changes.collect();
+    changes.sort_by_key(|change| (change.version, change.index));
+    changes.dedup();
+    Batch { first: Version(n * 3), count: 3, writes: Arc::new(writes), changes }
 }
 
 /// Opens and checks that each record behind `from` is the right one.
@@ -50,6 +59,7 @@ fn reopen(io: &SimIo, from: Point) -> Result<LogWriter> {
         let batch = batch(expected.0);
         assert_eq!(point.number, expected);
         assert_eq!((found.first, found.count), (batch.first, batch.count));
+        assert_eq!(found.changes, batch.changes);
         for space in Space::ALL {
             assert_eq!(found.writes.of(space), batch.writes.of(space));
         }
@@ -231,4 +241,60 @@ fn a_visitor_stops_the_opening() {
     let error =
         open(how(&io), Point::default(), RecordNumber(0), &mut |_, _| Err(Error::new(ErrorKind::Internal, "enough")));
     assert_eq!(error.expect_err("stopped").message(), "enough");
+}
+
+/// All that is announced from a transaction on, or why not.
+fn announced(log: &LogWriter, from: u64, limit: usize) -> Result<Option<Vec<Announced>>> {
+    let incarnation = Incarnation::from_random(7);
+    let last = Version(log.end().number.0 * 3 + 2);
+    let (mut place, mut found) = (Place::before(incarnation, Version(from)), Vec::new());
+    while place.version <= last {
+        match log.segments().announced(place, last, limit)? {
+            Stretch::Found(step) => {
+                found.extend(step.found.into_iter().map(|change| {
+                    let Place { version, index, .. } = change.place;
+                    Announced { version, index: index - 1, bytes: change.bytes }
+                }));
+                place = step.next;
+            }
+            Stretch::Trimmed { .. } => return Ok(None),
+        }
+    }
+    Ok(Some(found))
+}
+
+#[test]
+fn retained_segments_are_read_for_their_changes_and_not_when_the_log_is_opened() {
+    let io = disk();
+    let retaining = || OpenLog { retain_bytes: 6 * SEGMENT, ..how(&io) };
+    let mut log = retaining().create().expect("create");
+    append(&mut log, 60).expect("append");
+    log.segments().trim(log.end().number).expect("trim");
+    let files = segment_files(&io);
+    let kept: u64 = files
+        .iter()
+        .map(|path| io.open(path, crate::io::OpenMode::ReadOnly).expect("open").len().expect("length"))
+        .sum();
+    assert!((6 * SEGMENT..10 * SEGMENT).contains(&kept), "{kept} bytes are kept");
+
+    let oldest = log.segments().oldest(Version(1_000)).expect("oldest").0;
+    assert!(oldest > 3 && oldest.is_multiple_of(3), "the first transaction of a record: {oldest}");
+    assert_eq!(announced(&log, oldest - 1, 100).expect("read"), None, "gone");
+    let expected: Vec<Announced> = (oldest / 3..=60).flat_map(|n| batch(n).changes).collect();
+    for limit in [1, 5, 10_000] {
+        assert_eq!(announced(&log, oldest, limit).expect("read").expect("kept"), expected);
+    }
+    let end = log.end();
+    drop(log);
+
+    // The oldest is damaged: the log opens, since nothing in it is needed, and only who asks for its changes hears of it.
+    for at in (0..64).chain(4_096..4_300) {
+        io.flip_bit(&files[0], at, 1).expect("flip");
+    }
+    let log = open(retaining(), end, end.number, &mut |_, _| Ok(())).expect("opens");
+    assert_eq!(announced(&log, oldest, 100).expect("read"), None);
+    let next = (oldest..).step_by(3).find(|from| announced(&log, *from, 100).expect("read").is_some()).expect("kept");
+    assert_eq!(segment_files(&io), files, "all are there still");
+    let expected: Vec<Announced> = (next / 3..=60).flat_map(|n| batch(n).changes).collect();
+    assert_eq!(announced(&log, next, 3).expect("read").expect("kept"), expected);
 }

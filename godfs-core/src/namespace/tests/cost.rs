@@ -39,6 +39,10 @@ impl Transaction for Counting<'_> {
         self.adds += 1;
         self.inner.add(space, key, delta);
     }
+
+    fn announce(&mut self, change: Bytes) {
+        self.inner.announce(change);
+    }
 }
 
 /// (reads, scans, writes, adds) of one body.

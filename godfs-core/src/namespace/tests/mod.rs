@@ -15,6 +15,7 @@ mod access;
 mod appending;
 mod attributes;
 mod basics;
+mod changing;
 mod collecting;
 mod concatenating;
 mod cost;

@@ -19,7 +19,7 @@ use super::replays::rows;
 use super::*;
 use crate::io::{DiskSpace, Entry, Io, IoFile, LockGuard, OpenMode, SimIo};
 use crate::metadata::machine::{Found, Machine};
-use crate::metadata::{FjallStore, ReadBox, Row, TransactionBox};
+use crate::metadata::{Announcements, FjallStore, ReadBox, Row, TransactionBox};
 
 /// The rows after each version.
 type States = BTreeMap<u64, Vec<Row>>;
@@ -213,6 +213,18 @@ impl MetadataStore for Watched {
 
     async fn version(&self) -> Result<Version> {
         self.heard(self.store.version().await).await
+    }
+
+    async fn changes(&self, from: Place, limit: usize) -> Result<Announcements> {
+        self.heard(self.store.changes(from, limit).await).await
+    }
+
+    async fn oldest_change(&self) -> Result<Place> {
+        self.heard(self.store.oldest_change().await).await
+    }
+
+    async fn newer_than(&self, since: Version) -> Result<Version> {
+        self.heard(self.store.newer_than(since).await).await
     }
 
     fn incarnation(&self) -> Incarnation {

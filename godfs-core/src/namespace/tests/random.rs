@@ -705,6 +705,7 @@ proptest! {
             machine.fixture.check().await;
             machine.model.compare(&machine.fixture).await;
             machine.compare_attributes().await;
+            changing::assert_announced(&machine.fixture.namespace).await;
             machine.fixture.delete("/a", true).await.ok();
             machine.fixture.collect().await;
             machine.fixture.check().await;
