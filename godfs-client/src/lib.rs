@@ -66,6 +66,7 @@ mod settings;
 pub mod transport;
 mod trash;
 mod walk;
+mod watch;
 
 pub use builder::ClientBuilder;
 pub use caller::{parse_caller, process_caller};
@@ -78,6 +79,7 @@ pub use metadata::{
 pub use namenode::Greeting;
 pub use options::{CreateOptions, MkdirOptions, RemoveOptions, RenameOptions, RestoreOptions, WalkOptions};
 pub use settings::ClientSettings;
+pub use watch::{Attribute, Change, ChangeKind, ChangePlace, Watch, WatchFrom};
 
 pub use godfs_core::namespace::{Acl, AclChange, AclEntry, AclPlace, AclSubject, Caller, XattrMode};
 pub use godfs_core::{DfsPath, Error, ErrorKind, IntoPath, Result};

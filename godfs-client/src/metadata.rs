@@ -53,7 +53,7 @@ impl FromStr for ETag {
 }
 
 impl FileKind {
-    fn from_wire(kind: i32) -> Result<Self> {
+    pub(crate) fn from_wire(kind: i32) -> Result<Self> {
         match v1::FileKind::try_from(kind) {
             Ok(v1::FileKind::File) => Ok(Self::File),
             Ok(v1::FileKind::Directory) => Ok(Self::Directory),

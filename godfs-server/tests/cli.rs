@@ -7,6 +7,8 @@ mod access;
 mod backup;
 #[path = "cli/trees.rs"]
 mod trees;
+#[path = "cli/watching.rs"]
+mod watching;
 
 use std::fs;
 use std::io::Write;

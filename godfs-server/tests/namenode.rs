@@ -16,6 +16,8 @@ mod quotas;
 mod trash;
 #[path = "namenode/walking.rs"]
 mod walking;
+#[path = "namenode/watching.rs"]
+mod watching;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -8,6 +8,7 @@ use super::find::{FindArgs, TreeArgs};
 use super::quota::QuotaVerb;
 use super::size::{ByteSize, Span};
 use super::trash::TrashVerb;
+use super::watch::WatchArgs;
 use crate::{CreateOptions, ETag};
 
 /// The most replicas that a file may ask for.
@@ -97,6 +98,8 @@ pub(super) enum Verb {
     Find(FindArgs),
     /// Show what lies below directories as a tree
     Tree(TreeArgs),
+    /// Show changes as they happen
+    Watch(WatchArgs),
     /// Print the CRC32C of files
     Checksum(ChecksumArgs),
     /// Set how many replicas files have
@@ -157,6 +160,7 @@ impl Verb {
             Self::Trash(_) => "trash",
             Self::Find(_) => "find",
             Self::Tree(_) => "tree",
+            Self::Watch(_) => "watch",
             Self::Checksum(_) => "checksum",
             Self::Setrep(_) => "setrep",
             Self::Chmod(_) => "chmod",

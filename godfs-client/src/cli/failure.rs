@@ -103,6 +103,7 @@ pub(super) fn exit_code(kind: ErrorKind) -> u8 {
         | ErrorKind::QuotaExceeded
         | ErrorKind::LimitExceeded
         | ErrorKind::Symlink
+        | ErrorKind::Gone
         | ErrorKind::Unsupported
         | ErrorKind::Incompatible => 5,
         ErrorKind::Unavailable | ErrorKind::DeadlineExceeded => 6,
@@ -150,7 +151,7 @@ mod tests {
         assert_eq!(of(2), ["invalid_argument"]);
         assert_eq!(of(3), ["not_found"]);
         assert_eq!(of(4), ["already_exists"]);
-        assert_eq!(of(5).len(), 13);
+        assert_eq!(of(5).len(), 14);
         assert_eq!(of(6), ["unavailable", "deadline_exceeded"]);
     }
 

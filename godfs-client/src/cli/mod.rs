@@ -53,6 +53,7 @@ mod transfer;
 mod trash;
 mod usage;
 mod view;
+mod watch;
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -190,6 +191,7 @@ async fn verb(cli: &Cli, context: &Context, output: &mut Output) -> Outcome {
         Verb::Quota(verb) => quota::quota(context, verb, output).await,
         Verb::Find(args) => find::find(context, args, output).await,
         Verb::Tree(args) => find::tree(context, args, output).await,
+        Verb::Watch(args) => watch::watch(context, args, output).await,
         Verb::Checksum(args) => content::checksum(context, args, output).await,
         Verb::Setrep(args) => names::setrep(context, args).await,
         Verb::Chmod(args) => access::chmod(context, args).await,

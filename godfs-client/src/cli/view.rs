@@ -31,6 +31,33 @@ pub(super) struct Entry {
     pub(super) target: Option<String>,
 }
 
+/// Something that happened: `watch`.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Change {
+    /// `created`, `made_directory`, `linked`, `opened`, `closed`, `renamed`, `exchanged`, `removed`, `attributes`, `truncated` or `concatenated`.
+    pub(super) change: &'static str,
+    /// At the time of the change.
+    pub(super) path: String,
+    /// `file`, `directory` or `symlink`.
+    pub(super) kind: &'static str,
+    pub(super) inode: u64,
+    pub(super) time_ms: u64,
+    /// What `--from` takes to go on behind it.
+    pub(super) place: String,
+    /// Bytes of a file, where they are known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) length: Option<u64>,
+    /// The new path, or that of the other one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) to: Option<String>,
+    /// Where a symbolic link leads.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) target: Option<String>,
+    /// `owner`, `mode`, `times`, `replication`, `xattr`, `acl` or `quota`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) attribute: Option<&'static str>,
+}
+
 /// Access control lists: `getfacl`.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Acl {

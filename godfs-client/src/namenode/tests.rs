@@ -141,6 +141,18 @@ async fn directories_are_listed_in_pages() {
 }
 
 #[tokio::test]
+async fn a_watch_goes_on_where_it_broke() {
+    let cluster = FakeCluster::start(0);
+    let client = &cluster.client;
+    let mut watch = client.watch("/", crate::WatchFrom::Now).await.expect("begins");
+    for number in 1..=7 {
+        let change = watch.try_next().await.expect("goes on").expect("does not end");
+        assert_eq!((change.path.as_str(), change.place.as_str()), (&*format!("/{number}"), &*number.to_string()));
+    }
+    assert_eq!(watch.place().as_str(), "7");
+}
+
+#[tokio::test]
 async fn names_change_and_go() {
     let cluster = FakeCluster::start(0);
     let client = &cluster.client;

@@ -556,6 +556,29 @@ impl NamespaceService for Service {
         self.0.once("set_quota", request.call, |_, _| Ok(v1::SetQuotaResponse {})).await
     }
 
+    type WatchStream = BoxStream<'static, Result<v1::WatchPage, Status>>;
+
+    /// Two changes a stream, which then breaks: `/1` and `/2`, then `/3` and `/4`, and so on. Places are the numbers.
+    async fn watch(&self, request: Request<v1::WatchRequest>) -> Answer<Self::WatchStream> {
+        self.0.enter("watch").await?;
+        let seen: u64 = request.into_inner().place.parse().unwrap_or(0);
+        let change = |number: u64| v1::Change {
+            place: number.to_string(),
+            kind: v1::ChangeKind::MadeDirectory.into(),
+            path: format!("/{number}"),
+            inode: number,
+            node: v1::FileKind::Directory.into(),
+            ..Default::default()
+        };
+        let page = |changes: Vec<v1::Change>, place: u64| Ok(v1::WatchPage { changes, place: place.to_string() });
+        let pages = [
+            page(vec![], seen),
+            page(vec![change(seen + 1), change(seen + 2)], seen + 2),
+            Err(Status::unavailable("broken")),
+        ];
+        Ok(Response::new(futures::stream::iter(pages).boxed()))
+    }
+
     async fn usage(&self, _: Request<v1::UsageRequest>) -> Answer<v1::UsageResponse> {
         self.0.enter("usage").await?;
         let files = self.0.state.lock().files.len() as u64;

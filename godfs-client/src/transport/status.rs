@@ -150,6 +150,7 @@ fn kind_to_wire(kind: ErrorKind) -> v1::ErrorKind {
         ErrorKind::Corrupt => v1::ErrorKind::Corrupt,
         ErrorKind::StorageFull => v1::ErrorKind::StorageFull,
         ErrorKind::Symlink => v1::ErrorKind::Symlink,
+        ErrorKind::Gone => v1::ErrorKind::Gone,
         ErrorKind::LimitExceeded => v1::ErrorKind::LimitExceeded,
         ErrorKind::QuotaExceeded => v1::ErrorKind::QuotaExceeded,
         ErrorKind::Unavailable => v1::ErrorKind::Unavailable,
@@ -177,6 +178,7 @@ fn code_of(kind: ErrorKind) -> Code {
         | ErrorKind::DirectoryNotEmpty
         | ErrorKind::FailedPrecondition
         | ErrorKind::Symlink
+        | ErrorKind::Gone
         | ErrorKind::Incompatible => Code::FailedPrecondition,
         ErrorKind::LeaseLost | ErrorKind::Fenced | ErrorKind::SessionLost => Code::Aborted,
         ErrorKind::Corrupt => Code::DataLoss,

@@ -170,6 +170,11 @@ pub(super) fn check(snapshot: &mut dyn Snapshot, context: &Context, path: &DfsPa
     access::need(snapshot, context, inode, &row, rights, || path.to_string())
 }
 
+/// Whether that found nothing at the path, or a symbolic link in front of it.
+pub(super) fn is_elsewhere(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory | ErrorKind::Symlink)
+}
+
 /// What of a stretch of changes concerns a path.
 pub(super) fn concerning(path: &DfsPath, found: Vec<Announcement>) -> Result<Vec<(Place, Change)>> {
     let mut changes = Vec::new();

@@ -621,7 +621,7 @@ impl Namespace {
     pub async fn watch(&self, path: DfsPath, from: WatchFrom) -> Result<Place> {
         let may_all = self.context().await?.may_all;
         match self.read(move |snapshot, context| changes::check(snapshot, context, &path)).await {
-            Err(error) if is_elsewhere(&error) && may_all && matches!(from, WatchFrom::Place(_)) => {}
+            Err(error) if changes::is_elsewhere(&error) && may_all && matches!(from, WatchFrom::Place(_)) => {}
             checked => checked?,
         }
         match from {
@@ -643,7 +643,7 @@ impl Namespace {
     pub async fn changes(&self, path: &DfsPath, from: Place, limit: usize) -> Result<ChangePage> {
         let at = path.clone();
         match self.read(move |snapshot, context| changes::check(snapshot, context, &at)).await {
-            Err(error) if is_elsewhere(&error) => {}
+            Err(error) if changes::is_elsewhere(&error) => {}
             checked => checked?,
         }
         let step = self.store.changes(from, limit.clamp(1, MAX_PAGE)).await?;
@@ -886,11 +886,6 @@ impl Namespace {
     {
         self.store.view(work).await
     }
-}
-
-/// Whether nothing stands at a path, or a symbolic link in front of it.
-fn is_elsewhere(error: &Error) -> bool {
-    matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory | ErrorKind::Symlink)
 }
 
 #[cfg(test)]

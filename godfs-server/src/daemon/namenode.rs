@@ -96,6 +96,9 @@ pub struct ClusterArgs {
     /// How long what `godfs rm` deletes stays in the trash; 0s for no trash [default: 24h]
     #[arg(long, env = "GODFS_TRASH_EXPIRY", value_name = "TIME")]
     pub trash_expiry: Option<Span>,
+    /// Bytes of the metadata log that are kept for `godfs watch`, so that it can go on where it stood [default: 256MiB]
+    #[arg(long, env = "GODFS_RETAINED_LOG", value_name = "SIZE")]
+    pub retained_log: Option<ByteSize>,
     /// Whether callers are asked what they may do [default: true]
     #[arg(long, env = "GODFS_PERMISSIONS", value_name = "BOOL")]
     pub permissions: Option<bool>,
@@ -126,6 +129,7 @@ impl ClusterArgs {
             max_directory_entries: self.max_directory_entries.or(file.max_directory_entries),
             max_file_chunks: self.max_file_chunks.or(file.max_file_chunks),
             trash_expiry: self.trash_expiry.or(file.trash_expiry),
+            retained_log: self.retained_log.or(file.retained_log),
             permissions: self.permissions.or(file.permissions),
             heartbeat: self.heartbeat.or(file.heartbeat),
             dead_after: self.dead_after.or(file.dead_after),
@@ -149,6 +153,9 @@ impl ClusterArgs {
         set(&mut settings.liveness.repair_grace, self.repair_grace);
         // Suspicion lies between one missed heartbeat and death, whatever these are.
         settings.liveness.suspect_after = (settings.liveness.heartbeat * 2).min(settings.liveness.dead_after);
+        if let Some(ByteSize(bytes)) = self.retained_log {
+            settings.store.retained_log_bytes = bytes;
+        }
         if let Some(permissions) = self.permissions {
             settings.namespace.permissions = permissions;
         }

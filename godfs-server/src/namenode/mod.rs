@@ -7,7 +7,7 @@
 //!
 //! | module | subject |
 //! |---|---|
-//! | `namespace_service`, `attributes`, `allocate`, `walk` | clients: names, files, owners and lists, where new chunks go; whole trees |
+//! | `namespace_service`, `attributes`, `allocate`, `walk`, `watch` | clients: names, files, owners and lists, where new chunks go; whole trees; changes |
 //! | `datanodes`, `reports`, `links` | datanodes: registration, what they report, commands to them |
 //! | `repair`, `garbage`, `verify` | copies and drops; deletions; replicas read again |
 //! | `leases`, `collector` | sessions, recovery of open files; what was deleted |
@@ -33,6 +33,7 @@ mod tasks;
 mod trash;
 mod verify;
 mod walk;
+mod watch;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -313,6 +314,7 @@ async fn assemble(
         hints: verify::Hints::default(),
         tasks: Tasks::new(CancellationToken::new()),
         backups: tokio::sync::Mutex::default(),
+        watches: Arc::new(tokio::sync::Semaphore::new(watch::MAX_WATCHES)),
         spool_folder,
         settings,
         env,

@@ -18,7 +18,7 @@ use v1::namespace_service_server::NamespaceService;
 
 use super::convert::{location, millis, node, status as status_to_wire};
 use super::state::State;
-use super::{allocate, attributes, trash, verify, walk};
+use super::{allocate, attributes, trash, verify, walk, watch};
 
 /// Entries of a page of a listing when the caller does not say.
 const LIST_PAGE: usize = 1_000;
@@ -592,6 +592,20 @@ impl NamespaceService for Names {
         let walk = walk::Walk::parse(request.get_ref()).map_err(|error| status::to_status(&error))?;
         let (pages, receive) = mpsc::channel(LIST_READ_AHEAD);
         self.0.tasks.spawn(walk.send(Arc::clone(&self.0), namespace, pages));
+        Ok(Response::new(ReceiverStream::new(receive)))
+    }
+
+    type WatchStream = ReceiverStream<Result<v1::WatchPage, Status>>;
+
+    async fn watch(&self, request: Request<v1::WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
+        let namespace = self.by(&request)?;
+        let watch = watch::Watch::parse(request.get_ref()).map_err(|error| status::to_status(&error))?;
+        let permit = Arc::clone(&self.0.watches).try_acquire_owned().map_err(|_| {
+            let message = format!("{} watches are under way, there may be no more", watch::MAX_WATCHES);
+            status::to_status(&Error::new(ErrorKind::LimitExceeded, message))
+        })?;
+        let (pages, receive) = mpsc::channel(LIST_READ_AHEAD);
+        self.0.tasks.spawn(watch.send(Arc::clone(&self.0), namespace, permit, pages));
         Ok(Response::new(ReceiverStream::new(receive)))
     }
 

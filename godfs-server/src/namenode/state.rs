@@ -39,6 +39,8 @@ pub(super) struct State {
     pub(super) quarantine: Quarantine,
     pub(super) hints: Hints,
     pub(super) tasks: Tasks,
+    /// One permit for each stream of changes that there may be.
+    pub(super) watches: Arc<tokio::sync::Semaphore>,
     /// Held by the backup that is under way.
     pub(super) backups: tokio::sync::Mutex<()>,
     /// Where backups are written down: on the disk of the metadata. `None` for the system's place for what is temporary.

@@ -11,3 +11,4 @@ mod owned;
 mod restarting;
 mod soak;
 mod truncating;
+mod watching;

@@ -148,6 +148,7 @@ pub enum ErrorKind {
     Internal = 20,
     Symlink = 21,
     QuotaExceeded = 22,
+    Gone = 24,
 }
 impl ErrorKind {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -179,6 +180,7 @@ impl ErrorKind {
             Self::Internal => "ERROR_KIND_INTERNAL",
             Self::Symlink => "ERROR_KIND_SYMLINK",
             Self::QuotaExceeded => "ERROR_KIND_QUOTA_EXCEEDED",
+            Self::Gone => "ERROR_KIND_GONE",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -207,6 +209,7 @@ impl ErrorKind {
             "ERROR_KIND_INTERNAL" => Some(Self::Internal),
             "ERROR_KIND_SYMLINK" => Some(Self::Symlink),
             "ERROR_KIND_QUOTA_EXCEEDED" => Some(Self::QuotaExceeded),
+            "ERROR_KIND_GONE" => Some(Self::Gone),
             _ => None,
         }
     }
@@ -902,6 +905,53 @@ pub struct WalkPage {
     pub next: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct WatchRequest {
+    #[prost(string, tag = "1")]
+    pub path: ::prost::alloc::string::String,
+    /// A place that was given before: what lies behind it comes. Empty to begin with what happens next, or with the oldest change that is kept.
+    #[prost(string, tag = "2")]
+    pub place: ::prost::alloc::string::String,
+    #[prost(bool, tag = "3")]
+    pub oldest: bool,
+    /// Pages come at least so often; 0 for what the namenode likes. Very small and very large wishes are cut.
+    #[prost(uint32, tag = "4")]
+    pub heartbeat_ms: u32,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Change {
+    /// The place behind it.
+    #[prost(string, tag = "1")]
+    pub place: ::prost::alloc::string::String,
+    #[prost(enumeration = "ChangeKind", tag = "2")]
+    pub kind: i32,
+    /// The path at the time of the change.
+    #[prost(string, tag = "3")]
+    pub path: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "4")]
+    pub inode: u64,
+    #[prost(enumeration = "FileKind", tag = "5")]
+    pub node: i32,
+    /// Wall clock of the namenode.
+    #[prost(uint64, tag = "6")]
+    pub time_ms: u64,
+    /// Of a file, where it is known.
+    #[prost(uint64, optional, tag = "7")]
+    pub length: ::core::option::Option<u64>,
+    #[prost(string, tag = "8")]
+    pub other: ::prost::alloc::string::String,
+    #[prost(enumeration = "Attribute", tag = "9")]
+    pub attribute: i32,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct WatchPage {
+    /// May be empty.
+    #[prost(message, repeated, tag = "1")]
+    pub changes: ::prost::alloc::vec::Vec<Change>,
+    /// Behind all that was looked at.
+    #[prost(string, tag = "2")]
+    pub place: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct UsageRequest {
     #[prost(string, tag = "1")]
     pub path: ::prost::alloc::string::String,
@@ -1256,6 +1306,114 @@ impl FileKind {
             "FILE_KIND_FILE" => Some(Self::File),
             "FILE_KIND_DIRECTORY" => Some(Self::Directory),
             "FILE_KIND_SYMLINK" => Some(Self::Symlink),
+            _ => None,
+        }
+    }
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum ChangeKind {
+    Unspecified = 0,
+    /// A file has appeared; with a length it is complete.
+    Created = 1,
+    MadeDirectory = 2,
+    /// A symbolic link has appeared; `other` is its target.
+    Linked = 3,
+    /// A closed file is being written on.
+    Opened = 4,
+    Closed = 5,
+    /// `other` is the new path.
+    Renamed = 6,
+    /// It has changed places with what stood at `other`.
+    Exchanged = 7,
+    /// With all below it.
+    Removed = 8,
+    /// `attribute` says which.
+    Attributes = 9,
+    Truncated = 10,
+    /// Others, removed just before, were joined to its end.
+    Concatenated = 11,
+}
+impl ChangeKind {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "CHANGE_KIND_UNSPECIFIED",
+            Self::Created => "CHANGE_KIND_CREATED",
+            Self::MadeDirectory => "CHANGE_KIND_MADE_DIRECTORY",
+            Self::Linked => "CHANGE_KIND_LINKED",
+            Self::Opened => "CHANGE_KIND_OPENED",
+            Self::Closed => "CHANGE_KIND_CLOSED",
+            Self::Renamed => "CHANGE_KIND_RENAMED",
+            Self::Exchanged => "CHANGE_KIND_EXCHANGED",
+            Self::Removed => "CHANGE_KIND_REMOVED",
+            Self::Attributes => "CHANGE_KIND_ATTRIBUTES",
+            Self::Truncated => "CHANGE_KIND_TRUNCATED",
+            Self::Concatenated => "CHANGE_KIND_CONCATENATED",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "CHANGE_KIND_UNSPECIFIED" => Some(Self::Unspecified),
+            "CHANGE_KIND_CREATED" => Some(Self::Created),
+            "CHANGE_KIND_MADE_DIRECTORY" => Some(Self::MadeDirectory),
+            "CHANGE_KIND_LINKED" => Some(Self::Linked),
+            "CHANGE_KIND_OPENED" => Some(Self::Opened),
+            "CHANGE_KIND_CLOSED" => Some(Self::Closed),
+            "CHANGE_KIND_RENAMED" => Some(Self::Renamed),
+            "CHANGE_KIND_EXCHANGED" => Some(Self::Exchanged),
+            "CHANGE_KIND_REMOVED" => Some(Self::Removed),
+            "CHANGE_KIND_ATTRIBUTES" => Some(Self::Attributes),
+            "CHANGE_KIND_TRUNCATED" => Some(Self::Truncated),
+            "CHANGE_KIND_CONCATENATED" => Some(Self::Concatenated),
+            _ => None,
+        }
+    }
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum Attribute {
+    Unspecified = 0,
+    Owner = 1,
+    Mode = 2,
+    Times = 3,
+    Replication = 4,
+    Xattr = 5,
+    Acl = 6,
+    Quota = 7,
+}
+impl Attribute {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "ATTRIBUTE_UNSPECIFIED",
+            Self::Owner => "ATTRIBUTE_OWNER",
+            Self::Mode => "ATTRIBUTE_MODE",
+            Self::Times => "ATTRIBUTE_TIMES",
+            Self::Replication => "ATTRIBUTE_REPLICATION",
+            Self::Xattr => "ATTRIBUTE_XATTR",
+            Self::Acl => "ATTRIBUTE_ACL",
+            Self::Quota => "ATTRIBUTE_QUOTA",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "ATTRIBUTE_UNSPECIFIED" => Some(Self::Unspecified),
+            "ATTRIBUTE_OWNER" => Some(Self::Owner),
+            "ATTRIBUTE_MODE" => Some(Self::Mode),
+            "ATTRIBUTE_TIMES" => Some(Self::Times),
+            "ATTRIBUTE_REPLICATION" => Some(Self::Replication),
+            "ATTRIBUTE_XATTR" => Some(Self::Xattr),
+            "ATTRIBUTE_ACL" => Some(Self::Acl),
+            "ATTRIBUTE_QUOTA" => Some(Self::Quota),
             _ => None,
         }
     }
@@ -2076,6 +2234,33 @@ pub mod namespace_service_client {
                 .insert(GrpcMethod::new("godfs.v1.NamespaceService", "Walk"));
             self.inner.server_streaming(req, path, codec).await
         }
+        /// Changes at and below a path in the order of their commits, from a place on, as they become durable. Does not end by itself. Answers at once
+        /// with where it begins, and says where it stands also while nothing happens. A caller that reads slowly delays only itself, until what comes next
+        /// is not kept any more: ERROR_KIND_GONE. The caller must be able to list the directory; whether it may list those below is not asked.
+        pub async fn watch(
+            &mut self,
+            request: impl tonic::IntoRequest<super::WatchRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::WatchPage>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/godfs.v1.NamespaceService/Watch",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("godfs.v1.NamespaceService", "Watch"));
+            self.inner.server_streaming(req, path, codec).await
+        }
         /// What lies below a directory, counted; takes no longer for more.
         pub async fn usage(
             &mut self,
@@ -2699,6 +2884,19 @@ pub mod namespace_service_server {
             &self,
             request: tonic::Request<super::WalkRequest>,
         ) -> std::result::Result<tonic::Response<Self::WalkStream>, tonic::Status>;
+        /// Server streaming response type for the Watch method.
+        type WatchStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::WatchPage, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// Changes at and below a path in the order of their commits, from a place on, as they become durable. Does not end by itself. Answers at once
+        /// with where it begins, and says where it stands also while nothing happens. A caller that reads slowly delays only itself, until what comes next
+        /// is not kept any more: ERROR_KIND_GONE. The caller must be able to list the directory; whether it may list those below is not asked.
+        async fn watch(
+            &self,
+            request: tonic::Request<super::WatchRequest>,
+        ) -> std::result::Result<tonic::Response<Self::WatchStream>, tonic::Status>;
         /// What lies below a directory, counted; takes no longer for more.
         async fn usage(
             &self,
@@ -4048,6 +4246,52 @@ pub mod namespace_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = WalkSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/godfs.v1.NamespaceService/Watch" => {
+                    #[allow(non_camel_case_types)]
+                    struct WatchSvc<T: NamespaceService>(pub Arc<T>);
+                    impl<
+                        T: NamespaceService,
+                    > tonic::server::ServerStreamingService<super::WatchRequest>
+                    for WatchSvc<T> {
+                        type Response = super::WatchPage;
+                        type ResponseStream = T::WatchStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::WatchRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as NamespaceService>::watch(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = WatchSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

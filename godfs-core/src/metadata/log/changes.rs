@@ -86,10 +86,17 @@ impl Segments {
                     },
                     None => return self.lost(from, last, at),
                 }
-                if reader.header()?.is_none() {
-                    return self.lost(from, last, at);
+                match reader.any_header()? {
+                    Some(header) if header.first == at.first => continue,
+                    // A file that had been retired and has its old name again, or one that was damaged: what lies in front of the gap does not
+                    // lead on, so it counts no more.
+                    Some(header) if header.first > at.first => {
+                        tracing::warn!(since = %at.first, until = %header.first, "changes that were kept are missing");
+                        self.forget_before(reader.sequence);
+                        return Ok(Stretch::Trimmed { oldest: header.first });
+                    }
+                    _ => return self.lost(from, last, at),
                 }
-                continue;
             };
             if header.last() >= from.version {
                 let Some(batch) = reader.batch(&header)? else { return self.lost(from, last, reader.mark()) };

@@ -114,6 +114,8 @@ pub(in crate::metadata) struct Segments {
 struct Files {
     /// The one that is appended to last.
     used: VecDeque<Used>,
+    /// Those before this sequence are not read for their changes.
+    whole_from: u64,
     spare: Vec<PathBuf>,
     /// The sequence of the next file, segment or spare.
     next: u64,
@@ -170,9 +172,16 @@ impl Segments {
         self.files.lock().used.push_back(Used { sequence, length, first, begins: None });
     }
 
-    /// The segments with records, the oldest first.
+    /// The segments that can be read for their changes, the oldest first.
     pub(super) fn used(&self) -> Vec<Used> {
-        self.files.lock().used.iter().copied().collect()
+        let files = self.files.lock();
+        files.used.iter().filter(|used| used.sequence >= files.whole_from).copied().collect()
+    }
+
+    /// Has those before a sequence not be read for their changes.
+    pub(super) fn forget_before(&self, sequence: u64) {
+        let mut files = self.files.lock();
+        files.whole_from = files.whole_from.max(sequence);
     }
 
     /// Notes the version of a segment's first transaction, so that nobody has to look again.
@@ -224,7 +233,6 @@ impl Segments {
     /// to be retained.
     pub(in crate::metadata) fn trim(&self, upto: RecordNumber) -> Result<()> {
         let mut files = self.files.lock();
-        let mut trimmed = false;
         let mut bytes: u64 = files.used.iter().map(|used| used.length).sum();
         // One that was not looked at lies in front of what was needed when the log was opened.
         let is_past = |used: &Used| used.first.is_none_or(|first| first.0 <= upto.0.saturating_add(1));
@@ -234,12 +242,9 @@ impl Segments {
             let path = self.path(sequence, SEGMENT);
             self.retire(&mut files, &path).map_err(|error| self.failed("retire", &path, error))?;
             files.used.pop_front();
-            trimmed = true;
         }
-        if trimmed {
-            // A spare is written to under its old name; that name must not still be a segment's on the disk.
-            self.io.sync_dir(&self.folder).map_err(|error| self.failed("sync", &self.folder, error))?;
-        }
+        // The new names need not be durable: a file that has its old name again after a loss of power is older than all that opening looks at, and
+        // its first page tells who reads changes if it was used again.
         Ok(())
     }
 

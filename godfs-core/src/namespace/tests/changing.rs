@@ -44,7 +44,7 @@ impl Mirror {
             }
             ChangeKind::Opened { .. } => self.at(change).2 = None,
             ChangeKind::Closed { length } | ChangeKind::Truncated { length } | ChangeKind::Concatenated { length } => {
-                self.at(change).2 = Some(*length)
+                self.at(change).2 = Some(*length);
             }
             ChangeKind::Attributes(_) => drop(self.at(change)),
         }

@@ -140,7 +140,7 @@ async fn no_sync_can_be_left_out_unnoticed() {
     let script = script(100).await;
     let states = states(&script).await;
     let fresh = Machine::new().await;
-    for forgotten in [Sync::Record, Sync::Header, Sync::SegmentName, Sync::SpareName, Sync::Point, Sync::PointName] {
+    for forgotten in [Sync::Record, Sync::Header, Sync::SegmentName, Sync::Point, Sync::PointName] {
         let whole = fresh.crash(0, Found::All);
         let forgetful = Forgetful::new(&whole.io, forgotten);
         let begin = whole.io.changes();
@@ -245,8 +245,8 @@ enum Sync {
     Header,
     /// The name of a new segment, before there is a record in it.
     SegmentName,
-    /// The new name of one that was retired, before it is written to.
-    SpareName,
+    /// Names that were found, when the log is opened.
+    Found,
     /// Up to where the rows are persisted, before that gets its name.
     Point,
     /// That name, before the log is trimmed.
@@ -275,12 +275,7 @@ impl Forgetful {
     }
 
     fn forgets(&self, sync: Sync) -> bool {
-        let matters = match self.forgotten {
-            // The old name is in the way when there is another segment's header under it.
-            Sync::SpareName => Sync::Header,
-            forgotten => forgotten,
-        };
-        if sync == matters {
+        if sync == self.forgotten {
             self.state.lock().unwrap().places.push(self.io.changes());
         }
         sync == self.forgotten
@@ -315,7 +310,7 @@ impl Io for Forgetful {
         let begins = self.state.lock().unwrap().begins;
         let why = match path.ends_with("log") {
             true if begins => Sync::SegmentName,
-            true => Sync::SpareName,
+            true => Sync::Found,
             false => Sync::PointName,
         };
         if self.forgets(why) { Ok(()) } else { self.io.sync_dir(path) }
