@@ -26,7 +26,9 @@ struct State {
     jobs: VecDeque<Job>,
     /// Readers at work.
     working: usize,
-    /// Somebody is about to call the first one.
+    /// When a read was last begun, by the monotonic clock.
+    begun: Duration,
+    /// Somebody is about to call one more.
     called: bool,
 }
 
@@ -38,7 +40,7 @@ impl Readers {
         F: FnOnce() -> T + Send + 'static,
     {
         let (job, answer) = Env::job(work);
-        if self.push(job) {
+        if self.push(job, env.clock.monotonic()) {
             let call = Call { readers: Arc::clone(self), env: env.clone() };
             tokio::spawn(async move { drop(call) });
         }
@@ -46,12 +48,13 @@ impl Readers {
     }
 
     /// Gives whether the caller has to see to it that a reader comes.
-    fn push(&self, job: Job) -> bool {
+    fn push(&self, job: Job, now: Duration) -> bool {
         let mut state = self.0.lock();
         state.jobs.push_back(job);
-        let first = state.working == 0 && !state.called;
-        state.called |= first;
-        first
+        let stuck = state.working < READERS && now.saturating_sub(state.begun) > SLOW;
+        let call = (state.working == 0 || stuck) && !state.called;
+        state.called |= call;
+        call
     }
 
     /// One more reader, if there is something left to read.
@@ -74,6 +77,7 @@ impl Readers {
                 state.working -= 1;
                 return;
             };
+            state.begun = began;
             drop(state);
             // Does not panic: what the work does, its caller hears.
             job();
@@ -86,7 +90,7 @@ impl Readers {
     }
 }
 
-/// Calls the first reader when it is dropped, so that one comes also when the task that was to call it ends before its turn.
+/// Calls one more reader when it is dropped, so that one comes also when the task that was to call it ends before its turn.
 struct Call {
     readers: Arc<Readers>,
     env: Env,
@@ -114,6 +118,23 @@ mod tests {
             let answers = join_all((0..200).map(|number| readers.run(&env, move || number))).await;
             assert_eq!(answers, (0..200).collect::<Vec<_>>());
         }
+    }
+
+    #[tokio::test]
+    async fn a_read_that_is_stuck_holds_up_no_later_one() {
+        let (env, readers) = (Env::system(), Arc::new(Readers::default()));
+        let (end, ended) = mpsc::channel::<()>();
+        let stuck = tokio::spawn({
+            let (env, readers) = (env.clone(), Arc::clone(&readers));
+            async move { readers.run(&env, move || ended.recv().expect("somebody ends it")).await }
+        });
+        while readers.0.lock().working == 0 || !readers.0.lock().jobs.is_empty() {
+            tokio::task::yield_now().await;
+        }
+        tokio::time::sleep(4 * SLOW).await;
+        assert_eq!(readers.run(&env, || 1).await, 1);
+        end.send(()).expect("it waits");
+        stuck.await.expect("it ends");
     }
 
     #[tokio::test]
