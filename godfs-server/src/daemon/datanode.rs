@@ -12,8 +12,9 @@ use godfs_core::placement::Domain;
 use godfs_core::{Error, Incarnation, NodeId, Result};
 use serde::Deserialize;
 
-use super::config::{self, Span, layers, required};
+use super::config::{Span, layers, required};
 use super::descriptors;
+use super::print_config::{Asked, read};
 use super::run::{LogOptions, Running, fail, run};
 use crate::datanode::{Datanode, DatanodeOptions};
 use crate::net::Listener;
@@ -86,8 +87,9 @@ layers!(DatanodeArgs {
 #[must_use]
 pub fn main() -> ExitCode {
     const NAME: &str = "godfs-datanode";
-    match config::layered(DatanodeArgs::parse()) {
-        Ok(args) => run(NAME, &args.logs.clone(), start(args)),
+    match read::<DatanodeArgs>() {
+        Ok(Asked::Run(args)) => run(NAME, &args.logs.clone(), start(args)),
+        Ok(Asked::Printed(code)) => code,
         Err(error) => fail(NAME, &error),
     }
 }

@@ -8,9 +8,10 @@ use clap::Parser;
 use godfs_core::{Error, Result};
 use serde::Deserialize;
 
-use super::config::{self, layers};
+use super::config::layers;
 use super::descriptors;
 use super::namenode::{ClusterArgs, LISTEN};
+use super::print_config::{Asked, read};
 use super::run::{LogOptions, Running, fail, run};
 use crate::cluster::Cluster;
 use crate::datanode::DatanodeSettings;
@@ -55,8 +56,9 @@ layers!(DevArgs { datanodes, dir, listen } nested { cluster, logs });
 #[must_use]
 pub fn main() -> ExitCode {
     const NAME: &str = "godfs-dev";
-    match config::layered(DevArgs::parse()) {
-        Ok(args) => run(NAME, &args.logs.clone(), start(args)),
+    match read::<DevArgs>() {
+        Ok(Asked::Run(args)) => run(NAME, &args.logs.clone(), start(args)),
+        Ok(Asked::Printed(code)) => code,
         Err(error) => fail(NAME, &error),
     }
 }

@@ -9,6 +9,7 @@ pub mod dev;
 mod lanes;
 pub mod namenode;
 mod offline;
+mod print_config;
 mod run;
 
 pub use run::{LogOptions, Running, log_to_stderr, run};

@@ -10,9 +10,10 @@ use godfs_core::{Error, Result};
 use serde::Deserialize;
 use tokio::runtime::Handle;
 
-use super::config::{self, Span, layers, required};
+use super::config::{Span, layers, required};
 use super::descriptors;
 use super::lanes::Lanes;
+use super::print_config::{Asked, read};
 use super::run::{LogOptions, Running, fail, run};
 use crate::namenode::{MetadataSource, Namenode, NamenodeOptions, NamenodeSettings};
 use crate::net::Listener;
@@ -185,9 +186,10 @@ pub fn main() -> ExitCode {
     if let Some(done) = super::offline::run() {
         return done;
     }
-    let args = config::layered(NamenodeArgs::parse());
-    match args.and_then(|args| Ok((args, Lanes::start()?))) {
-        Ok((args, lanes)) => run(NAME, &args.logs.clone(), start(args, lanes.handles())),
+    let started = read::<NamenodeArgs>().and_then(|asked| Ok((asked, Lanes::start()?)));
+    match started {
+        Ok((Asked::Run(args), lanes)) => run(NAME, &args.logs.clone(), start(args, lanes.handles())),
+        Ok((Asked::Printed(code), _)) => code,
         Err(error) => fail(NAME, &error),
     }
 }
@@ -236,7 +238,7 @@ mod tests {
         std::fs::write(&path, text).expect("write");
         let path = path.to_str().expect("text");
         let flags = ["godfs-namenode", "--config", path, "--max-directory-entries", "7", "--max-depth", "0"];
-        let args = config::layered(NamenodeArgs::try_parse_from(flags).expect("flags")).expect("a file");
+        let args = super::super::config::layered(NamenodeArgs::try_parse_from(flags).expect("flags")).expect("a file");
         let settings = args.cluster.settings().namespace;
         assert_eq!((settings.max_name_bytes, settings.max_directory_entries), (9, 7));
         assert_eq!(settings.trash_expiry, Duration::from_secs(3_600));
