@@ -13,6 +13,10 @@ use godfs_server::datanode::{Datanode, DatanodeOptions};
 use godfs_server::namenode::{MetadataSource, Namenode, NamenodeOptions, NamenodeSettings};
 use godfs_server::net::Listener;
 
+/// Where a namenode listens that is started again at its address. Connections that go out take free ports of 127.0.0.1, and would
+/// now and then take that one meanwhile; of another address of the loopback interface, which only Linux has ready, none.
+const OWN_ADDRESS: &str = if cfg!(target_os = "linux") { "127.0.1.1:0" } else { "127.0.0.1:0" };
+
 const PATIENCE: Duration = Duration::from_secs(60);
 const CHUNK: u64 = 1 << 20;
 
@@ -111,7 +115,7 @@ fn healthy(report: &v1::ReportResponse) -> bool {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_file_outlives_its_nodes() {
     let folder = tempfile::tempdir().expect("folder");
-    let namenode = namenode(folder.path(), "127.0.0.1:0").await;
+    let namenode = namenode(folder.path(), OWN_ADDRESS).await;
     let mut nodes = Vec::new();
     for n in 0..4 {
         nodes.push(datanode(folder.path(), &namenode, n).await);
@@ -181,7 +185,7 @@ async fn a_file_outlives_its_nodes() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_killed_namenode_goes_on_with_what_it_owes() {
     let folder = tempfile::tempdir().expect("folder");
-    let first = namenode(folder.path(), "127.0.0.1:0").await;
+    let first = namenode(folder.path(), OWN_ADDRESS).await;
     let address = first.address().to_owned();
     let mut nodes = vec![datanode(folder.path(), &first, 0).await, datanode(folder.path(), &first, 1).await];
     let client_one = client(&first).await;

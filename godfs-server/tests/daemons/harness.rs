@@ -10,6 +10,10 @@ use std::time::{Duration, Instant};
 use godfs_client::Client;
 use tempfile::TempDir;
 
+/// Where a namenode listens that is started again at its address. Connections that go out take free ports of 127.0.0.1, and would
+/// now and then take that one meanwhile; of another address of the loopback interface, which only Linux has ready, none.
+const OWN_ADDRESS: &str = if cfg!(target_os = "linux") { "127.0.1.1:0" } else { "127.0.0.1:0" };
+
 /// How long anything may take before a test gives up: far above what it takes, so that a slow machine fails nothing.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
 
@@ -183,7 +187,7 @@ impl Daemons {
             folder,
             namenode: None,
             datanodes: Vec::new(),
-            address: "127.0.0.1:0".into(),
+            address: OWN_ADDRESS.into(),
             namenode_flags: fast.chain(&flags.namenode).map(ToString::to_string).collect(),
             datanode_flags: flags.datanode.iter().map(ToString::to_string).collect(),
             descriptors: flags.descriptors,

@@ -19,6 +19,10 @@ use tokio_stream::wrappers::UnboundedReceiverStream;
 use tonic::service::Routes;
 use tonic::{Request, Response, Status, Streaming};
 
+/// Where a namenode listens that is started again at its address. Connections that go out take free ports of 127.0.0.1, and would
+/// now and then take that one meanwhile; of another address of the loopback interface, which only Linux has ready, none.
+const OWN_ADDRESS: &str = if cfg!(target_os = "linux") { "127.0.1.1:0" } else { "127.0.0.1:0" };
+
 /// How long a test waits for what must come.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -64,7 +68,7 @@ pub(crate) struct FakeNamenode {
 
 impl FakeNamenode {
     pub(crate) async fn start() -> Self {
-        Self::start_at("127.0.0.1:0", 1).await
+        Self::start_at(OWN_ADDRESS, 1).await
     }
 
     pub(crate) async fn start_at(address: &str, cluster: u128) -> Self {
