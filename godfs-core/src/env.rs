@@ -39,6 +39,9 @@ pub trait Random: Send + Sync + fmt::Debug {
 /// One piece of work that may block on a disk.
 pub type Job = Box<dyn FnOnce() + Send>;
 
+/// Work that does not panic, and gives the job that hands its answer over.
+pub(crate) type TwoSteps = Box<dyn FnOnce() -> Job + Send>;
+
 /// Runs work that may block, off the threads that serve the network.
 pub trait Executor: Send + Sync + fmt::Debug {
     /// Runs `job` to its end, soon, on a thread that may block, or at once on this one. Never drops a job unrun
@@ -102,11 +105,21 @@ impl Env {
         T: Send + 'static,
         F: FnOnce() -> T + Send + 'static,
     {
+        let (work, answer) = Self::two_steps(work);
+        (Box::new(move || work()()), answer)
+    }
+
+    /// The same, where whoever does the work gets a second job from it, which hands the answer over.
+    pub(crate) fn two_steps<T, F>(work: F) -> (TwoSteps, impl Future<Output = T> + Send)
+    where
+        T: Send + 'static,
+        F: FnOnce() -> T + Send + 'static,
+    {
         let (answer, wait) = tokio::sync::oneshot::channel();
-        let job = move || {
+        let work = move || -> Job {
             let outcome: Result<T, Box<dyn Any + Send>> = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
             // The caller may have gone away; its answer goes with it.
-            let _ = answer.send(outcome);
+            Box::new(move || drop(answer.send(outcome)))
         };
         let answer = async {
             match wait.await {
@@ -115,7 +128,7 @@ impl Env {
                 Err(_) => panic!("the executor dropped a job unrun"),
             }
         };
-        (Box::new(job), answer)
+        (Box::new(work), answer)
     }
 }
 

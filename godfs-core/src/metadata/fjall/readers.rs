@@ -4,32 +4,62 @@
 //! they would mostly wait for one another, and waking a thread costs more than a read of what is in memory. So they queue. The first one
 //! calls a reader once the tasks that are ready have had their turn, and whoever is at work goes on with the next; only where
 //! reads take their time, because they do wait for a disk, more of them are worth a thread each.
+//!
+//! Answers go back together too. All callers of one thread have a *carrier* there, a task that a reader wakes for many answers, and that hands
+//! them over one after another: then what the callers make of them can go out together as well.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
+use std::mem;
 use std::sync::Arc;
+use std::thread::{self, ThreadId};
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use tokio::sync::Notify;
 
-use crate::env::{Env, Job};
+use crate::env::{Env, Job, TwoSteps};
 
 /// The most reads at once: as many as keep a disk busy.
 const READERS: usize = 8;
-/// A read that takes longer than this has waited for a disk.
+/// A read that takes longer than this has waited for a disk; an answer does not wait longer for the next one.
 const SLOW: Duration = Duration::from_micros(200);
+/// How long an answer may wait behind a read that is stuck.
+const STUCK: Duration = Duration::from_millis(1);
 
 #[derive(Default)]
 pub(super) struct Readers(Mutex<State>);
 
 #[derive(Default)]
 struct State {
-    jobs: VecDeque<Job>,
+    reads: VecDeque<Read>,
     /// Readers at work.
     working: usize,
     /// When a read was last begun, by the monotonic clock.
     begun: Duration,
-    /// Somebody is about to call one more.
-    called: bool,
+    /// Threads that wait for answers.
+    callers: HashMap<ThreadId, Arc<Callers>>,
+}
+
+struct Read {
+    work: TwoSteps,
+    callers: Arc<Callers>,
+}
+
+/// Callers of one thread.
+#[derive(Default)]
+struct Callers {
+    answers: Mutex<Answers>,
+    wake: Notify,
+}
+
+#[derive(Default)]
+struct Answers {
+    /// Those that are there and were not handed over.
+    ready: Vec<Job>,
+    /// All that were not handed over.
+    owed: usize,
+    /// Nobody is there any more to hand them over.
+    gone: bool,
 }
 
 impl Readers {
@@ -39,28 +69,32 @@ impl Readers {
         T: Send + 'static,
         F: FnOnce() -> T + Send + 'static,
     {
-        let (job, answer) = Env::job(work);
-        if self.push(job, env.clock.monotonic()) {
-            let call = Call { readers: Arc::clone(self), env: env.clone() };
-            tokio::spawn(async move { drop(call) });
-        }
+        let (work, answer) = Env::two_steps(work);
+        self.push(env, work);
         answer.await
     }
 
-    /// Gives whether the caller has to see to it that a reader comes.
-    fn push(&self, job: Job, now: Duration) -> bool {
+    fn push(self: &Arc<Self>, env: &Env, work: TwoSteps) {
+        let thread = thread::current().id();
         let mut state = self.0.lock();
-        state.jobs.push_back(job);
-        let stuck = state.working < READERS && now.saturating_sub(state.begun) > SLOW;
-        let call = (state.working == 0 || stuck) && !state.called;
-        state.called |= call;
-        call
+        let known = state.callers.get(&thread).cloned();
+        let callers = known.clone().unwrap_or_default();
+        callers.answers.lock().owed += 1;
+        state.reads.push_back(Read { work, callers: Arc::clone(&callers) });
+        if known.is_none() {
+            state.callers.insert(thread, Arc::clone(&callers));
+            let carrier = Carrier { readers: Arc::clone(self), env: env.clone(), callers, thread };
+            drop(state);
+            tokio::spawn(carrier.carry());
+        } else if state.wants_reader(env.clock.monotonic()) {
+            callers.wake.notify_one();
+        }
     }
 
     /// One more reader, if there is something left to read.
     fn help(self: &Arc<Self>, env: &Env) {
         let mut state = self.0.lock();
-        if state.jobs.is_empty() || state.working == READERS {
+        if state.reads.is_empty() || state.working == READERS {
             return;
         }
         state.working += 1;
@@ -71,34 +105,108 @@ impl Readers {
 
     fn work(self: &Arc<Self>, env: &Env) {
         let mut began = env.clock.monotonic();
+        let mut told = began;
+        let mut untold: Vec<Arc<Callers>> = Vec::new();
         loop {
             let mut state = self.0.lock();
-            let Some(job) = state.jobs.pop_front() else {
+            let Some(Read { work, callers }) = state.reads.pop_front() else {
                 state.working -= 1;
-                return;
+                drop(state);
+                return untold.iter().for_each(|callers| callers.wake.notify_one());
             };
             state.begun = began;
             drop(state);
             // Does not panic: what the work does, its caller hears.
-            job();
+            callers.ready(work());
+            if !untold.iter().any(|known| Arc::ptr_eq(known, &callers)) {
+                untold.push(callers);
+            }
             let now = env.clock.monotonic();
             if now.saturating_sub(began) > SLOW {
                 self.help(env);
+            }
+            if now.saturating_sub(told) > SLOW {
+                untold.drain(..).for_each(|callers| callers.wake.notify_one());
+                told = now;
             }
             began = now;
         }
     }
 }
 
-/// Calls one more reader when it is dropped, so that one comes also when the task that was to call it ends before its turn.
-struct Call {
-    readers: Arc<Readers>,
-    env: Env,
+impl State {
+    fn wants_reader(&self, now: Duration) -> bool {
+        let stuck = self.working < READERS && now.saturating_sub(self.begun) > SLOW;
+        !self.reads.is_empty() && (self.working == 0 || stuck)
+    }
 }
 
-impl Drop for Call {
+impl Callers {
+    fn ready(&self, answer: Job) {
+        let mut answers = self.answers.lock();
+        if answers.gone {
+            drop(answers);
+            return answer();
+        }
+        answers.ready.push(answer);
+    }
+
+    /// Gives whether more are owed.
+    fn hand_over(&self) -> bool {
+        let mut answers = self.answers.lock();
+        let ready = mem::take(&mut answers.ready);
+        answers.owed -= ready.len();
+        let more = answers.owed > 0;
+        drop(answers);
+        ready.into_iter().for_each(|answer| answer());
+        more
+    }
+}
+
+/// Calls readers for the callers of one thread, and hands their answers over.
+struct Carrier {
+    readers: Arc<Readers>,
+    env: Env,
+    callers: Arc<Callers>,
+    thread: ThreadId,
+}
+
+impl Carrier {
+    async fn carry(self) {
+        loop {
+            let wanted = self.readers.0.lock().wants_reader(self.env.clock.monotonic());
+            if wanted {
+                self.readers.help(&self.env);
+            }
+            if !self.callers.hand_over() && self.retires() {
+                return;
+            }
+            // Whether woken or not, it looks.
+            let _ = tokio::time::timeout(STUCK, self.callers.wake.notified()).await;
+        }
+    }
+
+    /// Leaves, unless somebody came meanwhile.
+    fn retires(&self) -> bool {
+        let mut state = self.readers.0.lock();
+        let retires = self.callers.answers.lock().owed == 0;
+        if retires {
+            state.callers.remove(&self.thread);
+        }
+        retires
+    }
+}
+
+/// Also when its task ends before its turn, with its runtime, nobody waits in vain.
+impl Drop for Carrier {
     fn drop(&mut self) {
-        self.readers.0.lock().called = false;
+        let mut state = self.readers.0.lock();
+        if state.callers.get(&self.thread).is_some_and(|callers| Arc::ptr_eq(callers, &self.callers)) {
+            state.callers.remove(&self.thread);
+        }
+        drop(state);
+        self.callers.answers.lock().gone = true;
+        self.callers.hand_over();
         self.readers.help(&self.env);
     }
 }
@@ -128,7 +236,7 @@ mod tests {
             let (env, readers) = (env.clone(), Arc::clone(&readers));
             async move { readers.run(&env, move || ended.recv().expect("somebody ends it")).await }
         });
-        while readers.0.lock().working == 0 || !readers.0.lock().jobs.is_empty() {
+        while readers.0.lock().working == 0 || !readers.0.lock().reads.is_empty() {
             tokio::task::yield_now().await;
         }
         tokio::time::sleep(4 * SLOW).await;
