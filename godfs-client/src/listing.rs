@@ -7,14 +7,14 @@ use godfs_proto::v1;
 
 use crate::links::Hops;
 use crate::metadata::{DirEntry, FileStatus};
-use crate::namenode::Namenode;
+use crate::namenode::{Namenode, Pages};
 
-/// Entries that one call brings.
+/// The most entries of a page.
 const PAGE: u32 = 1_000;
 
 /// The entries of one directory, in the order of their names' bytes, a page at a time.
 pub(crate) struct Listing {
-    namenode: Namenode,
+    pages: Pages<v1::ListPage>,
     /// Its path, past the symbolic links that were met.
     resolved: DfsPath,
     /// Entries that arrived and were not given yet.
@@ -28,7 +28,7 @@ pub(crate) struct Listing {
 impl Listing {
     pub(crate) fn new(namenode: &Namenode, path: DfsPath) -> Self {
         Self {
-            namenode: namenode.clone(),
+            pages: Pages::new(namenode),
             resolved: path,
             page: VecDeque::new(),
             after: String::new(),
@@ -45,45 +45,30 @@ impl Listing {
             if self.ended {
                 return Ok(None);
             }
-            let entries = match self.fetch().await {
-                Ok(entries) => entries,
+            let request = v1::ListRequest {
+                path: self.resolved.as_str().to_owned(),
+                start_after: self.after.clone(),
+                page_size: PAGE,
+            };
+            let request = &request;
+            let entries = match self.pages.next(|mut stub| async move { stub.list(request.clone()).await }).await {
+                Ok(Some(page)) => page.entries,
+                Ok(None) => {
+                    self.ended = true;
+                    continue;
+                }
                 Err(error) => {
                     self.hops.follow(error, std::slice::from_mut(&mut self.resolved))?;
                     continue;
                 }
             };
-            match entries.last() {
-                Some(last) => self.after.clone_from(&last.name),
-                None => self.ended = true,
+            if let Some(last) = entries.last() {
+                self.after.clone_from(&last.name);
             }
-            self.ended |= entries.len() < PAGE as usize;
             for entry in entries {
                 self.page
                     .push_back(DirEntry { status: FileStatus::from_wire(entry.status.as_ref())?, name: entry.name });
             }
         }
-    }
-
-    /// One page from the last name on. The server would go on sending; a page at a time keeps its work and our memory
-    /// bounded however slowly the entries are taken, and lets a broken connection be made again in between.
-    async fn fetch(&self) -> Result<Vec<v1::ListEntry>> {
-        self.namenode
-            .call(|mut stub| {
-                let request = v1::ListRequest {
-                    path: self.resolved.as_str().to_owned(),
-                    start_after: self.after.clone(),
-                    page_size: PAGE,
-                };
-                async move {
-                    let mut pages = stub.list(request).await?.into_inner();
-                    let mut entries = Vec::new();
-                    while entries.len() < PAGE as usize {
-                        let Some(page) = pages.message().await? else { break };
-                        entries.extend(page.entries);
-                    }
-                    Ok(tonic::Response::new(entries))
-                }
-            })
-            .await
     }
 }

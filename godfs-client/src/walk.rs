@@ -6,17 +6,12 @@ use futures::stream::{BoxStream, StreamExt};
 use godfs_core::glob::Glob;
 use godfs_core::{DfsPath, IntoPath, Result};
 use godfs_proto::v1;
-use tokio::time::timeout;
 
 use crate::client::Client;
 use crate::links::Hops;
 use crate::metadata::{FileKind, FileStatus, Quota, Usage, malformed};
-use crate::namenode::{Backoff, Namenode, Stub};
+use crate::namenode::{Namenode, Pages, Stub};
 use crate::options::WalkOptions;
-use crate::transport::settings::MESSAGE_BYTES;
-
-/// Streams that break one after another, without a page in between, before a walk gives up.
-const MAX_BREAKS: u32 = 5;
 
 impl Client {
     /// What lies below a directory, each directory before what it holds, names in the order of their bytes. What is there throughout comes
@@ -66,19 +61,16 @@ impl Client {
 }
 
 struct Walk {
-    namenode: Namenode,
     /// Where it began, and the same past symbolic links.
     root: DfsPath,
     resolved: DfsPath,
     hops: Hops,
     /// What is asked for, from the place on that the last page named.
     request: v1::WalkRequest,
-    pages: Option<BoxStream<'static, Result<v1::WalkPage>>>,
+    pages: Pages<v1::WalkPage>,
     /// Entries that arrived and were not given yet.
     page: VecDeque<(DfsPath, FileStatus)>,
     ended: bool,
-    breaks: u32,
-    backoff: Backoff,
 }
 
 impl Walk {
@@ -103,19 +95,14 @@ impl Walk {
             max_bytes: options.max_bytes,
             page_size: 0,
         };
-        let backoff = Backoff::new(namenode.env());
-        let (pages, page) = (None, VecDeque::new());
         Ok(Self {
-            namenode: namenode.clone(),
             root: path.clone(),
             resolved: path.clone(),
             hops: Hops::default(),
             request,
-            pages,
-            page,
+            pages: Pages::new(namenode),
+            page: VecDeque::new(),
             ended: false,
-            breaks: 0,
-            backoff,
         })
     }
 
@@ -127,35 +114,16 @@ impl Walk {
             if self.ended {
                 return Ok(None);
             }
-            match self.fetch().await {
+            let request = &self.request;
+            match self.pages.more(|mut stub| async move { stub.walk(request.clone()).await }).await {
                 Ok(page) => self.take(page)?,
-                Err(error) if error.is_retryable() && self.breaks < MAX_BREAKS => {
-                    self.pages = None;
-                    self.breaks += 1;
-                    tracing::debug!(%error, after = self.request.after, "a walk broke, going on where it stood");
-                    tokio::time::sleep(self.backoff.pause()).await;
-                }
                 // Links below are passed by; one at the beginning or above it is followed.
                 Err(error) if error.link().is_some() && self.request.after.is_empty() => {
-                    self.pages = None;
                     self.hops.follow(error, std::slice::from_mut(&mut self.resolved))?;
                     self.request.path = self.resolved.as_str().to_owned();
                 }
                 Err(error) => return Err(error),
             }
-        }
-    }
-
-    async fn fetch(&mut self) -> Result<v1::WalkPage> {
-        if self.pages.is_none() {
-            self.pages = Some(open(&self.namenode, &self.request).await?);
-        }
-        let pages = self.pages.as_mut().expect("opened above");
-        let broken = |why| godfs_core::Error::new(godfs_core::ErrorKind::Unavailable, why);
-        match timeout(self.namenode.settings().attempt_timeout, pages.next()).await {
-            Ok(Some(page)) => page,
-            Ok(None) => Err(broken("the namenode ended a walk before its last page")),
-            Err(_) => Err(broken("the namenode did not go on with a walk in time")),
         }
     }
 
@@ -169,7 +137,6 @@ impl Walk {
     }
 
     fn take(&mut self, page: v1::WalkPage) -> Result<()> {
-        self.breaks = 0;
         for entry in page.entries {
             let path = DfsPath::parse(&entry.path)?;
             self.page.push_back((self.asked(path)?, FileStatus::from_wire(entry.status.as_ref())?));
@@ -181,19 +148,4 @@ impl Walk {
         self.request.after = page.next;
         Ok(())
     }
-}
-
-/// Asks for the pages of a walk.
-async fn open(namenode: &Namenode, request: &v1::WalkRequest) -> Result<BoxStream<'static, Result<v1::WalkPage>>> {
-    namenode
-        .retry(&mut false, |connection| {
-            let (claimed, request) = (namenode.claimed(&connection), request.clone());
-            async move {
-                let mut stub =
-                    Stub::with_origin(claimed, connection.address().origin()).max_decoding_message_size(MESSAGE_BYTES);
-                let answer = stub.walk(request).await.map_err(|status| connection.error(&status))?;
-                Ok(answer.into_inner().map(move |page| page.map_err(|status| connection.error(&status))).boxed())
-            }
-        })
-        .await
 }

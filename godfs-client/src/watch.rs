@@ -10,19 +10,15 @@ use std::time::Duration;
 use futures::stream::{BoxStream, Stream, StreamExt};
 use godfs_core::{DfsPath, Error, ErrorKind, InodeId, IntoPath, Result};
 use godfs_proto::v1;
-use tokio::time::timeout;
 
 use crate::client::Client;
 use crate::links::Hops;
 use crate::metadata::{FileKind, malformed};
-use crate::namenode::{Backoff, Namenode, Stub};
+use crate::namenode::{Namenode, Pages};
 use crate::transport::convert;
-use crate::transport::settings::MESSAGE_BYTES;
 
 /// The longest place, bytes.
 const MAX_PLACE_BYTES: usize = 255;
-/// Streams that break one after another, without a page in between, before a watch gives up. Each attempt to begin one has the patience of a call.
-const MAX_BREAKS: u32 = 5;
 
 impl Client {
     /// The changes at and below `path`, in their order, as they become durable: every one after this call returned, or after the place that is given,
@@ -289,16 +285,13 @@ enum Step {
 }
 
 struct Feed {
-    namenode: Namenode,
     resolved: DfsPath,
     hops: Hops,
     /// What is asked for, from the place on that was given last.
     request: v1::WatchRequest,
-    pages: Option<BoxStream<'static, Result<v1::WatchPage>>>,
+    pages: Pages<v1::WatchPage>,
     /// What arrived and was not given yet.
     waiting: VecDeque<Step>,
-    breaks: u32,
-    backoff: Backoff,
 }
 
 impl Feed {
@@ -312,14 +305,11 @@ impl Feed {
         let heartbeat_ms = u32::try_from(heartbeat.as_millis()).unwrap_or(u32::MAX).max(1);
         let request = v1::WatchRequest { path: path.as_str().to_owned(), place, oldest, heartbeat_ms };
         Self {
-            namenode: namenode.clone(),
             resolved: path.clone(),
             hops: Hops::default(),
             request,
-            pages: None,
+            pages: Pages::new(namenode),
             waiting: VecDeque::new(),
-            breaks: 0,
-            backoff: Backoff::new(namenode.env()),
         }
     }
 
@@ -333,11 +323,10 @@ impl Feed {
             match self.fetch().await {
                 Ok(()) => return Ok(()),
                 Err(error) if error.link().is_some() => {
-                    self.pages = None;
                     self.hops.follow(error, std::slice::from_mut(&mut self.resolved))?;
                     self.request.path = self.resolved.as_str().to_owned();
                 }
-                Err(error) => self.mend(error).await?,
+                Err(error) => return Err(error),
             }
         }
     }
@@ -347,36 +336,13 @@ impl Feed {
             if let Some(step) = self.waiting.pop_front() {
                 return Ok(step);
             }
-            if let Err(error) = self.fetch().await {
-                self.mend(error).await?;
-            }
+            self.fetch().await?;
         }
-    }
-
-    /// Waits before the stream is asked for anew, if that may help.
-    async fn mend(&mut self, error: Error) -> Result<()> {
-        if !error.is_retryable() || self.breaks >= MAX_BREAKS {
-            return Err(error);
-        }
-        self.pages = None;
-        self.breaks += 1;
-        tracing::debug!(%error, place = self.request.place, "a watch broke, going on where it stood");
-        tokio::time::sleep(self.backoff.pause()).await;
-        Ok(())
     }
 
     async fn fetch(&mut self) -> Result<()> {
-        if self.pages.is_none() {
-            self.pages = Some(open(&self.namenode, &self.request).await?);
-        }
-        let pages = self.pages.as_mut().expect("opened above");
-        let broken = |why| Error::new(ErrorKind::Unavailable, why);
-        let page = match timeout(patience(&self.namenode), pages.next()).await {
-            Ok(Some(page)) => page?,
-            Ok(None) => return Err(broken("the namenode ended a watch")),
-            Err(_) => return Err(broken("the namenode is silent on a watch")),
-        };
-        self.breaks = 0;
+        let request = &self.request;
+        let page = self.pages.more(|mut stub| async move { stub.watch(request.clone()).await }).await?;
         for change in page.changes {
             self.waiting.push_back(Step::Change(Change::from_wire(change)?));
         }
@@ -392,24 +358,4 @@ impl Feed {
 /// How often the namenode shall say where the watch stands.
 fn heartbeat(namenode: &Namenode) -> Duration {
     namenode.settings().attempt_timeout / 3
-}
-
-/// How long nothing may come.
-fn patience(namenode: &Namenode) -> Duration {
-    namenode.settings().attempt_timeout
-}
-
-/// Asks for the pages of a watch.
-async fn open(namenode: &Namenode, request: &v1::WatchRequest) -> Result<BoxStream<'static, Result<v1::WatchPage>>> {
-    namenode
-        .retry(&mut false, |connection| {
-            let (claimed, request) = (namenode.claimed(&connection), request.clone());
-            async move {
-                let mut stub =
-                    Stub::with_origin(claimed, connection.address().origin()).max_decoding_message_size(MESSAGE_BYTES);
-                let answer = stub.watch(request).await.map_err(|status| connection.error(&status))?;
-                Ok(answer.into_inner().map(move |page| page.map_err(|status| connection.error(&status))).boxed())
-            }
-        })
-        .await
 }

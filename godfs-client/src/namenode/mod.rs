@@ -1,6 +1,7 @@
 //! The conversation with the namenode: which one, greetings, deadlines, retries and sessions.
 
 mod backoff;
+mod pages;
 mod session;
 #[cfg(test)]
 mod tests;
@@ -19,6 +20,7 @@ use tokio::time::{Duration, Instant, timeout_at};
 use tonic::{Response, Status};
 
 pub(crate) use backoff::Backoff;
+pub(crate) use pages::Pages;
 pub(crate) use session::Session;
 
 use crate::settings::ClientSettings;
