@@ -179,7 +179,7 @@ impl Walk<'_> {
             && status.length <= self.options.max_bytes.unwrap_or(u64::MAX);
         // Nothing else has a size.
         if !sized || (status.kind == FileKind::File && fits) {
-            self.bytes += path.as_str().len();
+            self.bytes += path.as_str().len() + status.target.as_ref().map_or(0, String::len);
             self.found.push(WalkEntry { path, status });
         }
         Ok(())

@@ -14,7 +14,7 @@ pub(super) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-pub(super) fn status(status: &FileStatus) -> v1::FileStatus {
+pub(super) fn status(status: FileStatus) -> v1::FileStatus {
     let kind = match status.kind {
         FileKind::Directory => v1::FileKind::Directory,
         FileKind::Symlink => v1::FileKind::Symlink,
@@ -31,10 +31,10 @@ pub(super) fn status(status: &FileStatus) -> v1::FileStatus {
         version: status.version.get(),
         open: status.open,
         small: status.small,
-        user: status.owner.user.clone(),
-        group: status.owner.group.clone(),
+        user: status.owner.user,
+        group: status.owner.group,
         mode: status.owner.mode.into(),
-        target: status.target.clone().unwrap_or_default(),
+        target: status.target.unwrap_or_default(),
         acl: status.acl,
     }
 }

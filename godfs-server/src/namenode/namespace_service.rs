@@ -1,12 +1,13 @@
 //! The service to clients: what comes in is checked and handed to the namespace, what it answers goes out.
 
+use std::mem;
 use std::sync::Arc;
 
 use godfs_client::transport::hello::software;
 use godfs_client::transport::{caller, convert, status};
 use godfs_core::namespace::{
-    Call, ChunkCommit, Complete, Completion, CreateOptions, ETag, FileRef, LocateRange, Located, MAX_CONCAT_FILES,
-    MAX_PAGE, MkdirOptions, Namespace, Quota, Rename, Symlink, Times, Writing,
+    Call, ChunkCommit, Complete, Completion, CreateOptions, ETag, FileRef, ListEntry, LocateRange, Located,
+    MAX_CONCAT_FILES, MAX_PAGE, MkdirOptions, Namespace, Quota, Rename, Symlink, Times, Writing,
 };
 use godfs_core::placement::Reader;
 use godfs_core::{DfsPath, Error, ErrorKind, LeaseId, Result, SessionId};
@@ -24,6 +25,8 @@ use super::{allocate, attributes, trash, verify, walk, watch};
 const LIST_PAGE: usize = 1_000;
 /// Entries of the first page of a listing, so that whoever waits for it soon has something to do; each further one has twice as many.
 const LIST_FIRST_PAGE: usize = 125;
+/// Bytes of names, links and owners after which a page of a listing ends, however few its entries: whoever reads one bounds a message.
+const LIST_PAGE_BYTES: usize = 512 << 10;
 /// Pages of a listing that are read before the caller has taken them: the next one is ready, and a caller that stops reading pins no more.
 const LIST_READ_AHEAD: usize = 1;
 /// Chunks in one answer to `Open` and `Locate`, whatever the caller asks for: some 100 bytes each and replica.
@@ -130,7 +133,7 @@ impl Names {
         let reader = Reader { host: host.to_owned(), domain: None };
         let nodes = self.0.nodes.lock();
         let chunks = located.chunks.iter().map(|chunk| location(&nodes, &reader, chunk)).collect();
-        (status_to_wire(&located.status), located.data, chunks, located.more)
+        (status_to_wire(located.status), located.data, chunks, located.more)
     }
 
     async fn open_session(&self, request: v1::OpenSessionRequest) -> Result<v1::OpenSessionResponse> {
@@ -205,30 +208,49 @@ impl Names {
                 () = state.tasks.ending().cancelled() => ending(),
                 read = namespace.list(path.clone(), after.clone(), size) => read,
             };
-            let (page, more) = match read {
-                Ok(entries) => {
-                    let more = entries.len() == size;
-                    if let Some(last) = entries.last() {
-                        after.clone_from(&last.name);
-                    }
-                    let entry = |entry: godfs_core::namespace::ListEntry| v1::ListEntry {
-                        name: entry.name,
-                        status: Some(status_to_wire(&entry.status)),
-                    };
-                    (Ok(v1::ListPage { entries: entries.into_iter().map(entry).collect() }), more)
+            let entries = match read {
+                Ok(entries) => entries,
+                Err(error) => {
+                    let _ = pages.send(Err(status::to_status(&error))).await;
+                    return;
                 }
-                Err(error) => (Err(status::to_status(&error)), false),
             };
-            // An empty page says nothing.
-            if page.as_ref().is_ok_and(|page| page.entries.is_empty()) {
-                return;
+            let more = entries.len() == size;
+            if let Some(last) = entries.last() {
+                after.clone_from(&last.name);
             }
-            if pages.send(page).await.is_err() || !more {
+            for page in list_pages_of(entries) {
+                if pages.send(Ok(page)).await.is_err() {
+                    return;
+                }
+            }
+            if !more {
                 return;
             }
             size = (2 * size).min(most);
         }
     }
+}
+
+/// Entries as they are sent: together, unless they are very long.
+fn list_pages_of(entries: Vec<ListEntry>) -> Vec<v1::ListPage> {
+    let mut pages = Vec::with_capacity(1);
+    let mut page = Vec::with_capacity(entries.len());
+    let mut bytes = 0;
+    for ListEntry { name, status } in entries {
+        if bytes >= LIST_PAGE_BYTES {
+            pages.push(v1::ListPage { entries: mem::take(&mut page) });
+            bytes = 0;
+        }
+        let target = status.target.as_ref().map_or(0, String::len);
+        bytes += name.len() + target + status.owner.user.len() + status.owner.group.len();
+        page.push(v1::ListEntry { name, status: Some(status_to_wire(status)) });
+    }
+    // An empty page says nothing.
+    if !page.is_empty() {
+        pages.push(v1::ListPage { entries: page });
+    }
+    pages
 }
 
 #[tonic::async_trait]
@@ -517,7 +539,7 @@ impl NamespaceService for Names {
                 true => namespace.lstat(path).await?,
                 false => namespace.stat(FileRef::Path(path)).await?,
             };
-            Ok(v1::StatResponse { status: Some(status_to_wire(&status)) })
+            Ok(v1::StatResponse { status: Some(status_to_wire(status)) })
         };
         answer(stat.await)
     }
@@ -528,7 +550,7 @@ impl NamespaceService for Names {
             let inode = convert::inode(request.into_inner().inode)?;
             let status = namespace.stat(FileRef::Inode(inode)).await?;
             let path = namespace.path_of(inode).await?.map_or_else(String::new, |path| path.to_string());
-            Ok(v1::StatIdResponse { status: Some(status_to_wire(&status)), path })
+            Ok(v1::StatIdResponse { status: Some(status_to_wire(status)), path })
         };
         answer(stat.await)
     }

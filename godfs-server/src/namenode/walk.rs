@@ -69,9 +69,9 @@ impl Walk {
             };
             let (page, next) = match read {
                 Ok(page) => {
-                    let entries = page.entries.iter().map(|entry| v1::WalkEntry {
+                    let entries = page.entries.into_iter().map(|entry| v1::WalkEntry {
                         path: entry.path.as_str().to_owned(),
-                        status: Some(status_to_wire(&entry.status)),
+                        status: Some(status_to_wire(entry.status)),
                     });
                     let next = page.next.as_ref().map_or_else(String::new, |next| next.as_str().to_owned());
                     (Ok(v1::WalkPage { entries: entries.collect(), next }), page.next)
@@ -92,7 +92,7 @@ impl Walk {
 /// What lies below a directory.
 pub(super) async fn usage(namespace: &Namespace, request: &v1::UsageRequest) -> Result<v1::UsageResponse> {
     let path = DfsPath::parse(&request.path)?;
-    let kind = status_to_wire(&namespace.lstat(path.clone()).await?).kind;
+    let kind = status_to_wire(namespace.lstat(path.clone()).await?).kind;
     let usage = namespace.usage(path.clone()).await?;
     let quota = if kind == v1::FileKind::Directory as i32 { namespace.quota(path).await? } else { Quota::default() };
     Ok(v1::UsageResponse {

@@ -1,5 +1,7 @@
 //! Walks and counts over the wire.
 
+use futures::{StreamExt, TryStreamExt, stream};
+use godfs_client::{Client, MkdirOptions, WalkOptions};
 use godfs_core::ErrorKind;
 use godfs_proto::v1;
 
@@ -54,4 +56,26 @@ async fn a_walk_comes_in_pages_and_goes_on_anywhere() {
     walk.message().await.expect("page");
     drop(walk);
     namenode.stop().await.expect("stop");
+}
+
+/// A message has a bound, and what links say counts too.
+#[tokio::test]
+async fn a_directory_of_very_long_links_is_listed_and_walked() {
+    const LINKS: usize = 1_200;
+    let namenode = in_memory().await;
+    let client = Client::builder().namenodes(namenode.address()).build().expect("a client");
+    client.mkdir("/d", MkdirOptions::new()).await.expect("mkdir");
+    let target = "x/".repeat(2_000);
+    let links: Vec<String> = (0..LINKS).map(|number| format!("/d/{number:04}")).collect();
+    stream::iter(&links)
+        .for_each_concurrent(64, async |link| client.symlink(&target, link.as_str()).await.expect("a link"))
+        .await;
+    let mut listed = client.list("/d").expect("a listing");
+    for link in &links {
+        let entry = listed.try_next().await.expect("listed").expect("one more");
+        assert_eq!((&entry.name, entry.status.target.as_deref()), (&link[3..].to_owned(), Some(&*target)));
+    }
+    assert!(listed.try_next().await.expect("the end").is_none());
+    let walked: Vec<_> = client.walk("/d", WalkOptions::new()).expect("a walk").try_collect().await.expect("walked");
+    assert_eq!(walked.len(), LINKS);
 }
