@@ -74,7 +74,7 @@ pub use client::Client;
 pub use file::{DfsFile, FileChecksum, Reader, Writer};
 pub use metadata::{
     ChunkLocation, DirEntry, ETag, FileKind, FileLocations, FileStatus, OpenFileStatus, Quota, ReplicaLocation,
-    TrashItem, Usage,
+    TrashItem, UnregisteredReplica, Usage,
 };
 pub use namenode::Greeting;
 pub use options::{CreateOptions, MkdirOptions, RemoveOptions, RenameOptions, RestoreOptions, WalkOptions};

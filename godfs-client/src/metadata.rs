@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use godfs_core::chunk::ReplicaState;
-use godfs_core::{ChunkId, DfsPath, Error, ErrorKind, Generation, InodeId, Result, SessionId, Version};
+use godfs_core::{ChunkId, DfsPath, Error, ErrorKind, Generation, InodeId, NodeId, Result, SessionId, Version};
 use godfs_proto::v1;
 
 use crate::transport::convert::{self, Node};
@@ -283,6 +283,8 @@ pub struct ChunkLocation {
     pub open: bool,
     /// Its replicas, nearest first, live before others.
     pub replicas: Vec<ReplicaLocation>,
+    /// Replicas on datanodes that have never registered: restored metadata may name such. Nobody knows where they listen.
+    pub unregistered: Vec<UnregisteredReplica>,
 }
 
 /// Where one replica is.
@@ -297,21 +299,32 @@ pub struct ReplicaLocation {
     pub live: bool,
 }
 
+/// One replica on a datanode that the namenode has never heard from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct UnregisteredReplica {
+    /// The datanode.
+    pub node: NodeId,
+    /// Its state, as it was; `None` when it was known to be corrupt.
+    pub state: Option<ReplicaState>,
+}
+
 impl ChunkLocation {
     pub(crate) fn from_wire(wire: &v1::ChunkLocation) -> Result<Self> {
         wire.offset.checked_add(wire.length).ok_or_else(|| malformed("a chunk beyond the end of all files"))?;
-        let replicas = wire
-            .replicas
-            .iter()
-            .map(|replica| {
-                let node = replica.node.as_ref().ok_or_else(|| malformed("a replica nowhere"))?;
-                let state = match convert::is_corrupt(replica.state) {
-                    true => None,
-                    false => Some(convert::replica_state(replica.state)?),
-                };
-                Ok(ReplicaLocation { node: convert::node(node)?, state, live: replica.live })
-            })
-            .collect::<Result<_>>()?;
+        let (mut replicas, mut unregistered) = (Vec::with_capacity(wire.replicas.len()), Vec::new());
+        for replica in &wire.replicas {
+            let node = replica.node.as_ref().ok_or_else(|| malformed("a replica nowhere"))?;
+            let state = match convert::is_corrupt(replica.state) {
+                true => None,
+                false => Some(convert::replica_state(replica.state)?),
+            };
+            if node.address.is_empty() {
+                unregistered.push(UnregisteredReplica { node: convert::node_id(node.id)?, state });
+            } else {
+                replicas.push(ReplicaLocation { node: convert::node(node)?, state, live: replica.live });
+            }
+        }
         Ok(Self {
             chunk: convert::chunk(wire.chunk)?,
             offset: wire.offset,
@@ -319,7 +332,18 @@ impl ChunkLocation {
             generation: convert::generation(wire.generation)?,
             open: wire.open,
             replicas,
+            unregistered,
         })
+    }
+
+    /// Says, for people, which datanodes hold replicas and never registered; `None` where all have.
+    pub(crate) fn unreachable(&self) -> Option<String> {
+        let nodes: Vec<String> = self.unregistered.iter().map(|replica| replica.node.to_string()).collect();
+        match nodes.as_slice() {
+            [] => None,
+            [node] => Some(format!("node {node} has never registered")),
+            _ => Some(format!("nodes {} have never registered", nodes.join(", "))),
+        }
     }
 
     pub(crate) fn list(wire: &[v1::ChunkLocation]) -> Result<Vec<Self>> {
@@ -334,4 +358,30 @@ impl ChunkLocation {
 /// An answer of the namenode that can't be.
 pub(crate) fn malformed(what: &str) -> Error {
     Error::new(ErrorKind::Internal, format!("the namenode gave {what}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn chunk(addresses: &[&str]) -> ChunkLocation {
+        let replicas = (1..).zip(addresses).map(|(id, address)| v1::ReplicaLocation {
+            node: Some(v1::Node { id, address: (*address).to_owned(), domain: String::new() }),
+            state: v1::ReplicaState::Finalized.into(),
+            live: !address.is_empty(),
+        });
+        let wire = v1::ChunkLocation { chunk: 7, generation: 1, replicas: replicas.collect(), ..Default::default() };
+        ChunkLocation::from_wire(&wire).expect("valid")
+    }
+
+    #[test]
+    fn nodes_that_never_registered_stand_apart() {
+        let chunk = chunk(&["a:1", "", ""]);
+        assert_eq!(chunk.replicas.len(), 1);
+        let nodes: Vec<u32> = chunk.unregistered.iter().map(|replica| replica.node.get()).collect();
+        assert_eq!(nodes, [2, 3]);
+        assert_eq!(chunk.unreachable().as_deref(), Some("nodes 2, 3 have never registered"));
+        assert_eq!(self::chunk(&["a:1", ""]).unreachable().as_deref(), Some("node 2 has never registered"));
+        assert_eq!(self::chunk(&["a:1"]).unreachable(), None);
+    }
 }

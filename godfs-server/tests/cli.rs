@@ -5,6 +5,8 @@
 mod access;
 #[path = "cli/backup.rs"]
 mod backup;
+#[path = "cli/making.rs"]
+mod making;
 #[path = "cli/trees.rs"]
 mod trees;
 #[path = "cli/watching.rs"]

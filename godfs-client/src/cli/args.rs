@@ -5,8 +5,9 @@ use std::ffi::OsString;
 use clap::{ArgAction, Args, Parser, Subcommand};
 
 use super::find::{FindArgs, TreeArgs};
+use super::mode::ModeChange;
 use super::quota::QuotaVerb;
-use super::size::{ByteSize, Span};
+use super::size::{ByteSize, Moment, Span};
 use super::trash::TrashVerb;
 use super::watch::WatchArgs;
 use crate::{CreateOptions, ETag};
@@ -27,6 +28,29 @@ Examples:
   godfs put -r logs /archive
   godfs ls '/logs/2026-*/*.gz'
   godfs report --json";
+
+const QUOTA_EXAMPLES: &str = "\
+Examples:
+  godfs quota set --names 100000 --bytes 3T /home/alice
+  godfs quota show '/home/*'
+  godfs quota clear /home/alice";
+
+const TRASH_EXAMPLES: &str = "\
+Examples:
+  godfs trash list
+  godfs trash restore 20261124T014500-4711
+  godfs trash empty --older-than 7days";
+
+const BENCH_EXAMPLES: &str = "\
+Examples:
+  godfs bench write --size 1G
+  godfs bench meta --count 100000
+  godfs bench small --size 4K --json";
+
+const ADMIN_EXAMPLES: &str = "\
+Examples:
+  godfs admin scrub /models
+  godfs admin backup metadata.godfs";
 
 /// Works with files in a GoDFS cluster.
 #[derive(Debug, Parser)]
@@ -89,10 +113,10 @@ pub(super) enum Verb {
     /// Show the room that files and directories take
     Du(DuArgs),
     /// Limit what directories may hold
-    #[command(subcommand)]
+    #[command(subcommand, after_help = QUOTA_EXAMPLES)]
     Quota(QuotaVerb),
     /// List, restore or remove what was deleted
-    #[command(subcommand)]
+    #[command(subcommand, after_help = TRASH_EXAMPLES)]
     Trash(TrashVerb),
     /// Search directories
     Find(FindArgs),
@@ -123,10 +147,10 @@ pub(super) enum Verb {
     /// Show the state of the cluster
     Report(ReportArgs),
     /// Measure the cluster
-    #[command(subcommand)]
+    #[command(subcommand, after_help = BENCH_EXAMPLES)]
     Bench(BenchVerb),
     /// Operate the cluster
-    #[command(subcommand)]
+    #[command(subcommand, after_help = ADMIN_EXAMPLES)]
     Admin(AdminVerb),
     /// Print what makes a shell complete the words of this command
     Completions(CompletionsArgs),
@@ -225,6 +249,7 @@ Examples:
   godfs put model.bin /models/
   godfs put -r logs /archive
   tar c . | godfs put - /backup.tar
+  godfs put --parents --mode 640 report.pdf /reports/2026/11/
   godfs put --if-match 17-4242 table.csv /table.csv
   godfs put -f --replication 2 --chunk-size 16M new.csv /data.csv")]
 pub(super) struct PutArgs {
@@ -237,6 +262,12 @@ pub(super) struct PutArgs {
     /// Replace the file only if it is still in this state, which `stat` shows
     #[arg(long, value_name = "ETAG", conflicts_with_all = ["recursive", "force"])]
     pub(super) if_match: Option<ETag>,
+    /// Make the directories that are missing above the target, and the target itself where it must be a directory
+    #[arg(short, long)]
+    pub(super) parents: bool,
+    /// Permission bits of the files, octal or such as u=rw,g=r,o= [default: 0644]
+    #[arg(short, long, value_name = "MODE", value_parser = ModeChange::parse)]
+    pub(super) mode: Option<ModeChange>,
     /// Don't wait for the disks of the datanodes before a file is closed
     #[arg(long)]
     pub(super) no_sync: bool,
@@ -348,11 +379,15 @@ pub(super) struct StatArgs {
 #[command(after_help = "\
 Examples:
   godfs mkdir /models
-  godfs mkdir -p /a/b/c")]
+  godfs mkdir -p /a/b/c
+  godfs mkdir -m 1777 /tmp")]
 pub(super) struct MkdirArgs {
     /// Make missing parents, and accept a directory that exists
     #[arg(short, long)]
     pub(super) parents: bool,
+    /// Permission bits of the directories named, octal or such as u=rwx,go= [default: 0755]
+    #[arg(short, long, value_name = "MODE", value_parser = ModeChange::parse)]
+    pub(super) mode: Option<ModeChange>,
     /// Directories to make
     #[arg(required = true, value_name = "PATH")]
     pub(super) paths: Vec<String>,
@@ -539,11 +574,26 @@ pub(super) struct CpArgs {
 #[command(after_help = "\
 Examples:
   godfs touch /jobs/done
-  godfs touch -c /data.csv")]
+  godfs touch -c /data.csv
+  godfs touch -d 2026-11-24T08:30:00Z /data.csv
+  godfs touch -m -d @1795000000 /data.csv
+  godfs touch -r /original.csv /copy.csv")]
 pub(super) struct TouchArgs {
     /// Don't make files that do not exist
     #[arg(short = 'c', long)]
     pub(super) no_create: bool,
+    /// Set the time of the last read alone, unless -m is given too
+    #[arg(short = 'a')]
+    pub(super) accessed: bool,
+    /// Set the time of the last change alone, unless -a is given too
+    #[arg(short = 'm')]
+    pub(super) modified: bool,
+    /// The time to set, such as 2026-11-24T08:30:00Z, or @SECONDS since 1970 [default: now]
+    #[arg(short, long, value_name = "TIME")]
+    pub(super) date: Option<Moment>,
+    /// Set the times that this file or directory of the cluster has
+    #[arg(short, long, value_name = "PATH", conflicts_with = "date")]
+    pub(super) reference: Option<String>,
     /// Files and directories
     #[arg(required = true, value_name = "PATH")]
     pub(super) paths: Vec<String>,
@@ -1001,12 +1051,9 @@ mod tests {
     #[test]
     fn every_verb_has_examples_and_its_own_name() {
         fn check(command: &clap::Command) {
-            if command.has_subcommands() {
-                command.get_subcommands().for_each(check);
-            } else {
-                let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
-                assert!(help.contains("Examples:\n  godfs "), "{}", command.get_name());
-            }
+            command.get_subcommands().for_each(check);
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            assert!(help.contains("Examples:\n  godfs "), "{}", command.get_name());
         }
         check(&Cli::command());
         for (words, name) in [("ls", "ls"), ("bench read --path /", "bench"), ("setrep 2 /a", "setrep")] {
@@ -1034,6 +1081,10 @@ mod tests {
             "cp /a",
             "setrep 0 /a",
             "put --replication 513 a /a",
+            "put --mode rw a /a",
+            "mkdir -m 10000 /a",
+            "touch -d tomorrow /a",
+            "touch -d @1 -r /b /a",
             "bench read",
             "cat",
             "chmod 750",
@@ -1056,6 +1107,10 @@ mod tests {
             "ls -lhR /a",
             "rm -rf /a",
             "put - /a",
+            "put -p -m u=rw,go= a /a/",
+            "mkdir -pm 1777 /a/b",
+            "touch -amc -d @1.5 /a",
+            "touch -d 2026-11-24 /a",
             "df -h",
             "put -rf -- -odd /a",
         ] {

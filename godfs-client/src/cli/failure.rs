@@ -1,6 +1,6 @@
 //! How a verb fails: the exit code, and what is said on stderr.
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 
 use godfs_core::{Error, ErrorKind};
 use serde::Serialize;
@@ -67,8 +67,10 @@ impl From<Error> for Failure {
     }
 }
 
-/// Says a line on stderr. That nobody reads it is no reason to stop.
+/// Says a line on stderr; on a terminal, control characters in it (names may hold any) become `?`. That nobody reads it is no
+/// reason to stop.
 pub(super) fn say_line(line: &str) {
+    let line = if io::stderr().is_terminal() { line.replace(char::is_control, "?") } else { line.to_owned() };
     let _ = writeln!(io::stderr(), "{line}");
 }
 
@@ -129,6 +131,8 @@ fn with_advice(verb: &str, error: &Error) -> String {
         (ErrorKind::AlreadyExists, "put" | "get" | "cp" | "mv") => "; -f replaces it",
         (ErrorKind::AlreadyExists, "mkdir") => "; -p accepts a directory that exists",
         (ErrorKind::NotFound, "mkdir") => "; -p makes missing parents",
+        (ErrorKind::NotFound, "put") => "; --parents makes missing directories",
+        (ErrorKind::QuotaExceeded, "rm") => "; --skip-trash deletes for good, and `godfs trash empty` makes room",
         (ErrorKind::Unavailable | ErrorKind::DeadlineExceeded, _) => {
             "; check --fs or GODFS_FS, and that the namenode and datanodes run"
         }

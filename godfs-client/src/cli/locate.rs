@@ -8,7 +8,7 @@ use super::context::Context;
 use super::failure::Outcome;
 use super::output::Output;
 use super::view::{Chunk, Located, Replica};
-use crate::{FileLocations, ReplicaLocation};
+use crate::{FileLocations, ReplicaLocation, UnregisteredReplica};
 
 /// Runs `locate`.
 pub(super) async fn locate(context: &Context, args: &LocateArgs, output: &mut Output) -> Outcome {
@@ -30,7 +30,7 @@ fn located(path: &DfsPath, locations: &FileLocations) -> Located {
         offset: chunk.offset,
         generation: chunk.generation.get(),
         length: chunk.length,
-        replicas: chunk.replicas.iter().map(replica).collect(),
+        replicas: chunk.replicas.iter().map(replica).chain(chunk.unregistered.iter().map(unregistered)).collect(),
     });
     Located {
         path: path.to_string(),
@@ -43,15 +43,23 @@ fn located(path: &DfsPath, locations: &FileLocations) -> Located {
 fn replica(location: &ReplicaLocation) -> Replica {
     Replica {
         node: location.node.id.get(),
-        address: location.node.address.as_str().to_owned(),
-        state: match location.state {
-            Some(ReplicaState::Rbw) => "rbw",
-            Some(ReplicaState::Rwr) => "rwr",
-            Some(ReplicaState::Finalized) => "finalized",
-            Some(ReplicaState::Temporary) => "temporary",
-            None => "corrupt",
-        },
+        address: Some(location.node.address.as_str().to_owned()),
+        state: state(location.state),
         live: location.live,
+    }
+}
+
+fn unregistered(replica: &UnregisteredReplica) -> Replica {
+    Replica { node: replica.node.get(), address: None, state: state(replica.state), live: false }
+}
+
+fn state(state: Option<ReplicaState>) -> &'static str {
+    match state {
+        Some(ReplicaState::Rbw) => "rbw",
+        Some(ReplicaState::Rwr) => "rwr",
+        Some(ReplicaState::Finalized) => "finalized",
+        Some(ReplicaState::Temporary) => "temporary",
+        None => "corrupt",
     }
 }
 
@@ -61,8 +69,11 @@ fn lines(located: &Located) -> Vec<String> {
     for Chunk { id, offset, generation, length, replicas } in chunks {
         lines.push(format!("  chunk {id} generation {generation}: bytes {offset}..{}", offset.saturating_add(*length)));
         for Replica { node, address, state, live } in replicas {
-            let silent = if *live { "" } else { ", not live" };
-            lines.push(format!("    node {node} at {address}: {state}{silent}"));
+            lines.push(match address {
+                None => format!("    node {node}: {state}, never registered"),
+                Some(address) if *live => format!("    node {node} at {address}: {state}"),
+                Some(address) => format!("    node {node} at {address}: {state}, not live"),
+            });
         }
     }
     lines
@@ -74,9 +85,15 @@ mod tests {
 
     #[test]
     fn says_where_each_replica_is() {
-        let replica = |live| Replica { node: 2, address: "[::1]:4801".into(), state: "corrupt", live };
-        let chunk =
-            Chunk { id: 5, offset: 10, generation: 4, length: 3, replicas: vec![replica(true), replica(false)] };
+        let replica = |live| Replica { node: 2, address: Some("[::1]:4801".into()), state: "corrupt", live };
+        let unheard = Replica { node: 3, address: None, state: "finalized", live: false };
+        let chunk = Chunk {
+            id: 5,
+            offset: 10,
+            generation: 4,
+            length: 3,
+            replicas: vec![replica(true), replica(false), unheard],
+        };
         let located = Located { path: "/a".into(), length: 13, replication: 2, chunks: vec![chunk] };
         assert_eq!(
             lines(&located),
@@ -84,7 +101,8 @@ mod tests {
                 "/a: 13 bytes, 1 chunks, replication 2",
                 "  chunk 5 generation 4: bytes 10..13",
                 "    node 2 at [::1]:4801: corrupt",
-                "    node 2 at [::1]:4801: corrupt, not live"
+                "    node 2 at [::1]:4801: corrupt, not live",
+                "    node 3: finalized, never registered"
             ]
         );
     }

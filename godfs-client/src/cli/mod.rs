@@ -49,6 +49,7 @@ mod report;
 pub mod size;
 mod stat;
 mod target;
+mod touch;
 mod transfer;
 mod trash;
 mod usage;
@@ -184,7 +185,7 @@ async fn verb(cli: &Cli, context: &Context, output: &mut Output) -> Outcome {
         Verb::Ln(args) => links::ln(context, args).await,
         Verb::Readlink(args) => links::readlink(context, args, output).await,
         Verb::Cp(args) => cp::cp(context, args).await,
-        Verb::Touch(args) => names::touch(context, args).await,
+        Verb::Touch(args) => touch::touch(context, args).await,
         Verb::Df(args) => usage::df(context, args, output).await,
         Verb::Du(args) => usage::du(context, args, output).await,
         Verb::Trash(verb) => trash::trash(context, verb, output).await,

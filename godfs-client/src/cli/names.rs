@@ -1,18 +1,23 @@
-//! `mkdir`, `rm`, `mv`, `exchange`, `truncate`, `concat`, `touch`, `setrep`: what changes names and their attributes.
+//! `mkdir`, `rm`, `mv`, `exchange`, `truncate`, `concat`, `setrep`: what changes names and their attributes.
 
 use futures::stream::TryStreamExt;
-use godfs_core::env::{Clock, SystemClock};
 use godfs_core::{DfsPath, Error, ErrorKind, Result};
 
-use super::args::{ConcatArgs, ExchangeArgs, MkdirArgs, MvArgs, RmArgs, SetrepArgs, TouchArgs, TruncateArgs};
+use super::args::{ConcatArgs, ExchangeArgs, MkdirArgs, MvArgs, RmArgs, SetrepArgs, TruncateArgs};
 use super::context::{Context, found};
 use super::failure::Outcome;
 use super::target::{Found, Last, may_replace};
-use crate::{CreateOptions, MkdirOptions, RemoveOptions, RenameOptions, WalkOptions};
+use crate::{MkdirOptions, RemoveOptions, RenameOptions, WalkOptions};
+
+/// The permission bits that symbolic ones for a new directory begin with, as with mkdir(1).
+const NEW_DIRECTORY: u16 = 0o777;
 
 /// Runs `mkdir`.
 pub(super) async fn mkdir(context: &Context, args: &MkdirArgs) -> Outcome {
-    let options = MkdirOptions::new().parents(args.parents);
+    let mut options = MkdirOptions::new().parents(args.parents);
+    if let Some(mode) = &args.mode {
+        options = options.mode(mode.apply(NEW_DIRECTORY, true)).umask(0);
+    }
     context
         .each(&args.paths, async |path| Ok(context.client.mkdir(&DfsPath::parse(path)?, options.clone()).await?))
         .await
@@ -87,29 +92,6 @@ pub(super) async fn truncate(context: &Context, args: &TruncateArgs) -> Outcome 
 /// Runs `concat`.
 pub(super) async fn concat(context: &Context, args: &ConcatArgs) -> Outcome {
     Ok(context.client.concat(&args.target, &args.sources).await?)
-}
-
-/// Runs `touch`.
-pub(super) async fn touch(context: &Context, args: &TouchArgs) -> Outcome {
-    context
-        .each(&args.paths, async |path| {
-            let path = DfsPath::parse(path)?;
-            // Twice when another makes the file between our look and our attempt to make it.
-            for _ in 0..2 {
-                let now = SystemClock.wall_ms();
-                match context.client.set_times(&path, Some(now), Some(now)).await {
-                    Err(error) if error.kind() == ErrorKind::NotFound && args.no_create => return Ok(()),
-                    Err(error) if error.kind() == ErrorKind::NotFound => {}
-                    other => return Ok(other?),
-                }
-                match context.client.put(&path, bytes::Bytes::new(), CreateOptions::new()).await {
-                    Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
-                    other => return Ok(other?),
-                }
-            }
-            Ok(())
-        })
-        .await
 }
 
 /// Runs `setrep`.

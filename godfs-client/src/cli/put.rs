@@ -43,6 +43,9 @@ pub(super) async fn append(context: &Context, args: &AppendArgs) -> Outcome {
     Ok(())
 }
 
+/// The permission bits that symbolic ones for a new file begin with.
+const NEW_FILE: u16 = 0o644;
+
 /// Runs `put`.
 pub(super) async fn put(context: &Context, args: &PutArgs) -> Outcome {
     let Some((target, sources)) = args.paths.split_last() else { return Ok(()) };
@@ -63,6 +66,12 @@ pub(super) async fn put(context: &Context, args: &PutArgs) -> Outcome {
         }
         create = create.if_match(etag);
     }
+    if let Some(mode) = &args.mode {
+        create = create.mode(mode.apply(NEW_FILE, false)).umask(0);
+    }
+    if args.parents {
+        make_parents(context, &to, text.ends_with('/') || sources.len() > 1).await?;
+    }
     let way = Put {
         context,
         create: args.layout.apply(create).overwrite(args.force).publish_on_close(true).sync_on_close(!args.no_sync),
@@ -75,6 +84,14 @@ pub(super) async fn put(context: &Context, args: &PutArgs) -> Outcome {
     .await;
     way.progress.clear();
     Ok(done?)
+}
+
+/// Makes what must be a directory for the target to be written.
+async fn make_parents(context: &Context, to: &DfsPath, into: bool) -> Result<()> {
+    match if into { Some(to.clone()) } else { to.parent() } {
+        Some(directory) => context.client.mkdir(&directory, MkdirOptions::new().parents(true)).await,
+        None => Ok(()),
+    }
 }
 
 struct Put<'a> {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use serde::{Deserialize, Deserializer};
 
@@ -61,6 +61,32 @@ impl<'de> Deserialize<'de> for ByteSize {
             Written::Number(bytes) => Ok(Self(bytes)),
             Written::Text(text) => text.parse().map_err(serde::de::Error::custom),
         }
+    }
+}
+
+/// A moment as people write it: `2026-11-24T08:30:00Z`, `2026-11-24 08:30:00`, `2026-11-24` (all in UTC), or seconds since 1970
+/// behind an `@`. In milliseconds since 1970.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moment(pub u64);
+
+impl FromStr for Moment {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let refused = || format!("{text:?} is not a time such as 2026-11-24T08:30:00Z or @1795000000");
+        let since = match text.strip_prefix('@') {
+            Some(seconds) if seconds.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.') => {
+                let seconds: f64 = seconds.parse().map_err(|_| refused())?;
+                Duration::try_from_secs_f64(seconds).map_err(|_| refused())?
+            }
+            Some(_) => return Err(refused()),
+            None => {
+                let midnight = format!("{text}T00:00:00Z");
+                let moment = humantime::parse_rfc3339_weak(if text.contains([':']) { text } else { &midnight });
+                moment.map_err(|_| refused())?.duration_since(UNIX_EPOCH).map_err(|_| refused())?
+            }
+        };
+        u64::try_from(since.as_millis()).map(Self).map_err(|_| refused())
     }
 }
 

@@ -105,7 +105,8 @@ pub(super) struct Chunk {
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Replica {
     pub(super) node: u32,
-    pub(super) address: String,
+    /// `null` when the datanode has never registered.
+    pub(super) address: Option<String>,
     /// `rbw`, `rwr`, `finalized`, `temporary` or `corrupt`.
     pub(super) state: &'static str,
     pub(super) live: bool,
@@ -397,7 +398,7 @@ mod tests {
 
     #[test]
     fn located_is_as_documented() {
-        let replica = Replica { node: 2, address: "127.0.0.1:4801".into(), state: "finalized", live: true };
+        let replica = Replica { node: 2, address: Some("127.0.0.1:4801".into()), state: "finalized", live: true };
         let chunk = Chunk { id: 5, offset: 0, generation: 1, length: 3, replicas: vec![replica] };
         let located = Located { path: "/a".into(), length: 3, replication: 1, chunks: vec![chunk] };
         assert_eq!(

@@ -119,7 +119,11 @@ impl RangeReader {
         let gone = |error: &Error| matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::NotFound);
         let hopeless = match &self.waiting {
             None => false,
-            Some(waiting) => self.failed.iter().all(|(_, error)| gone(error)) || Instant::now() >= waiting.until,
+            Some(waiting) => {
+                let nothing_to_wait_for =
+                    chunk.unregistered.is_empty() && self.failed.iter().all(|(_, error)| gone(error));
+                nothing_to_wait_for || Instant::now() >= waiting.until
+            }
         };
         if hopeless {
             return Err(self.hopeless(chunk));
@@ -160,9 +164,9 @@ impl RangeReader {
         let kind = if corrupt { ErrorKind::Corrupt } else { ErrorKind::Unavailable };
         let reasons: Vec<String> = self.failed.iter().map(|(_, error)| error.message().to_owned()).collect();
         let reasons = match (reasons.is_empty(), corrupt) {
-            (true, false) => "it has no replica".to_owned(),
-            (true, true) => "every replica is corrupt".to_owned(),
-            (false, _) => reasons.join("; "),
+            (true, false) if chunk.unregistered.is_empty() => "it has no replica".to_owned(),
+            (true, true) if chunk.unregistered.is_empty() => "every replica is corrupt".to_owned(),
+            _ => reasons.into_iter().chain(chunk.unreachable()).collect::<Vec<_>>().join("; "),
         };
         let message = format!(
             "bytes {}..{to} of {} can't be read: chunk {}: {reasons}",

@@ -213,6 +213,10 @@ impl Shared {
 
     /// How many bytes of a chunk that is being written every node shows: so every one of them can be read from.
     async fn visible(&self, chunk: &ChunkLocation) -> Result<u64> {
+        if let (true, Some(unreachable)) = (chunk.replicas.is_empty(), chunk.unreachable()) {
+            let message = format!("{}: its end is held by {unreachable}", self.path);
+            return Err(Error::new(ErrorKind::Unavailable, message));
+        }
         let asked = chunk.replicas.iter().map(|replica| replica.node.clone()).collect::<Vec<_>>();
         let answers: Vec<Result<Option<u64>>> = futures::stream::iter(asked)
             .map(|node| {

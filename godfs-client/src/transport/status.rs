@@ -193,12 +193,13 @@ fn code_of(kind: ErrorKind) -> Code {
 /// For statuses that no GoDFS server made.
 fn kind_of(code: Code) -> ErrorKind {
     match code {
-        Code::InvalidArgument | Code::OutOfRange => ErrorKind::InvalidArgument,
+        Code::InvalidArgument => ErrorKind::InvalidArgument,
         Code::NotFound => ErrorKind::NotFound,
         Code::AlreadyExists => ErrorKind::AlreadyExists,
         Code::PermissionDenied | Code::Unauthenticated => ErrorKind::PermissionDenied,
         Code::FailedPrecondition => ErrorKind::FailedPrecondition,
-        Code::ResourceExhausted => ErrorKind::LimitExceeded,
+        // Out of range is a message that is longer than either side takes.
+        Code::ResourceExhausted | Code::OutOfRange => ErrorKind::LimitExceeded,
         Code::DeadlineExceeded => ErrorKind::DeadlineExceeded,
         Code::Unimplemented => ErrorKind::Unsupported,
         Code::DataLoss => ErrorKind::Corrupt,
