@@ -285,6 +285,8 @@ async fn loads_of_names_measure_each_phase() {
     assert_eq!(small[1]["bytes"], 100_000);
     assert_eq!(phases(small), r#""put" 20, "get" 20"#);
     assert_eq!(world.ok("ls /").await, "");
+    let some = world.json("bench meta --count 3 --phases delete,stat --json").await;
+    assert_eq!(phases(some), r#""create" 3, "stat" 3, "delete" 3"#);
     let kept = world.json("bench meta --count 3 --keep --json").await;
     assert_eq!(phases(kept.clone()), r#""create" 3, "stat" 3, "list" 3, "rename" 3, "rename-back" 3"#);
     let files = format!("ls {}/a/b/c/d00000 --json", kept[0]["path"].as_str().expect("a path"));

@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 
-use clap::{ArgAction, Args, Parser, Subcommand};
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 use super::find::{FindArgs, TreeArgs};
 use super::mode::ModeChange;
@@ -938,6 +938,24 @@ pub(super) struct BenchReadArgs {
     pub(super) concurrency: u32,
 }
 
+/// A phase of `bench meta`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum MetaPhase {
+    Create,
+    Stat,
+    List,
+    Rename,
+    /// Left out with --keep, and then rename is followed by its reverse
+    Delete,
+}
+
+impl BenchMetaArgs {
+    /// Whether to go through a phase.
+    pub(super) fn asks_for(&self, phase: MetaPhase) -> bool {
+        self.phases.as_ref().is_none_or(|phases| phases.contains(&phase))
+    }
+}
+
 #[derive(Args, Debug)]
 #[command(after_help = "\
 The phases: create (one call, an empty file that must not exist), stat (of any of them), list (each directory in turn, 1,000
@@ -948,6 +966,7 @@ the default path they are six names deep.
 Examples:
   godfs bench meta --count 10000
   godfs bench meta --count 200000 --concurrency 64 --json
+  godfs bench meta --count 5000000 --phases create
   godfs bench meta --count 100000 --per-dir 100000 --concurrency 1 --keep")]
 pub(super) struct BenchMetaArgs {
     /// The directory to work under
@@ -962,6 +981,9 @@ pub(super) struct BenchMetaArgs {
     /// Files in one directory
     #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(1..))]
     pub(super) per_dir: u64,
+    /// What to measure after the creation of the files, in the order shown [default: all]
+    #[arg(long, value_name = "PHASE", value_enum, value_delimiter = ',')]
+    pub(super) phases: Option<Vec<MetaPhase>>,
     /// Leave the files, and say where
     #[arg(long)]
     pub(super) keep: bool,
