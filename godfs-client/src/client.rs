@@ -71,7 +71,9 @@ impl Client {
     /// Opens a file that is closed for writing at its end. What is there stays as it is, also for its readers, until more is flushed.
     ///
     /// # Errors
-    /// [`ErrorKind::NotFound`]; [`ErrorKind::IsADirectory`]; [`ErrorKind::FailedPrecondition`] while it has a writer.
+    /// [`ErrorKind::NotFound`]; [`ErrorKind::IsADirectory`]; [`ErrorKind::BeingWritten`] while it has a writer. A writer that has
+    /// been silent beyond the namenode's soft limit loses the file, which is recovered and opened, within
+    /// [`close_timeout`](crate::ClientSettings::close_timeout).
     pub async fn append(&self, path: impl IntoPath) -> Result<DfsFile> {
         Ok(DfsFile::writing(self.appender(path).await?))
     }
@@ -88,39 +90,40 @@ impl Client {
     /// and have the same chunk size, and none may be a small file that lies with the namenode; an empty one may.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidArgument`] for a file that is named twice, or other chunk sizes; [`ErrorKind::FailedPrecondition`] for a small file, or one
-    /// that has a writer; [`ErrorKind::LimitExceeded`] beyond 10,000 chunks.
+    /// [`ErrorKind::InvalidArgument`] for a file that is named twice, or other chunk sizes; [`ErrorKind::FailedPrecondition`] for a small file;
+    /// [`ErrorKind::BeingWritten`] for one that has a writer, as for [`append`](Self::append); [`ErrorKind::LimitExceeded`] beyond 10,000 chunks.
     pub async fn concat<P: IntoPath>(&self, target: impl IntoPath, sources: impl IntoIterator<Item = P>) -> Result<()> {
         let mut paths = vec![target.into_path()?];
         for source in sources {
             paths.push(source.into_path()?);
         }
-        links::follow(paths, |paths| {
-            self.namenode.mutate(move |mut stub, call| {
-                let mut paths = paths.iter().map(|path| path.as_str().to_owned());
-                let target = paths.next().unwrap_or_default();
-                let request = v1::ConcatRequest { call: Some(call), target, sources: paths.collect() };
-                async move { stub.concat(request).await }
+        let concat = || {
+            links::follow(paths.clone(), |paths| {
+                self.namenode.mutate(move |mut stub, call| {
+                    let mut paths = paths.iter().map(|path| path.as_str().to_owned());
+                    let target = paths.next().unwrap_or_default();
+                    let request = v1::ConcatRequest { call: Some(call), target, sources: paths.collect() };
+                    async move { stub.concat(request).await }
+                })
             })
-        })
-        .await
-        .map(drop)
+        };
+        self.namenode.until_closed(concat).await.map(drop)
     }
 
     /// Makes a file shorter. Where the new end lies within a chunk, waits until the chunk is cut on its datanodes, up to
     /// [`close_timeout`](crate::ClientSettings::close_timeout); readers see no more than the new length at once.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidArgument`] for a length beyond the file's; [`ErrorKind::FailedPrecondition`] while it has a writer;
+    /// [`ErrorKind::InvalidArgument`] for a length beyond the file's; [`ErrorKind::BeingWritten`] while it has a writer, as for [`append`](Self::append);
     /// [`ErrorKind::DeadlineExceeded`] when the datanodes take too long: the file has the new length, and can be written once they are done.
     pub async fn truncate(&self, path: impl IntoPath, length: u64) -> Result<()> {
         let path = path.into_path()?;
-        let answer = self
-            .namenode
-            .mutate_at([path.clone()], |mut stub, call, [path]| async move {
+        let truncate = || {
+            self.namenode.mutate_at([path.clone()], |mut stub, call, [path]| async move {
                 stub.truncate(v1::TruncateRequest { call: Some(call), path, length }).await
             })
-            .await?;
+        };
+        let answer = self.namenode.until_closed(truncate).await?;
         if answer.generation == 0 {
             return Ok(());
         }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
 
 use godfs_core::chunk::ReplicaState;
 use godfs_core::{ChunkId, DfsPath, Error, ErrorKind, Generation, InodeId, NodeId, Result, SessionId, Version};
@@ -244,6 +245,8 @@ pub struct OpenFileStatus {
     /// The session of its writer, and who that says it is; `None` when the writer is gone and the namenode recovers the file, or when it is being
     /// cut.
     pub writer: Option<(SessionId, String)>,
+    /// For how long the namenode has heard nothing of the writer, as far as it was awake to hear it.
+    pub silent: Option<Duration>,
 }
 
 impl OpenFileStatus {
@@ -253,6 +256,7 @@ impl OpenFileStatus {
             path: if wire.path.is_empty() { None } else { Some(DfsPath::parse(&wire.path)?) },
             length: wire.length,
             writer: (wire.session > 0).then_some((SessionId(wire.session), wire.client)),
+            silent: wire.silent_ms.map(Duration::from_millis),
         })
     }
 }

@@ -17,7 +17,7 @@ pub struct ClientSettings {
     pub attempt_timeout: Duration,
     /// How long the very first contact may take: short, since a wrong address is likelier than a namenode that restarts.
     pub first_contact_timeout: Duration,
-    /// How long closing a file waits for replicas that are missing.
+    /// How long closing a file waits for replicas that are missing, and a call that needs a file closed for one whose writer is gone.
     pub close_timeout: Duration,
     /// How long a writer tries to go on after a datanode failed.
     pub recovery_timeout: Duration,

@@ -27,8 +27,11 @@ pub enum ErrorKind {
     DirectoryNotEmpty,
     /// The caller may not do this.
     PermissionDenied,
-    /// The state does not allow the call (a version that does not match, a lease held by another): look again.
+    /// The state does not allow the call (a version that does not match, a file that is no small one): look again.
     FailedPrecondition,
+    /// The file is not closed: another client has its lease. Ask again when it is closed. Retryable once its writer is gone and the file is
+    /// being recovered, which clients wait for by themselves.
+    BeingWritten,
     /// The caller's lease was taken or has expired: what was flushed is kept, the rest must be written anew.
     LeaseLost,
     /// The caller's generation, epoch or version is older than what the other side has seen.
@@ -63,7 +66,7 @@ pub enum ErrorKind {
 
 impl ErrorKind {
     /// Every kind, for tables and tests.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::InvalidArgument,
         Self::NotFound,
         Self::AlreadyExists,
@@ -72,6 +75,7 @@ impl ErrorKind {
         Self::DirectoryNotEmpty,
         Self::PermissionDenied,
         Self::FailedPrecondition,
+        Self::BeingWritten,
         Self::LeaseLost,
         Self::Fenced,
         Self::SessionLost,
@@ -101,6 +105,7 @@ impl ErrorKind {
             Self::DirectoryNotEmpty => "directory not empty",
             Self::PermissionDenied => "permission denied",
             Self::FailedPrecondition => "failed precondition",
+            Self::BeingWritten => "being written",
             Self::LeaseLost => "lease lost",
             Self::Fenced => "fenced",
             Self::SessionLost => "session lost",

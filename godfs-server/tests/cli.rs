@@ -481,7 +481,7 @@ async fn writers_are_listed_and_their_files_recovered() {
     file.hflush().await.expect("hflush");
     let listed = world.json("open-files --json").await;
     assert_eq!((&listed[0]["path"], listed.as_array().expect("a list").len()), (&Value::from("/w"), 1));
-    assert!(listed[0]["session"].is_u64());
+    assert!(listed[0]["session"].is_u64() && listed[0]["silent_ms"].is_u64());
     assert!(world.ok("open-files -h").await.ends_with(" /w\n"));
     let inode = &listed[0]["inode"];
     assert_eq!(world.json(&format!("stat --json --id {inode}")).await["path"], "/w");

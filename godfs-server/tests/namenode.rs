@@ -6,6 +6,8 @@ mod callers;
 mod failing;
 #[path = "namenode/fake.rs"]
 mod fake;
+#[path = "namenode/held.rs"]
+mod held;
 #[path = "namenode/history.rs"]
 mod history;
 #[path = "namenode/linearizable.rs"]
@@ -411,6 +413,7 @@ async fn a_deleted_file_owes_nothing() {
 async fn a_file_whose_writer_is_gone_is_recovered() {
     let mut settings = settings();
     settings.namespace.session_timeout = Duration::from_millis(300);
+    settings.namespace.lease_soft_limit = Duration::from_millis(100);
     let namenode = start_with(MetadataSource::Store(memory()), settings).await;
     let client = FakeClient::connect(namenode.address()).await;
     let mut only = node(&namenode, 1).await;

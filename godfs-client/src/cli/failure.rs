@@ -99,6 +99,7 @@ pub(super) fn exit_code(kind: ErrorKind) -> u8 {
         | ErrorKind::DirectoryNotEmpty
         | ErrorKind::PermissionDenied
         | ErrorKind::FailedPrecondition
+        | ErrorKind::BeingWritten
         | ErrorKind::LeaseLost
         | ErrorKind::Fenced
         | ErrorKind::StorageFull
@@ -155,7 +156,7 @@ mod tests {
         assert_eq!(of(2), ["invalid_argument"]);
         assert_eq!(of(3), ["not_found"]);
         assert_eq!(of(4), ["already_exists"]);
-        assert_eq!(of(5).len(), 14);
+        assert_eq!(of(5).len(), 15);
         assert_eq!(of(6), ["unavailable", "deadline_exceeded"]);
     }
 

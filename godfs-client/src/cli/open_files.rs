@@ -22,6 +22,7 @@ pub(super) async fn open_files(context: &Context, args: &OpenFilesArgs, output: 
             length: file.length,
             session: session.map(SessionId::get),
             client,
+            silent_ms: file.silent.map(|silent| u64::try_from(silent.as_millis()).unwrap_or(u64::MAX)),
         };
         match &mut list {
             Some(list) => list.push(output, &file)?,
@@ -42,7 +43,8 @@ fn line(file: &OpenFile, human: bool) -> String {
         (Some(session), Some(client)) => format!("{session} {client}"),
         _ => "- recovery".to_owned(),
     };
-    format!("{size:>width$} {writer} {path}")
+    let silent = file.silent_ms.map_or_else(|| "-".to_owned(), |ms| format!("{}s", ms / 1_000));
+    format!("{size:>width$} {silent:>4} {writer} {path}")
 }
 
 /// Runs `recover`.

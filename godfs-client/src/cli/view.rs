@@ -197,6 +197,8 @@ pub(super) struct OpenFile {
     /// `null`, and so is `client`, where the namenode recovers the file.
     pub(super) session: Option<u64>,
     pub(super) client: Option<String>,
+    /// For how long nothing was heard of that client, milliseconds.
+    pub(super) silent_ms: Option<u64>,
 }
 
 /// A symbolic link: `readlink`.

@@ -109,7 +109,7 @@ impl OpenFile {
                 .await
             }
         };
-        let (session, answer) = leased(namenode, append).await?;
+        let (session, answer) = namenode.until_closed(|| leased(namenode, append)).await?;
         let chunk_size =
             convert::chunk_size(answer.chunk_size)?.ok_or_else(|| malformed("a file without a chunk size"))?;
         let small = answer.length == answer.data.len() as u64;

@@ -209,6 +209,29 @@ impl Namenode {
         outcome
     }
 
+    /// Makes a call that needs files closed: again, up to `close_timeout`, while one of them is being closed for a writer that is gone.
+    pub(crate) async fn until_closed<T, F, Fut>(&self, call: F) -> Result<T>
+    where
+        F: Fn() -> Fut,
+        Fut: Future<Output = Result<T>>,
+    {
+        let patience = self.0.settings.close_timeout;
+        let deadline = Instant::now() + patience;
+        let mut backoff = None;
+        loop {
+            let error = match call().await {
+                Err(error) if error.kind() == ErrorKind::BeingWritten && error.is_retryable() => error,
+                outcome => return outcome,
+            };
+            let pause = backoff.get_or_insert_with(|| Backoff::new(&self.0.env)).pause();
+            if Instant::now() + pause >= deadline {
+                return Err(error.context(format_args!("gave up after {patience:?}, the namenode goes on")));
+            }
+            tracing::debug!(%error, "waiting until the file is closed");
+            tokio::time::sleep(pause).await;
+        }
+    }
+
     /// Says in the background that a replica gave bytes that do not agree with their checksums. A hint: it may get lost.
     pub(crate) fn report_corrupt(&self, chunk: ChunkId, generation: Generation, node: NodeId, evidence: &str) {
         let request = v1::ReportCorruptRequest {
@@ -321,7 +344,9 @@ impl Namenode {
                     Error::new(ErrorKind::Unavailable, format!("the namenode at {address} did not answer in time"))
                 }
             };
-            if !error.is_retryable() && error.redirect().is_none() {
+            // No namenode does better with a file that is not closed: `until_closed` waits for it, and keeps no slot meanwhile.
+            let waits = error.kind() == ErrorKind::BeingWritten;
+            if waits || (!error.is_retryable() && error.redirect().is_none()) {
                 return Err(error);
             }
             tried += 1;

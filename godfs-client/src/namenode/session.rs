@@ -15,7 +15,7 @@ use super::{Inner, Namenode};
 
 /// The most slots that are used, however many the namenode offers: calls in flight of one client.
 const MAX_SLOTS: u32 = 1_024;
-/// How often a session is renewed within its timeout, so that two renewals may fail.
+/// How often a session is renewed within the soft limit, so that two renewals may fail before another client can have its files.
 const RENEWALS: u32 = 3;
 
 /// One session. Ends, by no longer being renewed, with its last holder.
@@ -37,10 +37,10 @@ struct Slot {
 impl Session {
     /// Takes up a session that was opened, and keeps it alive.
     pub(super) fn start(namenode: &Namenode, answer: &v1::OpenSessionResponse) -> Result<Arc<Self>> {
-        if answer.session == 0 || answer.slots == 0 || answer.timeout_ms == 0 {
+        if answer.session == 0 || answer.slots == 0 || answer.timeout_ms == 0 || answer.soft_limit_ms == 0 {
             return Err(Error::new(
                 ErrorKind::Internal,
-                "the namenode opened a session without an id, slots or a timeout",
+                "the namenode opened a session without an id, slots, a timeout or a soft limit",
             ));
         }
         let slots = answer.slots.min(MAX_SLOTS);
@@ -51,7 +51,7 @@ impl Session {
             permits: Arc::new(Semaphore::new(slots as usize)),
             renewal: Mutex::new(None),
         });
-        let every = Duration::from_millis(answer.timeout_ms) / RENEWALS;
+        let every = Duration::from_millis(answer.soft_limit_ms.min(answer.timeout_ms)) / RENEWALS;
         let task = tokio::spawn(renew(namenode.downgrade(), Arc::downgrade(&session), session.id, every));
         *session.renewal.lock() = Some(task.abort_handle());
         Ok(session)

@@ -316,7 +316,7 @@ impl NamespaceService for Service {
         let mut state = self.0.state.lock();
         let session = state.id();
         state.sessions.insert(session, HashMap::new());
-        Ok(Response::new(v1::OpenSessionResponse { session, slots: 4, timeout_ms: 30_000 }))
+        Ok(Response::new(v1::OpenSessionResponse { session, slots: 4, timeout_ms: 30_000, soft_limit_ms: 10_000 }))
     }
 
     async fn renew_session(&self, request: Request<v1::RenewSessionRequest>) -> Answer<v1::RenewSessionResponse> {

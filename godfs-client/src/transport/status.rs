@@ -144,6 +144,7 @@ fn kind_to_wire(kind: ErrorKind) -> v1::ErrorKind {
         ErrorKind::DirectoryNotEmpty => v1::ErrorKind::DirectoryNotEmpty,
         ErrorKind::PermissionDenied => v1::ErrorKind::PermissionDenied,
         ErrorKind::FailedPrecondition => v1::ErrorKind::FailedPrecondition,
+        ErrorKind::BeingWritten => v1::ErrorKind::BeingWritten,
         ErrorKind::LeaseLost => v1::ErrorKind::LeaseLost,
         ErrorKind::Fenced => v1::ErrorKind::Fenced,
         ErrorKind::SessionLost => v1::ErrorKind::SessionLost,
@@ -177,6 +178,7 @@ fn code_of(kind: ErrorKind) -> Code {
         | ErrorKind::IsADirectory
         | ErrorKind::DirectoryNotEmpty
         | ErrorKind::FailedPrecondition
+        | ErrorKind::BeingWritten
         | ErrorKind::Symlink
         | ErrorKind::Gone
         | ErrorKind::Incompatible => Code::FailedPrecondition,

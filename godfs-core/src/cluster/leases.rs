@@ -1,4 +1,4 @@
-//! When a client's session, and with it its leases, is over.
+//! When a client's session, and with it its leases, is over, and when another client may have a file of it.
 
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
@@ -15,13 +15,20 @@ pub struct LeaseSettings {
     /// Time without a renewal after which a session is over and its open files are closed. Longer times let a client survive a longer
     /// break of the network; shorter ones free the files of a dead one sooner.
     pub expire_after: Duration,
+    /// Time without a renewal after which whoever asks for a file of a session gets it; less than `expire_after`, and a multiple of the time
+    /// between renewals. Shorter times let others have the files of a dead client sooner, and take a live one's that was cut off for a moment.
+    pub soft_limit: Duration,
     /// An expired session is named again after so long, until it is told that it is gone.
     pub retry_after: Duration,
 }
 
 impl Default for LeaseSettings {
     fn default() -> Self {
-        Self { expire_after: Duration::from_secs(60), retry_after: Duration::from_secs(2) }
+        Self {
+            expire_after: Duration::from_secs(60),
+            soft_limit: Duration::from_secs(20),
+            retry_after: Duration::from_secs(2),
+        }
     }
 }
 
@@ -29,6 +36,8 @@ impl Default for LeaseSettings {
 const EXPIRED_A_TICK: usize = 256;
 /// A longer gap between inputs counts as no more than this, see [`LeaseClock::tick`].
 const LONGEST_GAP: Duration = Duration::from_secs(2);
+/// Nor as more than this part of the soft limit: after a pause there is time to take in the renewals that have arrived meanwhile.
+const GAPS_A_SOFT_LIMIT: u32 = 4;
 
 /// A session that has not been renewed for the whole period.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +47,15 @@ pub struct Expired {
     /// The renewal that was seen last. The transaction that ends the session must find the same in its row: the client may have
     /// renewed it at another namenode, or just now.
     pub renewal: u64,
+}
+
+/// For how long a session has not been renewed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Silence {
+    /// So long, as far as this namenode was awake to hear a renewal.
+    pub lasted: Duration,
+    /// It is longer than the soft limit: another client that asks for a file of the session gets it.
+    pub beyond_limit: bool,
 }
 
 /// Judges the expiry of sessions by the time that this namenode itself has seen pass without a change.
@@ -56,6 +74,8 @@ pub struct LeaseClock {
 #[derive(Clone, Copy, Debug)]
 struct Seen {
     renewal: u64,
+    /// When that renewal was seen first, in awake time.
+    since: Duration,
     due: Duration,
 }
 
@@ -63,7 +83,8 @@ impl LeaseClock {
     /// No sessions yet.
     #[must_use]
     pub fn new(settings: LeaseSettings, now: Duration) -> Self {
-        let awake = AwakeTime::new(now, LONGEST_GAP);
+        let longest_gap = LONGEST_GAP.min(settings.soft_limit / GAPS_A_SOFT_LIMIT);
+        let awake = AwakeTime::new(now, longest_gap);
         Self { settings, awake, sessions: HashMap::new(), due: BTreeSet::new() }
     }
 
@@ -74,7 +95,16 @@ impl LeaseClock {
         if self.sessions.get(&session).is_some_and(|seen| seen.renewal == renewal) {
             return;
         }
-        self.set(session, renewal, now.saturating_add(self.settings.expire_after));
+        self.set(session, Seen { renewal, since: now, due: now.saturating_add(self.settings.expire_after) });
+    }
+
+    /// Somebody asks for a file of a session, whose row counts `renewal` renewals. The transaction that takes the file away must find the same in the
+    /// row.
+    pub fn silence(&mut self, now: Duration, session: SessionId, renewal: u64) -> Silence {
+        self.seen(now, session, renewal);
+        let since = self.sessions.get(&session).map_or(self.awake.get(), |seen| seen.since);
+        let lasted = self.awake.get().saturating_sub(since);
+        Silence { lasted, beyond_limit: lasted > self.settings.soft_limit }
     }
 
     /// A session was closed or expired, by whomever.
@@ -91,11 +121,11 @@ impl LeaseClock {
         let over = self.due.iter().take_while(|(due, _)| *due <= now).take(EXPIRED_A_TICK);
         let over: Vec<_> = over.map(|&(_, session)| session).collect();
         let name = |session| {
-            let renewal = self.sessions.get(&session).map_or(0, |seen| seen.renewal);
-            self.set(session, renewal, now.saturating_add(self.settings.retry_after));
-            Expired { session, renewal }
+            let seen = *self.sessions.get(&session)?;
+            self.set(session, Seen { due: now.saturating_add(self.settings.retry_after), ..seen });
+            Some(Expired { session, renewal: seen.renewal })
         };
-        over.into_iter().map(name).collect()
+        over.into_iter().filter_map(name).collect()
     }
 
     /// How many sessions there are.
@@ -110,11 +140,11 @@ impl LeaseClock {
         self.sessions.is_empty()
     }
 
-    fn set(&mut self, session: SessionId, renewal: u64, due: Duration) {
-        if let Some(old) = self.sessions.insert(session, Seen { renewal, due }) {
+    fn set(&mut self, session: SessionId, seen: Seen) {
+        if let Some(old) = self.sessions.insert(session, seen) {
             self.due.remove(&(old.due, session));
         }
-        self.due.insert((due, session));
+        self.due.insert((seen.due, session));
         debug_assert_eq!(self.due.len(), self.sessions.len(), "every session is due once");
     }
 }
@@ -169,5 +199,40 @@ mod tests {
         let mut clock = LeaseClock::new(LeaseSettings::default(), Duration::ZERO);
         clock.seen(Duration::ZERO, ONE, 1);
         assert_eq!(clock.tick(Duration::from_secs(100_000)), []);
+    }
+
+    const LIMIT: Duration = Duration::from_secs(20);
+
+    fn ask(clock: &mut LeaseClock, second: u64, renewal: u64) -> Silence {
+        clock.silence(Duration::from_secs(second), ONE, renewal)
+    }
+
+    #[test]
+    fn a_file_of_a_silent_session_can_be_had_beyond_the_soft_limit() {
+        let mut clock = LeaseClock::new(LeaseSettings::default(), Duration::ZERO);
+        clock.seen(Duration::ZERO, ONE, 1);
+        assert_eq!(expiries(&mut clock, 1..=20), []);
+        assert_eq!(ask(&mut clock, 20, 1), Silence { lasted: LIMIT, beyond_limit: false });
+        assert_eq!(ask(&mut clock, 21, 1), Silence { lasted: Duration::from_secs(21), beyond_limit: true });
+        // Whoever asks is told, and renews nothing: the session is over when it would have been.
+        assert_eq!(expiries(&mut clock, 22..=60), [(60, Expired { session: ONE, renewal: 1 })]);
+        assert_eq!(ask(&mut clock, 61, 1).lasted, Duration::from_secs(61), "being named is no renewal");
+        // A renewal that only the asking has seen.
+        assert_eq!(ask(&mut clock, 61, 2), Silence { lasted: Duration::ZERO, beyond_limit: false });
+        assert_eq!(expiries(&mut clock, 62..=120), []);
+    }
+
+    /// Whoever asks first after a pause, or after a restart, finds nobody silent for all that time.
+    #[test]
+    fn a_pause_takes_no_file_away() {
+        for limit in [LIMIT, Duration::from_millis(100)] {
+            let settings = LeaseSettings { soft_limit: limit, ..LeaseSettings::default() };
+            let mut clock = LeaseClock::new(settings, Duration::ZERO);
+            clock.seen(Duration::ZERO, ONE, 1);
+            let silence = ask(&mut clock, 100_000, 1);
+            assert!(!silence.beyond_limit && silence.lasted <= limit / 4, "{silence:?}");
+            let mut anew = LeaseClock::new(settings, Duration::from_secs(100_000));
+            assert_eq!(ask(&mut anew, 200_000, 1).lasted, Duration::ZERO);
+        }
     }
 }

@@ -8,7 +8,7 @@
 //! |---|---|
 //! | [`Nodes`] | which datanodes are expected, live, suspected or dead |
 //! | [`RepairQueue`] | which replicas to copy and which to drop, in which order |
-//! | [`LeaseClock`] | which client sessions are over |
+//! | [`LeaseClock`] | which client sessions are over, and which are silent |
 //! | [`LeaseRecovery`] | how the open chunks of a file whose writer is gone are closed |
 
 mod awake;
@@ -19,7 +19,7 @@ mod repair;
 #[cfg(test)]
 mod simulation;
 
-pub use leases::{Expired, LeaseClock, LeaseSettings};
+pub use leases::{Expired, LeaseClock, LeaseSettings, Silence};
 pub use liveness::{
     Heartbeat, KnownNode, LivenessSettings, NodeChange, NodeCounts, NodeState, NodeStatus, Nodes, Registration,
     ScrubStatus, Standing, StreamId,

@@ -305,6 +305,8 @@ pub struct OpenFileInfo {
     pub session: SessionId,
     /// Who that client says it is; empty where the session is the namenode's own.
     pub client: String,
+    /// Which renewal of the session was its last; `None` where it is the namenode's own.
+    pub renewal: Option<Version>,
     /// The file.
     pub inode: InodeId,
     /// Its path; `None` when it has none (any more, or yet).

@@ -2,6 +2,7 @@
 
 use super::answers::{AddedChunk, Appended};
 use super::changes::{ChangeKind, announce};
+use super::held::check_closed;
 use super::leases;
 use super::options::{Call, Writing};
 use super::outcome::Operation;
@@ -85,21 +86,6 @@ pub(super) fn reopen_chunk(
 pub(super) fn last_holders(snapshot: &mut dyn Snapshot, inode: InodeId) -> Step<Vec<NodeId>> {
     let Some((_, _, row)) = last_chunk(snapshot, inode)? else { return Ok(Vec::new()) };
     Ok(row.replicas().iter().filter(|replica| !replica.corrupt).map(|replica| replica.node).collect())
-}
-
-/// Refuses a file that has a writer.
-pub(super) fn check_closed(snapshot: &mut dyn Snapshot, path: &DfsPath, inode: InodeId) -> Step<()> {
-    let row = rows::inode(snapshot, inode)?;
-    let Some(open) = row.file().and_then(|file| file.open.as_ref()) else { return Ok(()) };
-    let message = match rows::find_lease(snapshot, open.lease)? {
-        Some(lease) if lease.session == rows::RECOVERY => format!("{path} is being recovered: try again soon"),
-        Some(lease) => match rows::find_session(snapshot, lease.session)? {
-            Some(session) => format!("{path} is being written by session {} ({:?})", lease.session, session.name),
-            None => format!("{path} is being written"),
-        },
-        None => format!("{path} is being written"),
-    };
-    Err(Error::new(ErrorKind::FailedPrecondition, message).into())
 }
 
 fn last_chunk(snapshot: &mut dyn Snapshot, inode: InodeId) -> Step<Option<(u64, ExtentRow, ChunkRow)>> {

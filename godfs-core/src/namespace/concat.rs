@@ -7,9 +7,9 @@
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
-use super::append::check_closed;
 use super::changes::{ChangeKind, announce};
 use super::files::MAX_FILE_BYTES;
+use super::held::check_closed;
 use super::options::Call;
 use super::outcome::Operation;
 use super::paths::Place;

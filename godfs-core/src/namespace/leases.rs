@@ -183,10 +183,12 @@ pub(super) fn open_files(
     for (key, value) in snapshot.scan(Space::Rows, &range)? {
         let lease = LeaseId(keys::KeyReader::new(&key)?.u64()?);
         let LeaseRow { session, inode } = LeaseRow::decode(&value)?;
+        let (client, renewal) = rows::find_session(snapshot, session)?.map(|row| (row.name, row.version)).unzip();
         files.push(OpenFileInfo {
             lease,
             session,
-            client: rows::find_session(snapshot, session)?.map_or_else(String::new, |session| session.name),
+            client: client.unwrap_or_default(),
+            renewal,
             inode,
             path: paths::path_of(snapshot, inode)?,
             length: rows::find_inode(snapshot, inode)?.and_then(|row| row.file().map(|file| file.length)).unwrap_or(0),

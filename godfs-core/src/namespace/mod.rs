@@ -38,6 +38,7 @@ mod files;
 #[cfg(any(test, feature = "testing"))]
 mod fill;
 mod generations;
+mod held;
 mod import;
 mod invariants;
 mod leases;
@@ -80,6 +81,7 @@ pub use export::{Manifest, Spool, verify as verify_export};
 pub use files::MAX_FILE_BYTES;
 #[cfg(any(test, feature = "testing"))]
 pub use fill::Fill;
+pub use held::Held;
 pub use import::import;
 pub use invariants::Violation;
 pub use links::MAX_TARGET_BYTES;
@@ -294,6 +296,12 @@ impl Namespace {
         Ok(ended)
     }
 
+    /// Takes a file from a writer that has been silent for too long and has not renewed its session since: it is closed, or awaits recovery under
+    /// [`RECOVERY_SESSION`]. False when the writer was heard of, or has the lease no more; nothing is done then.
+    pub async fn take_from_silent(&self, held: Held) -> Result<bool> {
+        self.commit(move |txn, context| held::take(txn, context, &held)).await
+    }
+
     /// Sessions with ids above `after`, in order; fewer than `limit` only at the end.
     pub async fn sessions(&self, after: SessionId, limit: usize) -> Result<Vec<SessionInfo>> {
         self.view(move |snapshot| sessions::page(snapshot, after, limit)).await
@@ -393,7 +401,7 @@ impl Namespace {
     /// Gives the caller the lease of a closed file, to write on at its end.
     ///
     /// # Errors
-    /// [`ErrorKind::FailedPrecondition`](crate::ErrorKind::FailedPrecondition) while it has a writer.
+    /// [`ErrorKind::BeingWritten`](crate::ErrorKind::BeingWritten), with [`Held`] as its source while it has a writer.
     pub async fn append(&self, call: Call, path: DfsPath) -> Result<Appended> {
         self.call(move |txn, context| append::append(txn, context, call, &path)).await
     }
@@ -410,7 +418,7 @@ impl Namespace {
     ///
     /// # Errors
     /// [`ErrorKind::InvalidArgument`](crate::ErrorKind::InvalidArgument) for a length beyond the file's;
-    /// [`ErrorKind::FailedPrecondition`](crate::ErrorKind::FailedPrecondition) while it has a writer.
+    /// [`ErrorKind::BeingWritten`](crate::ErrorKind::BeingWritten), with [`Held`] as its source while it has a writer.
     pub async fn truncate(&self, call: Call, path: DfsPath, length: u64) -> Result<Truncated> {
         loop {
             let path = path.clone();
@@ -428,7 +436,8 @@ impl Namespace {
     ///
     /// # Errors
     /// [`ErrorKind::InvalidArgument`](crate::ErrorKind::InvalidArgument) for a file that is named twice, or other chunk sizes;
-    /// [`ErrorKind::FailedPrecondition`](crate::ErrorKind::FailedPrecondition) for one that is small or has a writer.
+    /// [`ErrorKind::FailedPrecondition`](crate::ErrorKind::FailedPrecondition) for one that is small;
+    /// [`ErrorKind::BeingWritten`](crate::ErrorKind::BeingWritten), with [`Held`] as its source while it has a writer.
     pub async fn concat(&self, call: Call, target: DfsPath, sources: Vec<DfsPath>) -> Result<()> {
         self.call(move |txn, context| concat::concat(txn, context, call, &target, &sources)).await
     }

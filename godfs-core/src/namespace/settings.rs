@@ -42,6 +42,9 @@ pub struct NamespaceSettings {
     pub slots: u32,
     /// How long a session lives without a renewal; judged outside of the namespace.
     pub session_timeout: Duration,
+    /// How long a session lives without a renewal before another client that asks for a file of it gets it: less than
+    /// [`session_timeout`](Self::session_timeout). Clients renew three times within. Judged outside of the namespace.
+    pub lease_soft_limit: Duration,
     /// The most bytes of the value of one extended attribute, at most [`MAX_XATTR_BYTES`].
     pub max_xattr_value_bytes: usize,
     /// The most extended attributes of one file or directory, at most [`MAX_XATTRS`].
@@ -72,6 +75,7 @@ impl Default for NamespaceSettings {
             small_file_limit: 16 << 10,
             slots: 64,
             session_timeout: Duration::from_secs(60),
+            lease_soft_limit: Duration::from_secs(20),
             max_xattr_value_bytes: 16 << 10,
             max_xattrs: 32,
             max_xattr_bytes: 64 << 10,

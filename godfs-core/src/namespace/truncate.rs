@@ -7,8 +7,8 @@
 use std::ops::Bound;
 
 use super::answers::Truncated;
-use super::append::check_closed;
 use super::changes::{ChangeKind, announce};
+use super::held::check_closed;
 use super::options::Call;
 use super::outcome::Operation;
 use super::rows::{

@@ -79,6 +79,10 @@ pub struct ClusterArgs {
     /// A client silent for this long loses its leases; its open files are recovered [default: 30s]
     #[arg(long, env = "GODFS_SESSION_TIMEOUT", value_name = "TIME")]
     pub session_timeout: Option<Span>,
+    /// A client silent for this long loses a file that another asks for; below the session timeout. Clients speak up three times within
+    /// [default: 10s, at most a third of the session timeout]
+    #[arg(long, env = "GODFS_LEASE_SOFT_LIMIT", value_name = "TIME")]
+    pub lease_soft_limit: Option<Span>,
     /// The longest name of a new file or directory, bytes [default: 255, which is the most]
     #[arg(long, env = "GODFS_MAX_NAME_BYTES", value_name = "N")]
     pub max_name_bytes: Option<usize>,
@@ -124,6 +128,7 @@ impl ClusterArgs {
             chunk_size: self.chunk_size.or(file.chunk_size),
             small_file_limit: self.small_file_limit.or(file.small_file_limit),
             session_timeout: self.session_timeout.or(file.session_timeout),
+            lease_soft_limit: self.lease_soft_limit.or(file.lease_soft_limit),
             max_name_bytes: self.max_name_bytes.or(file.max_name_bytes),
             max_path_bytes: self.max_path_bytes.or(file.max_path_bytes),
             max_depth: self.max_depth.or(file.max_depth),
@@ -148,6 +153,9 @@ impl ClusterArgs {
             }
         };
         set(&mut settings.namespace.session_timeout, self.session_timeout);
+        settings.namespace.lease_soft_limit =
+            settings.namespace.lease_soft_limit.min(settings.namespace.session_timeout / 3);
+        set(&mut settings.namespace.lease_soft_limit, self.lease_soft_limit);
         set(&mut settings.namespace.trash_expiry, self.trash_expiry);
         set(&mut settings.liveness.heartbeat, self.heartbeat);
         set(&mut settings.liveness.dead_after, self.dead_after);

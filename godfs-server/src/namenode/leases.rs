@@ -12,8 +12,8 @@ use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use godfs_client::transport::convert;
 use godfs_core::chunk::Replica;
-use godfs_core::cluster::{Expired, LeaseClock, LeaseRecovery, LeaseSettings, OpenChunk, RecoveryEffect};
-use godfs_core::namespace::RECOVERY_SESSION;
+use godfs_core::cluster::{Expired, LeaseClock, LeaseRecovery, LeaseSettings, OpenChunk, RecoveryEffect, Silence};
+use godfs_core::namespace::{NamespaceSettings, RECOVERY_SESSION};
 use godfs_core::{ChunkId, ErrorKind, Generation, InodeId, LeaseId, NodeId, Result, SessionId, Version};
 use godfs_proto::v1;
 use parking_lot::Mutex;
@@ -34,8 +34,11 @@ const ENDINGS: usize = 16;
 const RECOVERY_TICK: Duration = Duration::from_millis(100);
 
 /// What is known of sessions and recoveries beside the rows.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Leases {
+    clock: Mutex<LeaseClock>,
+    /// How often sessions are looked after.
+    every: Duration,
     /// Files whose recovery is under way here.
     recovering: Mutex<HashSet<InodeId>>,
     /// Recoveries that rest, outside of the places of those under way: files that nobody can recover now don't keep others from it.
@@ -46,6 +49,26 @@ pub(super) struct Leases {
 }
 
 impl Leases {
+    pub(super) fn new(settings: &NamespaceSettings, now: Duration) -> Self {
+        let expire_after = settings.session_timeout;
+        let every = (expire_after / 16).clamp(Duration::from_millis(20), Duration::from_secs(1));
+        let retry_after = every.max(Duration::from_millis(500));
+        let settings = LeaseSettings { expire_after, soft_limit: settings.lease_soft_limit, retry_after };
+        Self {
+            clock: Mutex::new(LeaseClock::new(settings, now)),
+            every,
+            recovering: Mutex::default(),
+            resting: Mutex::default(),
+            turn: Mutex::default(),
+            wake: Notify::new(),
+        }
+    }
+
+    /// For how long a session has been silent, whose row is of version `renewal`.
+    pub(super) fn silence(&self, now: Duration, session: SessionId, renewal: Version) -> Silence {
+        self.clock.lock().silence(now, session, renewal.get())
+    }
+
     /// A file may await recovery.
     pub(super) fn look(&self) {
         self.wake.notify_one();
@@ -54,12 +77,8 @@ impl Leases {
 
 /// Ends sessions and recovers files until the namenode ends.
 pub(super) async fn drive(state: Arc<State>) {
-    let expire_after = state.settings.namespace.session_timeout;
-    let every = (expire_after / 16).clamp(Duration::from_millis(20), Duration::from_secs(1));
-    let settings = LeaseSettings { expire_after, retry_after: every.max(Duration::from_millis(500)) };
-    let mut clock = LeaseClock::new(settings, state.now());
     loop {
-        if let Err(error) = round(&state, &mut clock).await {
+        if let Err(error) = round(&state).await {
             tracing::warn!(error = error.report(), "cannot look after sessions");
         }
         // All arms are cancel-safe.
@@ -67,22 +86,25 @@ pub(super) async fn drive(state: Arc<State>) {
             biased;
             () = state.tasks.ending().cancelled() => return,
             () = state.leases.wake.notified() => {}
-            () = tokio::time::sleep(every) => {}
+            () = tokio::time::sleep(state.leases.every) => {}
         }
     }
 }
 
-async fn round(state: &Arc<State>, clock: &mut LeaseClock) -> Result<()> {
+async fn round(state: &Arc<State>) -> Result<()> {
     let mut over = Vec::new();
     let mut after = SessionId(0);
     loop {
         let page = state.namespace.sessions(after, PAGE).await?;
-        let now = state.now();
-        for info in &page {
-            if info.ended {
-                over.push((info.session, None));
-            } else {
-                clock.seen(now, info.session, info.version.get());
+        {
+            let mut clock = state.leases.clock.lock();
+            let now = state.now();
+            for info in &page {
+                if info.ended {
+                    over.push((info.session, None));
+                } else {
+                    clock.seen(now, info.session, info.version.get());
+                }
             }
         }
         match page.last() {
@@ -90,7 +112,7 @@ async fn round(state: &Arc<State>, clock: &mut LeaseClock) -> Result<()> {
             _ => break,
         }
     }
-    let expired = clock.tick(state.now());
+    let expired = state.leases.clock.lock().tick(state.now());
     over.extend(expired.iter().map(|Expired { session, renewal }| (*session, Some(Version(*renewal)))));
     let endings = over.into_iter().map(|(session, unchanged)| async move {
         let ended = match unchanged {
@@ -105,7 +127,7 @@ async fn round(state: &Arc<State>, clock: &mut LeaseClock) -> Result<()> {
         match ended {
             Ok(true) => {
                 tracing::info!(%session, "session is over");
-                clock.gone(session);
+                state.leases.clock.lock().gone(session);
             }
             Ok(false) => {}
             Err(error) => tracing::warn!(%session, error = error.report(), "cannot end a session"),

@@ -10,7 +10,7 @@
 //! | `namespace_service`, `attributes`, `allocate`, `walk`, `watch` | clients: names, files, owners and lists, where new chunks go; whole trees; changes |
 //! | `datanodes`, `reports`, `links` | datanodes: registration, what they report, commands to them |
 //! | `repair`, `garbage`, `verify` | copies and drops; deletions; replicas read again |
-//! | `leases`, `collector` | sessions, recovery of open files; what was deleted |
+//! | `leases`, `held`, `collector` | sessions, recovery of open files; files that others write; what was deleted |
 //! | `admin`, `scrub`, `backup` | operators |
 
 mod admin;
@@ -21,6 +21,7 @@ mod collector;
 mod convert;
 mod datanodes;
 mod garbage;
+mod held;
 mod leases;
 mod links;
 mod namespace_service;
@@ -309,7 +310,7 @@ async fn assemble(
         nodes: Mutex::new(Nodes::new(settings.liveness, started)),
         links: Links::new(Authority { scope: incarnation.to_string(), epoch }),
         repair: repair::Repair::new(queue),
-        leases: leases::Leases::default(),
+        leases: leases::Leases::new(&settings.namespace, started),
         quarantine: reports::Quarantine::default(),
         hints: verify::Hints::default(),
         tasks: Tasks::new(CancellationToken::new()),

@@ -19,7 +19,7 @@ use v1::namespace_service_server::NamespaceService;
 
 use super::convert::{location, millis, node, status as status_to_wire};
 use super::state::State;
-use super::{allocate, attributes, trash, verify, walk, watch};
+use super::{allocate, attributes, held, trash, verify, walk, watch};
 
 /// Entries of a page of a listing when the caller does not say.
 const LIST_PAGE: usize = 1_000;
@@ -145,6 +145,7 @@ impl Names {
             session: session.get(),
             slots: state.settings.namespace.slots,
             timeout_ms: millis(state.settings.namespace.session_timeout),
+            soft_limit_ms: millis(state.settings.namespace.lease_soft_limit),
         })
     }
 
@@ -335,7 +336,8 @@ impl NamespaceService for Names {
         let request = request.into_inner();
         let append = async {
             let (call, path) = (call(request.call.as_ref())?, DfsPath::parse(&request.path)?);
-            let file = namespace.append(call, path).await?;
+            let append = || namespace.append(call, path.clone());
+            let file = held::until_heard(&self.0, call.session, append).await?;
             // The caller has the lease: nobody else changes them.
             let range = LocateRange { offset: 0, length: 0, chunks: 0 };
             let located = self.0.namespace.locate(FileRef::Inode(file.inode), range).await?;
@@ -357,7 +359,8 @@ impl NamespaceService for Names {
         let request = request.into_inner();
         let truncate = async {
             let (call, path) = (call(request.call.as_ref())?, DfsPath::parse(&request.path)?);
-            let truncated = namespace.truncate(call, path, request.length).await?;
+            let truncate = || namespace.truncate(call, path.clone(), request.length);
+            let truncated = held::until_heard(&self.0, call.session, truncate).await?;
             if truncated.generation.get() > 0 {
                 self.0.leases.look();
             }
@@ -374,8 +377,9 @@ impl NamespaceService for Names {
             if request.sources.len() > MAX_CONCAT_FILES {
                 return Err(invalid(format!("sources: more than {MAX_CONCAT_FILES}")));
             }
-            let sources = request.sources.iter().map(|path| DfsPath::parse(path)).collect::<Result<_>>()?;
-            namespace.concat(call, target.clone(), sources).await?;
+            let sources = request.sources.iter().map(|path| DfsPath::parse(path)).collect::<Result<Vec<_>>>()?;
+            let concat = || namespace.concat(call, target.clone(), sources.clone());
+            held::until_heard(&self.0, call.session, concat).await?;
             // Their number of replicas is now the target's.
             self.0.tasks.spawn(retarget(Arc::clone(&self.0), target));
             Ok(v1::ConcatResponse {})
@@ -578,6 +582,7 @@ impl NamespaceService for Names {
                     break;
                 }
                 room -= path.len();
+                let silence = file.renewal.map(|renewal| self.0.leases.silence(self.0.now(), file.session, renewal));
                 answer.files.push(v1::OpenFile {
                     lease: file.lease.get(),
                     session: file.session.get(),
@@ -585,6 +590,7 @@ impl NamespaceService for Names {
                     inode: file.inode.get(),
                     path,
                     length: file.length,
+                    silent_ms: silence.map(|silence| millis(silence.lasted)),
                 });
             }
             Ok(answer)

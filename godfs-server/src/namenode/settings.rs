@@ -43,7 +43,11 @@ pub struct NamenodeSettings {
 impl Default for NamenodeSettings {
     fn default() -> Self {
         Self {
-            namespace: NamespaceSettings { session_timeout: Duration::from_secs(30), ..NamespaceSettings::default() },
+            namespace: NamespaceSettings {
+                session_timeout: Duration::from_secs(30),
+                lease_soft_limit: Duration::from_secs(10),
+                ..NamespaceSettings::default()
+            },
             liveness: LivenessSettings::default(),
             repair: RepairSettings::default(),
             recovery: RecoverySettings::default(),
@@ -72,6 +76,13 @@ impl NamenodeSettings {
                 ErrorKind::InvalidArgument,
                 "session_timeout, command_timeout and verify_timeout must be above 0",
             ));
+        }
+        let (soft, hard) = (self.namespace.lease_soft_limit, self.namespace.session_timeout);
+        if soft.is_zero() || soft >= hard {
+            let message = format!(
+                "lease_soft_limit is {soft:?}, it must be above 0 and below session_timeout, which is {hard:?}"
+            );
+            return Err(Error::new(ErrorKind::InvalidArgument, message));
         }
         if self.checks_per_node == 0 {
             return Err(Error::new(ErrorKind::InvalidArgument, "checks_per_node must be above 0"));

@@ -59,7 +59,7 @@ async fn a_reader_keeps_what_was_there_and_one_writer_at_a_time() {
     let before = client.reader("/f").await.expect("reader");
     let mut file = client.append("/f").await.expect("append");
     let second = client.append("/f").await.expect_err("there is a writer");
-    assert_eq!(second.kind(), ErrorKind::FailedPrecondition, "{second}");
+    assert_eq!(second.kind(), ErrorKind::BeingWritten, "{second}");
     file.write_all(&data[50_000..60_000]).await.expect("write");
     assert_eq!(client.stat("/f").await.expect("stat").length, 50_000, "what was there");
     file.hflush().await.expect("hflush");

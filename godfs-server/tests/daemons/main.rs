@@ -9,6 +9,7 @@ mod kills;
 mod life;
 mod owned;
 mod restarting;
+mod silent;
 mod soak;
 mod truncating;
 mod watching;

@@ -111,6 +111,7 @@ async fn whatever_a_node_says_is_a_sign_of_life() {
 async fn files_that_nobody_can_recover_do_not_keep_others_from_it() {
     let mut settings = settings();
     settings.namespace.session_timeout = Duration::from_secs(1);
+    settings.namespace.lease_soft_limit = Duration::from_millis(300);
     settings.recovery.backoff_first = Duration::from_secs(3_600);
     settings.recovery.backoff_most = Duration::from_secs(3_600);
     let namenode = start_with(MetadataSource::Store(memory()), settings).await;

@@ -149,6 +149,8 @@ pub enum ErrorKind {
     Symlink = 21,
     QuotaExceeded = 22,
     Gone = 24,
+    /// Retryable once the file is being recovered for a writer that is gone.
+    BeingWritten = 25,
 }
 impl ErrorKind {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -181,6 +183,7 @@ impl ErrorKind {
             Self::Symlink => "ERROR_KIND_SYMLINK",
             Self::QuotaExceeded => "ERROR_KIND_QUOTA_EXCEEDED",
             Self::Gone => "ERROR_KIND_GONE",
+            Self::BeingWritten => "ERROR_KIND_BEING_WRITTEN",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -210,6 +213,7 @@ impl ErrorKind {
             "ERROR_KIND_SYMLINK" => Some(Self::Symlink),
             "ERROR_KIND_QUOTA_EXCEEDED" => Some(Self::QuotaExceeded),
             "ERROR_KIND_GONE" => Some(Self::Gone),
+            "ERROR_KIND_BEING_WRITTEN" => Some(Self::BeingWritten),
             _ => None,
         }
     }
@@ -294,9 +298,13 @@ pub struct OpenSessionResponse {
     /// How many mutating calls may be in flight at once: slots 0 to slots-1.
     #[prost(uint32, tag = "2")]
     pub slots: u32,
-    /// Without a renewal for this long the session's leases are taken. Milliseconds.
+    /// Without a renewal for this long the session is over and its leases are taken. Milliseconds.
     #[prost(uint64, tag = "3")]
     pub timeout_ms: u64,
+    /// Without a renewal for this long whoever asks for a file of the session gets it. Milliseconds, less than the timeout: a client renews several
+    /// times within.
+    #[prost(uint64, tag = "4")]
+    pub soft_limit_ms: u64,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RenewSessionRequest {
@@ -837,6 +845,9 @@ pub struct OpenFile {
     pub path: ::prost::alloc::string::String,
     #[prost(uint64, tag = "6")]
     pub length: u64,
+    /// For how long nothing was heard of the writer, as far as this namenode has been awake to hear it. Absent where the session is the namenode's own.
+    #[prost(uint64, optional, tag = "7")]
+    pub silent_ms: ::core::option::Option<u64>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ListRequest {

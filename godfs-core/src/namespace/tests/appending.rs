@@ -27,7 +27,7 @@ async fn the_last_chunk_is_opened_again_under_a_new_generation() {
     let file = namespace.append(call, at("/f")).await.unwrap();
     assert_eq!(namespace.append(call, at("/f")).await.unwrap(), file, "the first answer");
     assert_eq!((file.length, file.base), (CHUNK + 100, CHUNK));
-    refused(fixture.append("/f").await, ErrorKind::FailedPrecondition, "is being written by session");
+    refused(fixture.append("/f").await, ErrorKind::BeingWritten, "is being written by session");
     let next = fixture.add_chunk(&created(&file), CHUNK + 100, vec![], &[1]).await;
     refused(next, ErrorKind::InvalidArgument, "once the one before it is full");
 
@@ -126,7 +126,7 @@ async fn a_dead_writer_leaves_at_least_what_was_there() {
     for path in ["/small", "/before"] {
         assert!(!fixture.stat(path).await.unwrap().open, "{path}: no chunk was touched");
     }
-    refused(fixture.append("/amid").await, ErrorKind::FailedPrecondition, "is being recovered");
+    refused(fixture.append("/amid").await, ErrorKind::BeingWritten, "is being recovered");
 
     let plan = namespace.recovery_plan(file.inode).await.unwrap().unwrap();
     assert_eq!((plan.chunks[0].length, plan.chunks[0].generation), (100, Generation(1)));

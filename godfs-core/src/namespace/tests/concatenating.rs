@@ -85,8 +85,8 @@ async fn what_cannot_be_joined_stays() {
         ("/d", vec!["/g"], ErrorKind::IsADirectory, "/d"),
         ("/f", vec!["/g", "/small"], ErrorKind::FailedPrecondition, "/small is a small file"),
         ("/small", vec!["/g"], ErrorKind::FailedPrecondition, "/small is a small file"),
-        ("/f", vec!["/open"], ErrorKind::FailedPrecondition, "/open is being written"),
-        ("/open", vec!["/g"], ErrorKind::FailedPrecondition, "/open is being written"),
+        ("/f", vec!["/open"], ErrorKind::BeingWritten, "/open is being written"),
+        ("/open", vec!["/g"], ErrorKind::BeingWritten, "/open is being written"),
         ("/f", vec!["/g", "/other"], ErrorKind::InvalidArgument, "chunks of 131072 bytes"),
         ("/f", vec!["/g"; MAX_CONCAT_FILES + 1], ErrorKind::InvalidArgument, "1001 files"),
     ] {

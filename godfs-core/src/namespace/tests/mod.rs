@@ -20,6 +20,7 @@ mod collecting;
 mod concatenating;
 mod cost;
 mod exporting;
+mod holding;
 mod limits;
 mod links;
 mod model;

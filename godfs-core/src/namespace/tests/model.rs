@@ -180,7 +180,7 @@ impl Model {
             None => Err(ErrorKind::NotFound),
             Some(Node::Directory(_)) => Err(ErrorKind::IsADirectory),
             Some(Node::Link(_)) => Err(ErrorKind::Symlink),
-            Some(Node::File(file)) if file.open => Err(ErrorKind::FailedPrecondition),
+            Some(Node::File(file)) if file.open => Err(ErrorKind::BeingWritten),
             Some(Node::File(file)) => {
                 file.open = true;
                 Ok(file.id)

@@ -22,7 +22,7 @@ async fn small_files_and_whole_chunks_go_at_once() {
     refused(fixture.truncate("/d", 0).await, ErrorKind::IsADirectory, "/d");
     refused(fixture.truncate("/no", 0).await, ErrorKind::NotFound, "/no");
     fixture.create("/open").await;
-    refused(fixture.truncate("/open", 0).await, ErrorKind::FailedPrecondition, "is being written");
+    refused(fixture.truncate("/open", 0).await, ErrorKind::BeingWritten, "is being written");
 
     let chunks = fixture.file("/f", 3 * CHUNK + 1, &[1, 2]).await;
     let opened = fixture.locate("/f").await.status.inode;
@@ -60,7 +60,7 @@ async fn a_chunk_is_cut_under_a_new_generation() {
     assert_eq!(located.chunks.len(), 2);
     let range = LocateRange { offset: CHUNK + 100, length: 1, chunks: 1 };
     assert_eq!(namespace.locate(FileRef::Path(at("/f")), range).await.unwrap().chunks, []);
-    refused(fixture.truncate("/f", 0).await, ErrorKind::FailedPrecondition, "being recovered");
+    refused(fixture.truncate("/f", 0).await, ErrorKind::BeingWritten, "being recovered");
     assert!(!namespace.recover_lease(fixture.call(), at("/f")).await.unwrap());
 
     let plan = namespace.recovery_plan(truncated.inode).await.unwrap().unwrap();
