@@ -12,7 +12,7 @@
 //! | walk | `r` and `x` on each directory that it enters |
 //! | open, locate | `r` on the file; by number also `x` on the directories above it |
 //! | mkdir, create, put | `w` and `x` on the parent, or on the lowest directory that exists |
-//! | create over a file | the same, `w` on that file, and what taking it away needs |
+//! | create over a file | the same, `w` on that file, and what taking it away needs; of what stands there when a file is published, asked again then |
 //! | symbolic link | as for mkdir |
 //! | delete, rename, exchange | `w` and `x` on both parents; in a sticky directory, its owner or the entry's |
 //! | delete of a directory with entries | also `r`, `w` and `x` on it; if it is sticky, its owner. What lies deeper is not looked at: deleting takes one step |
@@ -25,7 +25,7 @@
 //! | set the owner, list open files | superuser |
 //! | set the group | superuser, or the owner, to a group it is a member of |
 //! | operate the cluster (scrub, export), set a quota | superuser |
-//! | a call under a lease | the lease and nothing more |
+//! | a call under a lease | the lease and nothing more, but for what publishing replaces |
 //!
 //! [`SUPERGROUP`]: super::SUPERGROUP
 
@@ -192,12 +192,35 @@ pub(super) fn may_remove(
     entry: EntryRow,
     path: &DfsPath,
 ) -> Step<()> {
+    may_remove_from(snapshot, context, place.parent(), entry, path)
+}
+
+/// The caller may put a file of its own where one stands.
+pub(super) fn may_replace(
+    snapshot: &mut dyn Snapshot,
+    context: &Context,
+    parent: InodeId,
+    old: EntryRow,
+    path: &DfsPath,
+) -> Step<()> {
+    need_of(snapshot, context, old.inode, WRITE, path)?;
+    may_remove_from(snapshot, context, parent, old, path)
+}
+
+fn may_remove_from(
+    snapshot: &mut dyn Snapshot,
+    context: &Context,
+    parent: InodeId,
+    entry: EntryRow,
+    path: &DfsPath,
+) -> Step<()> {
     trash::check_remove(path)?;
     if context.may_all {
         return Ok(());
     }
-    let parent = rows::inode(snapshot, place.parent())?;
-    need(snapshot, context, place.parent(), &parent, CHANGE, || parent_of(path))?;
+    let directory = parent;
+    let parent = rows::inode(snapshot, directory)?;
+    need(snapshot, context, directory, &parent, CHANGE, || parent_of(path))?;
     if parent.owner.mode & STICKY != 0 && parent.owner.user != context.caller.user() {
         // The entry's owner, or the directory's.
         let row = rows::inode(snapshot, entry.inode)?;

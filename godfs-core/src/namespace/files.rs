@@ -428,8 +428,7 @@ fn new_file(
     }
     access::may_add(txn, context, &place, path)?;
     if let Some(old) = place.entry {
-        access::need_of(txn, context, old.inode, access::WRITE, path)?;
-        access::may_remove(txn, context, &place, old, path)?;
+        access::may_replace(txn, context, place.parent(), old, path)?;
     }
     let mut file = FileRow { replication, chunk_size, length: 0, chunks: 0, small: false, open: None };
     finish(&mut file);
@@ -491,6 +490,8 @@ fn publish(
                 format!("{path} was created by another meanwhile: the file can't be published under that name");
             return Err(Error::new(ErrorKind::AlreadyExists, message).into());
         }
+        // Creating asked about what stood there then.
+        access::may_replace(txn, context, parent, old, published)?;
         replaced = deletes::detach(txn, parent, name, old)?;
         announce(txn, context, old.inode, old.kind, published, &ChangeKind::Removed);
     }

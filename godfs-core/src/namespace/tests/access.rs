@@ -290,6 +290,31 @@ async fn a_lease_is_right_enough() {
     people.root.check().await;
 }
 
+/// What came to stand under the name while the file was written is not the writer's to replace, unless it would have been at first.
+#[tokio::test]
+async fn publishing_asks_about_what_it_replaces() {
+    for (directory, mode, missing) in
+        [(0o1777, 0o666, "lacks owner on /d/new"), (0o777, 0o644, "lacks w on /d/new"), (0o777, 0o666, "")]
+    {
+        let people = People::new(directory, 0o644).await;
+        let (bob, eve) = (people.new_as("bob").await, people.new_as("eve").await);
+        let options = CreateOptions { overwrite: true, publish_on_close: true, ..Default::default() };
+        let created = bob.namespace.create(bob.call(), at("/d/new"), options).await.unwrap();
+        eve.try_put("/d/new", false).await.unwrap();
+        eve.chmod("/d/new", mode).await;
+        let outcome = bob.complete(&created, 0, vec![]).await;
+        let owner = people.root.stat("/d/new").await.unwrap().owner.user;
+        if missing.is_empty() {
+            assert_eq!(outcome.unwrap(), Completion::Closed);
+            assert_eq!(owner, "bob");
+        } else {
+            refused(outcome, ErrorKind::PermissionDenied, missing);
+            assert_eq!(owner, "eve");
+        }
+        people.root.check().await;
+    }
+}
+
 #[tokio::test]
 async fn a_sticky_directory_with_entries_of_others_is_not_deleted() {
     let people = People::new(0o777, 0o644).await;
