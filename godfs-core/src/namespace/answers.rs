@@ -6,6 +6,7 @@ use crate::chunk::ReplicaState;
 use crate::id::{ChunkId, Generation, InodeId, LeaseId, NodeId, NodeUuid, SessionId, Version};
 use crate::path::DfsPath;
 
+use super::collector::Frontier;
 use super::options::Owner;
 
 /// What a name stands for.
@@ -387,7 +388,12 @@ pub struct Collected {
 
 /// Where a collector stands. Only a hint that spares walking over what is gone already: any may be lost.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CollectorPlace {
-    pub(super) orphan: (Version, InodeId),
-    pub(super) after: Vec<u8>,
+pub struct CollectorPlace(pub(super) Frontier);
+
+impl CollectorPlace {
+    /// Behind all that was detached at `version` or before, once that is gone.
+    #[must_use]
+    pub fn behind(version: Version) -> Self {
+        Self(Frontier::behind(version))
+    }
 }

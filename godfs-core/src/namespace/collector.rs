@@ -13,6 +13,9 @@ use crate::metadata::{Range, Snapshot, Space, Stamped, Step, Transaction};
 /// About how many rows one step changes: a few milliseconds of the committing thread, for which all else waits that changes something.
 const ROWS_A_STEP: usize = 500;
 
+/// Orphans made on the way that a place remembers; more are found again by looking.
+const REMEMBERED: usize = 1_000;
+
 /// What is left of a step.
 struct Budget {
     rows: usize,
@@ -29,50 +32,91 @@ impl Budget {
     }
 }
 
+/// Which orphan comes next, and where one is looked for.
+///
+/// Looking costs a walk over all rows of orphans that were deleted of late and that the store still has to pass by, so a step goes on with
+/// those that it made itself, and looks only behind where it has looked before.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Frontier {
+    /// Begun, and how far.
+    current: Option<(Orphan, Vec<u8>)>,
+    /// Directories below those that were emptied, the last one first.
+    below: Vec<Orphan>,
+    /// The first orphan that may be there beside those.
+    from: Orphan,
+    /// The first of those that `below` had no room for.
+    dropped: Option<Orphan>,
+}
+
+/// When a file or directory was detached, and which.
+type Orphan = (Version, InodeId);
+
+impl Frontier {
+    /// All that was detached at `version` or before is gone.
+    pub(super) fn behind(version: Version) -> Self {
+        Self { from: (version.next(), InodeId(0)), ..Self::default() }
+    }
+
+    fn add(&mut self, orphan: Orphan) {
+        if self.below.len() < REMEMBERED {
+            self.below.push(orphan);
+        } else {
+            self.dropped = Some(self.dropped.map_or(orphan, |first| first.min(orphan)));
+        }
+    }
+
+    /// The next one, among those that were detached at `upto` or before, and the place in it to go on from.
+    fn next(&mut self, snapshot: &mut dyn Snapshot, upto: Version) -> Step<Option<(Orphan, Vec<u8>)>> {
+        if let Some(current) = self.current.take() {
+            return Ok(Some(current));
+        }
+        if let Some(orphan) = self.below.pop() {
+            return Ok(Some((orphan, Vec::new())));
+        }
+        let mut found = first_orphan(snapshot, self.from, upto)?;
+        if found.is_none()
+            && let Some(first) = self.dropped.take()
+        {
+            found = first_orphan(snapshot, first, upto)?;
+        }
+        if let Some(orphan) = found {
+            self.from = orphan;
+        }
+        Ok(found.map(|orphan| (orphan, Vec::new())))
+    }
+}
+
 /// Removes some of what was detached at version `upto` or before.
 pub(super) fn step(txn: &mut dyn Transaction, upto: Version, place: Option<&CollectorPlace>) -> Step<Collected> {
     let mut budget = Budget { rows: ROWS_A_STEP, done: Collected::default() };
-    let mut place = place.cloned();
+    let mut frontier = place.map(|place| place.0.clone()).unwrap_or_default();
     while !budget.is_spent() {
-        let mut next = next_orphan(txn, upto, place.as_ref())?;
-        if next.is_none() && place.is_some() {
-            // Directories below others may have become orphans in front of the place.
-            next = next_orphan(txn, upto, None)?;
-        }
-        let Some((since, orphan)) = next else {
+        let Some(((since, orphan), after)) = frontier.next(txn, upto)? else {
             return Ok(Collected { next: None, ..budget.done });
-        };
-        let after = match place.take() {
-            Some(place) if place.orphan == (since, orphan) => place.after,
-            _ => Vec::new(),
         };
         let stopped_at = match rows::find_inode(txn, orphan)? {
             None => None,
             Some(row) if matches!(row.kind, InodeKind::Directory { .. }) => {
-                empty_directory(txn, &mut budget, since, orphan, &row, after)?
+                empty_directory(txn, &mut budget, &mut frontier, (since, orphan), &row, after)?
             }
             Some(row) => empty_file(txn, &mut budget, orphan, &row, after)?,
         };
-        if stopped_at.is_none() {
-            txn.delete(Space::Rows, &keys::orphan(since, orphan));
+        match stopped_at {
+            None => txn.delete(Space::Rows, &keys::orphan(since, orphan)),
+            Some(after) => frontier.current = Some(((since, orphan), after)),
         }
         budget.spend(1);
-        place = Some(CollectorPlace { orphan: (since, orphan), after: stopped_at.unwrap_or_default() });
     }
-    Ok(Collected { next: place, ..budget.done })
+    Ok(Collected { next: Some(CollectorPlace(frontier)), ..budget.done })
 }
 
-/// The orphan to go on with: the one at `place`, if it is there still, or the next.
-fn next_orphan(
-    snapshot: &mut dyn Snapshot,
-    upto: Version,
-    place: Option<&CollectorPlace>,
-) -> Step<Option<(Version, InodeId)>> {
-    let mut range = Range::prefix(&keys::table(keys::Table::Orphans), 1);
-    if let Some(CollectorPlace { orphan: (since, inode), .. }) = place {
-        // A hint that keeps the scan off rows that were deleted a moment ago.
-        range.start = Bound::Included(keys::orphan(*since, *inode).into());
+/// The first orphan from `from` on that was detached at `upto` or before.
+fn first_orphan(snapshot: &mut dyn Snapshot, from: Orphan, upto: Version) -> Step<Option<Orphan>> {
+    if from.0 > upto {
+        return Ok(None);
     }
+    let mut range = Range::prefix(&keys::table(keys::Table::Orphans), 1);
+    range.start = Bound::Included(keys::orphan(from.0, from.1).into());
     range.end = Bound::Included(keys::orphan(upto, InodeId(u64::MAX)).into());
     match snapshot.scan(Space::Rows, &range)?.first() {
         Some((key, _)) => {
@@ -88,8 +132,8 @@ fn next_orphan(
 fn empty_directory(
     txn: &mut dyn Transaction,
     budget: &mut Budget,
-    since: Version,
-    directory: InodeId,
+    frontier: &mut Frontier,
+    (since, directory): Orphan,
     row: &InodeRow,
     after: Vec<u8>,
 ) -> Step<Option<Vec<u8>>> {
@@ -112,6 +156,7 @@ fn empty_directory(
             child.name.clear();
             rows::put_inode(txn, inode, &child);
             txn.put(Space::Rows, keys::orphan(since, inode).into(), Stamped::plain([]));
+            frontier.add((since, inode));
         } else if empty_file(txn, budget, inode, &child, Vec::new())?.is_some() {
             // Its entry still leads to the rest of it.
             return Ok(Some(last));

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use godfs_core::namespace::CollectorPlace;
 use godfs_core::{Result, Version};
 
 use super::state::State;
@@ -53,7 +54,7 @@ impl Collector {
         while let Some(&(when, upto)) = self.moments.front()
             && old(when)
         {
-            if self.collected.is_none_or(|collected| collected < upto) && !collect(state, upto).await? {
+            if self.collected.is_none_or(|collected| collected < upto) && !collect(state, self.collected, upto).await? {
                 return Ok(());
             }
             self.collected = Some(upto);
@@ -74,9 +75,9 @@ async fn expire(state: &State) -> Result<()> {
     }
 }
 
-/// Removes all that was deleted at `upto` or before. False when the namenode ends first.
-async fn collect(state: &State, upto: Version) -> Result<bool> {
-    let mut place = None;
+/// Removes all that was deleted at `upto` or before, and is not yet `collected`. False when the namenode ends first.
+async fn collect(state: &State, collected: Option<Version>, upto: Version) -> Result<bool> {
+    let mut place = collected.map(CollectorPlace::behind);
     loop {
         let step = state.namespace.collect(upto, place).await?;
         if step.chunks > 0 {

@@ -58,6 +58,25 @@ async fn cost<T: Send + 'static>(
     counted.await.unwrap()
 }
 
+/// Directories below directories are taken one after another without looking for the next: each look passes all that was deleted of late.
+#[tokio::test]
+async fn a_deep_tree_is_collected_without_a_search() {
+    let fixture = Fixture::new(0).await;
+    const DEPTH: usize = 60;
+    fixture.mkdir(&"/d".repeat(DEPTH)).await;
+    fixture.delete("/d", true).await.unwrap();
+    let upto = fixture.namespace.store().version().await.unwrap();
+    let (_, scans, ..) = cost(&fixture, move |txn, _| {
+        let step = collector::step(txn, upto, None)?;
+        assert_eq!((step.inodes, step.next), (DEPTH as u64, None));
+        Ok(())
+    })
+    .await;
+    // Of each its entries, and whether it is empty; and the first and the last search.
+    assert_eq!(scans, 2 * DEPTH + 2);
+    fixture.check().await;
+}
+
 #[tokio::test]
 async fn frequent_operations_touch_few_rows() {
     let fixture = Fixture::new(3).await;
