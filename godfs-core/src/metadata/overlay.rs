@@ -31,8 +31,12 @@ impl Executed {
 /// Runs `body` over `under`, and gives what it writes when it commits as `version`. A failure and a panic leave nothing behind.
 pub(super) fn execute(under: &dyn Layer, body: &mut dyn TransactionBody, version: Version) -> Result<Executed> {
     let mut overlay = Overlay::new(under);
-    guarded(|| body.run(&mut overlay))?;
-    overlay.commit(version)
+    let ran = guarded(|| body.run(&mut overlay));
+    // A write that was refused is missing in what the body read since: what it made of that is not what went wrong.
+    match overlay.refused.take() {
+        Some(refused) => Err(refused),
+        None => ran.and_then(|()| overlay.commit(version)),
+    }
 }
 
 /// Runs `body` on what `layer` holds.
@@ -99,10 +103,8 @@ impl<'a> Overlay<'a> {
         Self { under, own: PerSpace::default(), versioned, changes, bytes: 0, refused: None }
     }
 
+    /// What is to be written; nothing was refused.
     fn commit(self, version: Version) -> Result<Executed> {
-        if let Some(refused) = self.refused {
-            return Err(refused);
-        }
         let Self { under, mut own, versioned, changes, .. } = self;
         let mut writes = Vec::new();
         for space in Space::ALL {

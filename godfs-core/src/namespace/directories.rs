@@ -11,8 +11,11 @@ use super::{access, sums, usage};
 use super::{limits, links};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{InodeId, Version};
-use crate::metadata::{Counters, Step, Transaction};
+use crate::metadata::{Counters, MAX_TRANSACTION_BYTES, Step, Transaction};
 use crate::path::DfsPath;
+
+/// The paths of directories that are made on the way to one: a quarter of what a transaction may hold, so that the rows fit as well.
+const MAX_CHAIN_BYTES: usize = MAX_TRANSACTION_BYTES / 4;
 
 pub(super) fn mkdir(
     txn: &mut dyn Transaction,
@@ -36,7 +39,7 @@ pub(super) fn mkdir(
             Some(_) => Err(already_exists(path).into()),
             None => {
                 access::may_add(txn, context, &place, path)?;
-                Ok(Recorded::Yes(make(txn, context, &place.ancestors, path, options.mode, 0)?))
+                Ok(Recorded::Yes(make(txn, context, &place.ancestors, path, options.mode)?))
             }
         }
     })
@@ -44,8 +47,6 @@ pub(super) fn mkdir(
 
 /// Makes the directories above `path` that are missing.
 pub(super) fn make_parents(txn: &mut dyn Transaction, context: &Context, path: &DfsPath) -> Step<()> {
-    /// Who makes a directory on the way makes the next one in it.
-    const OWNER_GOES_ON: u16 = 0o300;
     let above = path.names().count().saturating_sub(1);
     let mut ancestors = vec![InodeId::ROOT];
     for (depth, name) in path.names().take(above).enumerate() {
@@ -57,28 +58,83 @@ pub(super) fn make_parents(txn: &mut dyn Transaction, context: &Context, path: &
                 return links::followed(txn, &paths::first_names(path, depth), inode);
             }
             Some(_) => return Err(paths::not_a_directory(path, depth).into()),
-            None => {
-                access::may_add_in(txn, context, parent, path, depth)?;
-                let directory = paths::first_names(path, depth);
-                let made = make(txn, context, &ancestors, &directory, NewMode::default(), OWNER_GOES_ON)?;
-                ancestors.push(made);
-            }
+            None => return make_chain(txn, context, path, ancestors),
         }
     }
     Ok(())
 }
 
-/// Makes one directory at `path`, in the last of `ancestors`, where nothing stands; it has the bits `besides` in any case.
+/// Makes the directories above `path` that come after `ancestors`, each in the one before. None of them exists. What lies below each is added up
+/// first: the cost grows with the names, not with their square.
+fn make_chain(txn: &mut dyn Transaction, context: &Context, path: &DfsPath, mut ancestors: Vec<InodeId>) -> Step<()> {
+    /// Who makes a directory on the way makes the next one in it.
+    const OWNER_GOES_ON: u16 = 0o300;
+    let (first, above) = (ancestors.len() - 1, path.names().count() - 1);
+    check_chain(path, first, above)?;
+    let mut directory = match first {
+        0 => DfsPath::root(),
+        _ => paths::first_names(path, first - 1),
+    };
+    for (depth, name) in path.names().enumerate().take(above).skip(first) {
+        let parent = *ancestors.last().expect("the root at least");
+        access::may_add_in(txn, context, parent, path, depth)?;
+        directory = directory.join(name)?;
+        ancestors.push(make_unweighed(txn, context, parent, &directory, NewMode::default(), OWNER_GOES_ON)?);
+    }
+    let (existing, made) = ancestors.split_at(first + 1);
+    usage::add(txn, existing, directories(made.len()))?;
+    for (below, directory) in made.iter().rev().enumerate() {
+        usage::add(txn, &[*directory], directories(below))?;
+    }
+    Ok(())
+}
+
+/// The weight of some directories.
+fn directories(count: usize) -> Counters {
+    Counters([0, 0, count as i64, 0])
+}
+
+/// Each directory is announced by its path: how many bytes that comes to grows with the square of the names.
+fn check_chain(path: &DfsPath, first: usize, above: usize) -> Result<()> {
+    let (mut prefix, mut sum) = (0, 0_usize);
+    for (depth, name) in path.names().take(above).enumerate() {
+        prefix += 1 + name.len();
+        if depth >= first {
+            sum += prefix;
+        }
+    }
+    if sum <= MAX_CHAIN_BYTES {
+        return Ok(());
+    }
+    let message = format!(
+        "{path}: {} directories are missing above it, the paths of which have {sum} bytes, the limit is {MAX_CHAIN_BYTES}: make some of them first",
+        above - first
+    );
+    Err(Error::new(ErrorKind::LimitExceeded, message))
+}
+
+/// Makes one directory at `path`, in the last of `ancestors`, where nothing stands.
 fn make(
     txn: &mut dyn Transaction,
     context: &Context,
     ancestors: &[InodeId],
     path: &DfsPath,
     mode: NewMode,
+) -> Step<InodeId> {
+    usage::add(txn, ancestors, directories(1))?;
+    make_unweighed(txn, context, *ancestors.last().expect("the root at least"), path, mode, 0)
+}
+
+/// The same, without a word to the directories above; it has the bits `besides` in any case.
+fn make_unweighed(
+    txn: &mut dyn Transaction,
+    context: &Context,
+    parent: InodeId,
+    path: &DfsPath,
+    mode: NewMode,
     besides: u16,
 ) -> Step<InodeId> {
     let inode = InodeId(rows::draw_ids(txn, Series::Names, 1)?);
-    let parent = *ancestors.last().expect("the root at least");
     let name = path.name().expect("not the root");
     let above = rows::inode(txn, parent)?;
     let (mut owner, acl) = access::new_attributes(txn, context, parent, &above, mode, true)?;
@@ -94,7 +150,8 @@ fn make(
         kind: InodeKind::Directory { entries: 0 },
     };
     rows::put_acl(txn, inode, &mut row, &acl);
-    link(txn, context, ancestors, name, inode, &row, None)?;
+    rows::put_entry(txn, parent, name, EntryRow { inode, kind: row.entry_kind() });
+    touch(txn, context, parent, 1)?;
     rows::put_inode(txn, inode, &row);
     announce(txn, context, inode, row.entry_kind(), path, &ChangeKind::MadeDirectory);
     Ok(inode)

@@ -175,8 +175,7 @@ pub(super) fn not_a_directory(path: &DfsPath, depth: usize) -> Error {
 
 /// The path of the first `depth + 1` names.
 pub(super) fn first_names(path: &DfsPath, depth: usize) -> DfsPath {
-    let below = path.names().count().saturating_sub(depth + 1);
-    (0..below).fold(path.clone(), |path, _| path.parent().unwrap_or(path))
+    DfsPath::parse(&prefix(path, depth)).expect("the first names of a path are one")
 }
 
 /// The first `depth + 1` names.

@@ -85,6 +85,12 @@ pub async fn limits_are_refused(factory: &dyn StoreFactory) {
         let error = store.commit(body).await.expect_err("beyond a limit");
         assert_eq!(error.kind(), kind, "case {index}: {error}");
     }
+    // A body that misses what was refused is told why, not what it made of it.
+    let body = |txn: &mut dyn Transaction| {
+        txn.put(Space::Rows, plain(vec![1; MAX_KEY_BYTES + 1]), plain("x"));
+        Err::<(), _>(crate::Error::new(ErrorKind::Corrupt, "a row is missing").into())
+    };
+    assert_eq!(store.commit(body).await.expect_err("refused").kind(), ErrorKind::LimitExceeded);
     let none = |snapshot: &mut dyn crate::metadata::Snapshot| snapshot.scan(Space::Rows, &Range::prefix(b"", 0));
     assert_eq!(store.view(none).await.expect_err("no rows").kind(), ErrorKind::InvalidArgument);
     let rows = store.view(|snapshot| {

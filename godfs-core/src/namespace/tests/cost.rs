@@ -77,6 +77,26 @@ async fn a_deep_tree_is_collected_without_a_search() {
     fixture.check().await;
 }
 
+/// Each directory on the way counts what lies below it: the sums are made first, so that the cost does not grow with the square of the names.
+#[tokio::test]
+async fn a_deep_path_is_made_with_one_sum_for_each_directory() {
+    let fixture = Fixture::new(0).await;
+    fixture.mkdir("/a/b").await;
+    let cost = async |path: String| {
+        let (call, options) = (fixture.call(), MkdirOptions { parents: true, ..Default::default() });
+        cost(&fixture, move |txn, context| directories::mkdir(txn, context, call, &at(&path), &options)).await
+    };
+    let (_, scans, writes, adds) = cost(format!("/a/b{}", "/c".repeat(20))).await;
+    let (_, more_scans, more_writes, more_adds) = cost(format!("/a/b{}", "/d".repeat(40))).await;
+    assert_eq!((scans, more_scans), (0, 0));
+    // Of each directory its entry, twice its row, the next number, and the sum of what is below it, which the last one adds to.
+    assert_eq!((more_writes - writes, more_adds - adds), (20 * 4, 20 * 2));
+    let usage = fixture.usage("/a").await;
+    assert_eq!((usage.directories, usage.files), (61, 0));
+    assert_eq!(fixture.usage(&format!("/a/b{}", "/d".repeat(30))).await.directories, 10);
+    fixture.check().await;
+}
+
 #[tokio::test]
 async fn frequent_operations_touch_few_rows() {
     let fixture = Fixture::new(3).await;

@@ -21,6 +21,21 @@ impl Fixture {
 
 const LIMIT: ErrorKind = ErrorKind::LimitExceeded;
 
+/// A path that is allowed can have so much above it that is missing that one transaction does not hold it.
+#[tokio::test]
+async fn too_many_missing_directories_are_named_as_such() {
+    let fixture = Fixture::new(0).await;
+    let name = format!("/{}", "n".repeat(63));
+    let refusal = fixture.make(&name.repeat(990)).await;
+    refused(refusal, LIMIT, "989 directories are missing above it");
+    assert_eq!(fixture.usage("/").await.directories, 0);
+    for depth in [200, 300, 390] {
+        fixture.make(&name.repeat(depth)).await.unwrap();
+    }
+    fixture.make(&"/s".repeat(990)).await.unwrap();
+    fixture.check().await;
+}
+
 #[tokio::test]
 async fn names_and_paths_are_as_long_as_settings_let_them() {
     let fixture = Fixture::new(0).await;
