@@ -5,10 +5,9 @@ use super::changes::{ChangeKind, announce};
 use super::options::{Call, MODE_BITS, MkdirOptions, NewMode};
 use super::outcome::Operation;
 use super::paths::{self, Place};
-use super::rows::{self, EntryKind, EntryRow, InodeKind, InodeRow, Marks, Series};
+use super::rows::{self, EntryKind, EntryRow, InodeKind, InodeRow, Marks, Reach, Series};
 use super::sessions::{Recorded, once};
-use super::{access, sums, usage};
-use super::{limits, links};
+use super::{access, limits, links, reach, sums, usage};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{InodeId, Version};
 use crate::metadata::{Counters, MAX_TRANSACTION_BYTES, Step, Transaction};
@@ -71,6 +70,8 @@ fn make_chain(txn: &mut dyn Transaction, context: &Context, path: &DfsPath, mut 
     const OWNER_GOES_ON: u16 = 0o300;
     let (first, above) = (ancestors.len() - 1, path.names().count() - 1);
     check_chain(path, first, above)?;
+    // Each reaches to the last.
+    let mut reach = path.names().take(above).skip(first).fold(Reach::default(), Reach::with);
     let mut directory = match first {
         0 => DfsPath::root(),
         _ => paths::first_names(path, first - 1),
@@ -79,9 +80,15 @@ fn make_chain(txn: &mut dyn Transaction, context: &Context, path: &DfsPath, mut 
         let parent = *ancestors.last().expect("the root at least");
         access::may_add_in(txn, context, parent, path, depth)?;
         directory = directory.join(name)?;
-        ancestors.push(make_unweighed(txn, context, parent, &directory, NewMode::default(), OWNER_GOES_ON)?);
+        reach = reach.without(name);
+        let new = New { mode: NewMode::default(), besides: OWNER_GOES_ON, reach };
+        ancestors.push(make_unweighed(txn, context, parent, &directory, new)?);
     }
     let (existing, made) = ancestors.split_at(first + 1);
+    if let Some(name) = path.names().nth(first) {
+        let all = path.names().take(above).skip(first + 1).fold(Reach::default(), Reach::with);
+        reach::raise(txn, existing, name, all)?;
+    }
     usage::add(txn, existing, directories(made.len()))?;
     for (below, directory) in made.iter().rev().enumerate() {
         usage::add(txn, &[*directory], directories(below))?;
@@ -91,7 +98,7 @@ fn make_chain(txn: &mut dyn Transaction, context: &Context, path: &DfsPath, mut 
 
 /// The weight of some directories.
 fn directories(count: usize) -> Counters {
-    Counters([0, 0, count as i64, 0])
+    Counters([0, 0, count.cast_signed() as i64, 0])
 }
 
 /// Each directory is announced by its path: how many bytes that comes to grows with the square of the names.
@@ -122,17 +129,28 @@ fn make(
     mode: NewMode,
 ) -> Step<InodeId> {
     usage::add(txn, ancestors, directories(1))?;
-    make_unweighed(txn, context, *ancestors.last().expect("the root at least"), path, mode, 0)
+    let parent = *ancestors.last().expect("the root at least");
+    let made = make_unweighed(txn, context, parent, path, New { mode, besides: 0, reach: Reach::default() })?;
+    reach::raise(txn, ancestors, path.name().expect("not the root"), Reach::default())?;
+    Ok(made)
 }
 
-/// The same, without a word to the directories above; it has the bits `besides` in any case.
+/// A directory to be made.
+struct New {
+    mode: NewMode,
+    /// Bits that it has in any case.
+    besides: u16,
+    /// How far those go that are made in it next.
+    reach: Reach,
+}
+
+/// The same, without a word to the directories above its parent.
 fn make_unweighed(
     txn: &mut dyn Transaction,
     context: &Context,
     parent: InodeId,
     path: &DfsPath,
-    mode: NewMode,
-    besides: u16,
+    New { mode, besides, reach }: New,
 ) -> Step<InodeId> {
     let inode = InodeId(rows::draw_ids(txn, Series::Names, 1)?);
     let name = path.name().expect("not the root");
@@ -147,7 +165,7 @@ fn make_unweighed(
         accessed_ms: context.now_ms,
         owner,
         marks: Marks::default(),
-        kind: InodeKind::Directory { entries: 0 },
+        kind: InodeKind::Directory { entries: 0, reach },
     };
     rows::put_acl(txn, inode, &mut row, &acl);
     rows::put_entry(txn, parent, name, EntryRow { inode, kind: row.entry_kind() });
@@ -172,14 +190,20 @@ pub(super) fn link(
     rows::put_entry(txn, parent, name, EntryRow { inode, kind: row.entry_kind() });
     let gone = replaced.unwrap_or_default();
     usage::add(txn, ancestors, sums::minus(usage::weight(row), gone))?;
+    if let Some(reach) = reach::of(row) {
+        reach::raise(txn, ancestors, name, reach)?;
+    }
     touch(txn, context, parent, i64::from(replaced.is_none()))
 }
 
 /// A directory's entries have changed; it has so many more.
 pub(super) fn touch(txn: &mut dyn Transaction, context: &Context, directory: InodeId, more: i64) -> Step<()> {
     let mut row = rows::inode(txn, directory)?;
-    if let InodeKind::Directory { entries } = &mut row.kind {
+    if let InodeKind::Directory { entries, reach } = &mut row.kind {
         *entries = entries.wrapping_add_signed(more);
+        if *entries == 0 {
+            *reach = Reach::default();
+        }
         if more > 0 {
             limits::check_entries(context, *entries, || paths::shown(txn, directory))?;
         }

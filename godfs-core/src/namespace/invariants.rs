@@ -16,7 +16,7 @@ use super::rows::{
     self, ChunkRow, EntryRow, ExtentRow, InodeKind, InodeRow, LeaseRow, NO_LEASE, NodeRow, QuotaRow, RECOVERY, Series,
     SessionRow, SlotRow, StoreRow,
 };
-use super::{paths, quotas, sums, trash, usage};
+use super::{paths, quotas, reach, sums, trash, usage};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{ChunkId, InodeId, LeaseId, NodeId, NodeUuid, SessionId, Version};
 use crate::metadata::{Abort, Counters, Range, Snapshot, Space, Step};
@@ -44,12 +44,13 @@ impl fmt::Display for Violation {
 type Check = fn(&mut dyn Snapshot, &mut Findings) -> Step<()>;
 
 /// Every invariant with its name.
-const ALL: [(&str, Check); 23] = [
+const ALL: [(&str, Check); 24] = [
     ("the_store_is_initialised", the_store_is_initialised),
     ("entries_lead_to_inodes_that_point_back", entries_lead_to_inodes_that_point_back),
     ("every_inode_is_reached", every_inode_is_reached),
     ("orphans_are_detached", orphans_are_detached),
     ("no_directory_is_its_own_ancestor", no_directory_is_its_own_ancestor),
+    ("directories_reach_as_far_as_those_below", directories_reach_as_far_as_those_below),
     ("usage_is_the_sum", usage_is_the_sum),
     ("entries_are_counted", entries_are_counted),
     ("quotas_belong_to_directories", quotas_belong_to_directories),
@@ -181,12 +182,14 @@ fn orphans_are_detached(snapshot: &mut dyn Snapshot, findings: &mut Findings) ->
     Ok(())
 }
 
+/// Directories are looked at in the order of their numbers, so one with a lower number was looked at before: the way up ends there.
 fn no_directory_is_its_own_ancestor(snapshot: &mut dyn Snapshot, findings: &mut Findings) -> Step<()> {
     each_inode(snapshot, &mut |snapshot, inode, row| {
         let mut seen = BTreeSet::from([inode]);
         let mut at = row.parent;
         // Hidden files may outlive the directory that they were to appear in.
-        while at.0 != 0 && !row.is_hidden() {
+        let mut below = !row.is_hidden();
+        while at.0 != 0 && below {
             if !seen.insert(at) {
                 findings.add(|| format!("inode {inode} hangs on the cycle at {at}"));
                 break;
@@ -195,7 +198,27 @@ fn no_directory_is_its_own_ancestor(snapshot: &mut dyn Snapshot, findings: &mut 
                 findings.add(|| format!("inode {inode} hangs on {at}, which has no row"));
                 break;
             };
+            below = at >= inode;
             at = above.parent;
+        }
+        Ok(())
+    })
+}
+
+/// A directory goes at least one name further than each in it. Also in trees that were cut off, but for where the collector takes them apart.
+fn directories_reach_as_far_as_those_below(snapshot: &mut dyn Snapshot, findings: &mut Findings) -> Step<()> {
+    each_inode(snapshot, &mut |snapshot, inode, row| {
+        if let Some(reach) = reach::of(row).filter(|_| row.parent.0 != 0)
+            && let Some(above) = rows::find_inode(snapshot, row.parent)?
+            && let Some(further) = reach::of(&above)
+        {
+            let needed = reach.with(&row.name);
+            findings.check(further.covers(needed), || {
+                format!(
+                    "directory {} goes as far as {further:?}, directory {inode} in it as far as {needed:?}",
+                    row.parent
+                )
+            });
         }
         Ok(())
     })
@@ -240,7 +263,7 @@ fn entries_are_counted(snapshot: &mut dyn Snapshot, findings: &mut Findings) -> 
         Ok(())
     })?;
     each_inode(snapshot, &mut |snapshot, inode, row| {
-        let InodeKind::Directory { entries } = row.kind else { return Ok(()) };
+        let InodeKind::Directory { entries, .. } = row.kind else { return Ok(()) };
         let counted = counts.get(&inode).copied().unwrap_or(0);
         if counted != entries && paths::chain(snapshot, inode)?.is_some() {
             findings.add(|| format!("directory {inode} has {counted} entries, and says {entries}"));

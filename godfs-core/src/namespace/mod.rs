@@ -52,6 +52,7 @@ mod outcome;
 mod owners;
 mod paths;
 mod quotas;
+mod reach;
 mod reads;
 mod recovery;
 mod replication;

@@ -6,7 +6,7 @@ use super::outcome::Operation;
 use super::paths::{self, Place};
 use super::rows::{self, EntryRow, keys};
 use super::sessions::{Recorded, once};
-use super::{Context, access, deletes, directories, sums, trash, usage};
+use super::{Context, access, deletes, directories, reach, sums, trash, usage};
 use crate::error::{Error, ErrorKind};
 use crate::id::Version;
 use crate::metadata::{Counters, Snapshot, Space, Step, Transaction};
@@ -42,6 +42,7 @@ pub(super) fn rename(
             replaced = deletes::detach(txn, target.parent(), target.name, old)?;
             announce(txn, context, old.inode, old.kind, to, &ChangeKind::Removed);
         }
+        reach::check_move(txn, context, moved, from, to)?;
         relink(txn, context, moved, &source, &target, Relink { replaced, trashed: false })?;
         announce(txn, context, moved.inode, moved.kind, from, &ChangeKind::Renamed { to: to.clone() });
         Ok(Recorded::Yes(()))
@@ -74,6 +75,8 @@ pub(super) fn exchange(
         for (place, entry, path) in [(&left, left_entry, first), (&right, right_entry, second)] {
             access::may_remove(txn, context, place, entry, path)?;
         }
+        reach::check_move(txn, context, left_entry, first, second)?;
+        reach::check_move(txn, context, right_entry, second, first)?;
         let (mut left_row, mut right_row) = (rows::inode(txn, left_entry.inode)?, rows::inode(txn, right_entry.inode)?);
         let change = sums::minus(
             usage::tree(txn, right_entry.inode, &right_row)?,
@@ -87,6 +90,9 @@ pub(super) fn exchange(
             place.name.clone_into(&mut row.name);
             rows::put_inode(txn, entry.inode, row);
             rows::put_entry(txn, place.parent(), place.name, entry);
+            if let Some(reach) = reach::of(row) {
+                reach::raise(txn, &place.ancestors, place.name, reach)?;
+            }
             directories::touch(txn, context, place.parent(), 0)?;
         }
         let change = ChangeKind::Exchanged { with: second.clone() };
@@ -158,6 +164,9 @@ pub(super) fn relink(
     trash::forget(txn, moved.inode, &mut row)?;
     row.marks.trashed = trashed;
     rows::put_inode(txn, moved.inode, &row);
+    if let Some(reach) = reach::of(&row) {
+        reach::raise(txn, &target.ancestors, target.name, reach)?;
+    }
     let added = i64::from(target.entry.is_none());
     if target.parent() == source.parent() {
         return directories::touch(txn, context, source.parent(), added - 1);

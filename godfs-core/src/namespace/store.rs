@@ -37,7 +37,7 @@ pub(super) fn initialize(
         accessed_ms: context.now_ms,
         owner: owner.clone(),
         marks: Marks::default(),
-        kind: InodeKind::Directory { entries: 0 },
+        kind: InodeKind::EMPTY_DIRECTORY,
     };
     rows::put_inode(txn, InodeId::ROOT, &root);
     Ok(cluster)

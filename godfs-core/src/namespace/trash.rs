@@ -11,7 +11,7 @@ use super::outcome::Operation;
 use super::paths::{self, Place};
 use super::rows::{self, EntryKind, EntryRow, InodeKind, InodeRow, Marks, Series, TrashRow, keys};
 use super::sessions::{Recorded, once};
-use super::{Context, MAX_PAGE, access, deletes, directories, names, reads, usage};
+use super::{Context, MAX_PAGE, access, deletes, directories, names, reach, reads, usage};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{InodeId, Version};
 use crate::metadata::{Abort, Range, Snapshot, Space, Stamped, Step, Transaction};
@@ -46,6 +46,7 @@ pub(super) fn delete(
         let id = format!("{}-{}", timestamp(context.now_ms), entry.inode);
         let item = home.join(&id)?;
         let target = Place { ancestors, name: &id, entry: None };
+        reach::check_trash(txn, entry, path, &item)?;
         names::relink(txn, context, entry, &source, &target, names::Relink { trashed: true, ..Default::default() })?;
         announce(txn, context, entry.inode, entry.kind, path, &ChangeKind::Renamed { to: item.clone() });
         let lifetime = u64::try_from(context.settings.trash_expiry.as_millis()).unwrap_or(u64::MAX);
@@ -106,6 +107,7 @@ pub(super) fn restore(
             return refuse(ErrorKind::InvalidArgument, format!("{place} lies in it"));
         }
         access::may_add(txn, context, &target, &place)?;
+        reach::check_move(txn, context, moved, item, &place)?;
         names::relink(txn, context, moved, &source, &target, names::Relink::default())?;
         announce(txn, context, moved.inode, moved.kind, item, &ChangeKind::Renamed { to: place.clone() });
         Ok(Recorded::Yes(Some(place)))
@@ -286,7 +288,7 @@ fn make(
         accessed_ms: context.now_ms,
         owner,
         marks: Marks::default(),
-        kind: InodeKind::Directory { entries: 0 },
+        kind: InodeKind::EMPTY_DIRECTORY,
     };
     directories::link(txn, context, ancestors, name, inode, &row, None)?;
     rows::put_inode(txn, inode, &row);

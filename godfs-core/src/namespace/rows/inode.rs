@@ -46,10 +46,50 @@ pub(in crate::namespace) enum InodeKind {
     Directory {
         /// How many there are.
         entries: u64,
+        /// How far the directories below it go at most.
+        reach: Reach,
     },
     File(FileRow),
     /// Where it leads, as it was given.
     Symlink(String),
+}
+
+/// How far the directories below one go: a bound, and the least that is known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(in crate::namespace) struct Reach {
+    /// Names.
+    pub(in crate::namespace) names: u32,
+    /// Bytes of their path from it.
+    pub(in crate::namespace) bytes: u32,
+}
+
+impl Reach {
+    /// The same for the directory above, in which this one is `name`; of a way down, one name further.
+    pub(in crate::namespace) fn with(self, name: &str) -> Self {
+        let name = u32::try_from(1 + name.len()).unwrap_or(u32::MAX);
+        Self { names: self.names.saturating_add(1), bytes: self.bytes.saturating_add(name) }
+    }
+
+    /// What is left of it below `name`, the first on its way.
+    pub(in crate::namespace) fn without(self, name: &str) -> Self {
+        let name = u32::try_from(1 + name.len()).unwrap_or(u32::MAX);
+        Self { names: self.names.saturating_sub(1), bytes: self.bytes.saturating_sub(name) }
+    }
+
+    pub(in crate::namespace) fn covers(self, other: Self) -> bool {
+        self.max(other) == self
+    }
+
+    /// What covers both.
+    pub(in crate::namespace) fn max(self, other: Self) -> Self {
+        Self { names: self.names.max(other.names), bytes: self.bytes.max(other.bytes) }
+    }
+}
+
+impl InodeKind {
+    /// A directory without entries.
+    pub(in crate::namespace) const EMPTY_DIRECTORY: Self =
+        Self::Directory { entries: 0, reach: Reach { names: 0, bytes: 0 } };
 }
 
 /// What only a file has.
@@ -133,7 +173,9 @@ impl InodeRow {
         match &self.kind {
             InodeKind::File(file) => file.encode(&mut row),
             InodeKind::Symlink(target) => drop(row.text(target)),
-            InodeKind::Directory { entries } => drop(row.number(*entries)),
+            InodeKind::Directory { entries, reach } => {
+                row.number(*entries).number(reach.names).number(reach.bytes);
+            }
         }
         Stamped::versioned(&[FORMAT], row.bytes())
     }
@@ -152,7 +194,10 @@ impl InodeRow {
         };
         let kind = match kind {
             FILE => InodeKind::File(FileRow::decode(&mut row)?),
-            DIRECTORY => InodeKind::Directory { entries: row.number()? },
+            DIRECTORY => {
+                let (entries, names, bytes) = (row.number()?, row.small()?, row.small()?);
+                InodeKind::Directory { entries, reach: Reach { names, bytes } }
+            }
             SYMLINK => InodeKind::Symlink(row.text()?),
             _ => return Err(row.bad("is of a kind that this software does not know")),
         };

@@ -10,7 +10,7 @@
 //!
 //! entries  10 parent name        inode, kind: file, directory or symbolic link
 //! inodes   11 inode              * kind, parent, name, times, owner, group, mode, marks of 18, 19 and 1b,
-//!                                directory: how many entries; file: replication, chunk size, length, how many extents, small;
+//!                                directory: how many entries, how far those below it go; file: replication, chunk size, length, how many extents, small;
 //!                                open file: lease, hidden, open chunks and where the last one ends;
 //!                                symbolic link: target
 //! usage    12 directory          counters of all below: bytes, files, directories, bytes × replication
@@ -55,7 +55,7 @@ pub(super) mod totals;
 
 pub(super) use attributes::{Marks, acl_of, find_acl, put_acl, put_xattr, remove_attributes, remove_xattr, xattrs};
 pub(super) use chunk::{ChunkRow, ChunkState, ReplicaRow};
-pub(super) use inode::{FileRow, Hidden, InodeKind, InodeRow, OpenState};
+pub(super) use inode::{FileRow, Hidden, InodeKind, InodeRow, OpenState, Reach};
 pub(super) use session::{LeaseRow, NO_LEASE, RECOVERY, SessionRow, SlotRow};
 pub(super) use small::{EntryKind, EntryRow, ExtentRow, NodeRow, QuotaRow, StoreRow, TrashRow};
 pub(super) use totals::Totals;
@@ -65,7 +65,7 @@ use crate::id::{ChunkId, Generation, InodeId, LeaseId, NodeId, SessionId};
 use crate::metadata::{Range, Snapshot, Space, Stamped, Step, Transaction};
 
 /// The format of all rows together. A store with another one is refused.
-pub const FORMAT_VERSION: u64 = 1;
+pub const FORMAT_VERSION: u64 = 2;
 
 /// A series of numbers that are given once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -17,7 +17,10 @@ fn inode_row(file: Option<FileRow>) -> InodeRow {
         accessed_ms: 0,
         owner: Owner { user: "u".into(), group: String::new(), mode: 0o7777 },
         marks: Marks { acl: true, xattrs: file.is_some(), trashed: file.is_none() },
-        kind: file.map_or(InodeKind::Directory { entries: 1 << 40 }, InodeKind::File),
+        kind: file.map_or(
+            InodeKind::Directory { entries: 1 << 40, reach: Reach { names: u32::MAX, bytes: 7 } },
+            InodeKind::File,
+        ),
     }
 }
 

@@ -140,13 +140,20 @@ async fn an_empty_store_is_made_a_cluster_once_and_another_format_is_refused() {
     assert_eq!(new().initialize(owner("other")).await.unwrap(), cluster);
     assert_eq!(new().cluster().await.unwrap(), cluster);
     let change = |txn: &mut dyn Transaction| {
-        let row = rows::StoreRow { format: 2, cluster: ClusterId::from_random(1), superuser: "root".into() };
+        let row = rows::StoreRow {
+            format: rows::FORMAT_VERSION + 1,
+            cluster: ClusterId::from_random(1),
+            superuser: "root".into(),
+        };
         txn.put(crate::metadata::Space::Rows, rows::keys::store().into(), row.encode());
         Ok(())
     };
     store.commit(change).await.unwrap();
-    refused(new().cluster().await, ErrorKind::Incompatible, "format 2");
-    assert_eq!(new().check().await.unwrap()[0].to_string(), "the_store_is_initialised: the format is 2");
+    refused(new().cluster().await, ErrorKind::Incompatible, &format!("format {}", rows::FORMAT_VERSION + 1));
+    assert_eq!(
+        new().check().await.unwrap()[0].to_string(),
+        format!("the_store_is_initialised: the format is {}", rows::FORMAT_VERSION + 1)
+    );
 }
 
 #[tokio::test]

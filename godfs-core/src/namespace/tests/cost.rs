@@ -89,8 +89,9 @@ async fn a_deep_path_is_made_with_one_sum_for_each_directory() {
     let (_, scans, writes, adds) = cost(format!("/a/b{}", "/c".repeat(20))).await;
     let (_, more_scans, more_writes, more_adds) = cost(format!("/a/b{}", "/d".repeat(40))).await;
     assert_eq!((scans, more_scans), (0, 0));
-    // Of each directory its entry, twice its row, the next number, and the sum of what is below it, which the last one adds to.
-    assert_eq!((more_writes - writes, more_adds - adds), (20 * 4, 20 * 2));
+    // Of each directory its entry, its row (as new, as not empty, as reaching to the last), the next number, and the sum of what is below it, to
+    // which the last one adds.
+    assert_eq!((more_writes - writes, more_adds - adds), (20 * 5, 20 * 2));
     let usage = fixture.usage("/a").await;
     assert_eq!((usage.directories, usage.files), (61, 0));
     assert_eq!(fixture.usage(&format!("/a/b{}", "/d".repeat(30))).await.directories, 10);

@@ -142,3 +142,55 @@ fn settings_have_bounds() {
     refuse(|settings| settings.max_directory_entries = u64::MAX, "max_directory_entries is");
     refuse(|settings| settings.max_file_chunks = MAX_FILE_CHUNKS + 1, "max_file_chunks is");
 }
+
+/// Moving a tree makes its paths longer without anything below it being looked at.
+#[tokio::test]
+async fn trees_grow_no_deeper_by_being_moved() {
+    let fixture = Fixture::new(0).await.limited(|settings| settings.max_depth = 10);
+    let rename = async |from: &str, to: &str| fixture.rename(from, to, false).await;
+    fixture.mkdir("/a/2/3/4/5/6").await;
+    fixture.mkdir("/b/2/3/4").await;
+    refused(rename("/a", "/b/2/3/4/a").await, LIMIT, "paths of 11 names, the limit is 10 (max-depth)");
+    rename("/a", "/b/2/3/a").await.unwrap();
+    refused(fixture.namespace.exchange(fixture.call(), at("/b/2"), at("/b/2x")).await, ErrorKind::NotFound, "/b/2x");
+    fixture.mkdir("/c/2/3/4").await;
+    refused(
+        fixture.namespace.exchange(fixture.call(), at("/c/2/3/4"), at("/b")).await,
+        LIMIT,
+        "/b can't become /c/2/3/4",
+    );
+    // Where nothing becomes deeper, all goes on.
+    rename("/b", "/d").await.unwrap();
+    rename("/d/2/3/a", "/d/2/a").await.unwrap();
+    // What is gone is not held against the rest.
+    fixture.delete("/d/2/a/2/3/4", true).await.unwrap();
+    rename("/d/2/a", "/c/2/3/4/a").await.unwrap();
+    fixture.check().await;
+    // The trash is two names deeper, and takes all that does not pass what any path can have.
+    fixture.mkdir("/e/2/3/4/5/6/7/8/9").await;
+    fixture.namespace.trash(fixture.call(), at("/e"), true).await.unwrap();
+    let fixture = fixture.limited(|settings| settings.max_depth = MAX_DEPTH);
+    fixture.mkdir(&"/d".repeat(MAX_DEPTH - 1)).await;
+    refused(fixture.namespace.trash(fixture.call(), at("/d"), true).await, LIMIT, "delete it for good");
+    fixture.delete("/d", true).await.unwrap();
+    fixture.check().await;
+}
+
+#[tokio::test]
+async fn paths_grow_no_longer_by_being_moved() {
+    let fixture = Fixture::new(0).await.limited(|settings| settings.max_path_bytes = 1_000);
+    let long = |first: &str| format!("/{first}{}", format!("/{}", "n".repeat(49)).repeat(6));
+    for top in ["a", "b"] {
+        fixture.make(&long(top)).await.unwrap();
+    }
+    let (inner, third) = (format!("{}/a", long("b")), format!("{}/b", long("c")));
+    fixture.rename("/a", &inner, false).await.unwrap();
+    fixture.make(&long("c")).await.unwrap();
+    refused(fixture.rename("/b", &third, false).await, LIMIT, "bytes, the limit is 1000 (max-path-bytes)");
+    // A name counts where it becomes longer, too.
+    let longer = format!("/{}", "l".repeat(255));
+    refused(fixture.rename("/b", &longer, false).await, LIMIT, "max-path-bytes");
+    fixture.rename(&inner, "/a", false).await.unwrap();
+    fixture.rename("/b", &longer, false).await.unwrap();
+    fixture.check().await;
+}
