@@ -91,7 +91,7 @@ impl Client {
     ///
     /// # Errors
     /// [`ErrorKind::InvalidArgument`] for a file that is named twice, or other chunk sizes; [`ErrorKind::FailedPrecondition`] for a small file;
-    /// [`ErrorKind::BeingWritten`] for one that has a writer, as for [`append`](Self::append); [`ErrorKind::LimitExceeded`] beyond 10,000 chunks.
+    /// [`ErrorKind::BeingWritten`] for one that has a writer, as for [`append`](Self::append); [`ErrorKind::LimitExceeded`] beyond 4,000 chunks.
     pub async fn concat<P: IntoPath>(&self, target: impl IntoPath, sources: impl IntoIterator<Item = P>) -> Result<()> {
         let mut paths = vec![target.into_path()?];
         for source in sources {

@@ -28,7 +28,7 @@ pub(super) fn append(
         check_closed(txn, path, inode)?;
         let lease = LeaseId(rows::draw_ids(txn, Series::Names, 1)?);
         let Some(file) = row.file_mut() else { return Err(paths::is_a_directory(path).into()) };
-        file.open = Some(OpenState { lease, hidden: None, thin: false, cut: false, chunks: Vec::new(), end: 0 });
+        file.open = Some(OpenState { lease, hidden: None, thin: None, cut: false, chunks: Vec::new(), end: 0 });
         let (replication, chunk_size, length) = (file.replication, file.chunk_size, file.length);
         let base = match rows::last_extent(txn, inode)? {
             Some((start, extent)) if extent.length < chunk_size => start,

@@ -24,7 +24,7 @@ use crate::path::DfsPath;
 /// The most files that are joined to another in one call.
 pub const MAX_CONCAT_FILES: usize = 1_000;
 /// The most chunks that change their file in one call: some 300 bytes of rows each, in one transaction.
-pub const MAX_CONCAT_CHUNKS: usize = 10_000;
+pub const MAX_CONCAT_CHUNKS: usize = 4_000;
 
 pub(super) fn concat(
     txn: &mut dyn Transaction,

@@ -2,6 +2,8 @@
 
 use bytes::Bytes;
 
+use std::ops::Bound;
+
 use super::answers::{AddedChunk, Completion, Created};
 use super::changes::{ChangeKind, announce};
 use super::leases::{self, OpenFile};
@@ -23,6 +25,8 @@ use crate::path::DfsPath;
 pub const MAX_FILE_BYTES: u64 = 1 << 50;
 /// Close asks for this many replicas of each chunk, where the file wants as many and there are as many nodes.
 const CLOSE_REPLICAS: u64 = 2;
+/// Chunks that one attempt to close looks at: some 20 ms of the committing thread.
+const LOOKED_AT: usize = 4_000;
 
 /// Creates a file and gives the caller its lease.
 pub(super) fn create(
@@ -37,7 +41,7 @@ pub(super) fn create(
         let (inode, lease) = (InodeId(first), LeaseId(first + 1));
         let hidden =
             options.publish_on_close.then_some(Hidden { overwrite: options.overwrite, if_match: options.if_match });
-        let open = OpenState { lease, hidden, thin: false, cut: false, chunks: Vec::new(), end: 0 };
+        let open = OpenState { lease, hidden, thin: None, cut: false, chunks: Vec::new(), end: 0 };
         let row = new_file(txn, context, path, options, inode, |file| file.open = Some(open))?;
         rows::put_lease(txn, lease, LeaseRow { session: call.session, inode });
         let FileRow { replication, chunk_size, .. } = *row.file().expect("just made");
@@ -201,8 +205,8 @@ pub(super) fn complete(
             return Err(Error::new(ErrorKind::InvalidArgument, message).into());
         }
         if !request.relaxed
-            && file.open().thin
-            && let Some(missing) = too_thin(txn, &mut file)?
+            && let Some(from) = file.open().thin
+            && let Some(missing) = too_thin(txn, &mut file, from)?
         {
             file.save(txn)?;
             return Ok(Recorded::Yes(Completion::Waiting(missing)));
@@ -330,7 +334,8 @@ pub(super) fn finish_chunk(
     }
     let needed = needed(txn, file.file().replication)?;
     if after.good() < needed {
-        file.open().thin = true;
+        let open = file.open();
+        open.thin = Some(open.thin.map_or(start, |first| first.min(start)));
     }
     locations::settle(txn, chunk, before, after)?;
     rows::put_extent(txn, file.inode, start, ExtentRow { chunk, length });
@@ -368,30 +373,32 @@ fn needed(txn: &mut dyn Transaction, replication: u16) -> Step<usize> {
     Ok(needed as usize)
 }
 
-/// What is missing for closing; forgets that anything was when nothing is.
-fn too_thin(txn: &mut dyn Transaction, file: &mut OpenFile) -> Step<Option<String>> {
-    /// Extents a scan.
-    const PAGE: usize = 1_000;
+/// What is missing for closing, from the chunk at `from` on: all before has enough replicas. Looks at a bounded number of chunks, and remembers how far it
+/// came.
+fn too_thin(txn: &mut dyn Transaction, file: &mut OpenFile, from: u64) -> Step<Option<String>> {
     let needed = needed(txn, file.file().replication)?;
     let prefix = keys::extents(file.inode);
-    let mut range = Range::prefix(&prefix, PAGE);
-    loop {
-        let extents = rows::extents(txn, &range)?;
-        for (_, extent) in &extents {
-            let good = rows::chunk(txn, extent.chunk)?.good();
-            if good < needed {
-                return Ok(Some(format!("chunk {} has {good} of {needed} replicas", extent.chunk)));
-            }
-        }
-        match extents.last() {
-            Some(&(start, _)) if extents.len() == PAGE => {
-                range = Range::prefix_after(&prefix, &keys::extent(file.inode, start), PAGE);
-            }
-            _ => break,
+    let mut range = Range::prefix(&prefix, LOOKED_AT);
+    range.start = Bound::Included(keys::extent(file.inode, from).into());
+    let extents = rows::extents(txn, &range)?;
+    for (start, extent) in &extents {
+        let good = rows::chunk(txn, extent.chunk)?.good();
+        if good < needed {
+            file.open().thin = Some(*start);
+            return Ok(Some(format!("chunk {} has {good} of {needed} replicas", extent.chunk)));
         }
     }
-    file.open().thin = false;
-    Ok(None)
+    match extents.last() {
+        Some(&(start, extent)) if extents.len() == LOOKED_AT => {
+            let next = start + extent.length;
+            file.open().thin = Some(next);
+            Ok(Some(format!("the chunks from byte {next} on are still to be looked at")))
+        }
+        _ => {
+            file.open().thin = None;
+            Ok(None)
+        }
+    }
 }
 
 /// A file without bytes of its own yet; `finish` says how it differs.

@@ -415,19 +415,22 @@ impl Namespace {
     }
 
     /// Makes a closed file shorter. Where the new end lies within a chunk, the file awaits recovery afterwards, until the chunk is cut on its nodes;
-    /// readers see no more than the new length from the first moment on. Very many chunks go in several transactions, from the end.
+    /// readers see no more than the new length from the first moment on. Very many chunks go in several transactions, from the end: a call that is cut
+    /// off in the middle, or whose file changes its name meanwhile, leaves a file that is shorter than it was and longer than asked.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidArgument`](crate::ErrorKind::InvalidArgument) for a length beyond the file's;
     /// [`ErrorKind::BeingWritten`](crate::ErrorKind::BeingWritten), with [`Held`] as its source while it has a writer.
     pub async fn truncate(&self, call: Call, path: DfsPath, length: u64) -> Result<Truncated> {
+        let mut begun = None;
         loop {
             let path = path.clone();
             let step = move |txn: &mut dyn Transaction, context: &Context| {
-                truncate::truncate(txn, context, call, &path, length)
+                truncate::truncate(txn, context, call, &path, length, begun)
             };
-            if let truncate::Outcome::Done(truncated) = self.commit(step).await? {
-                return Ok(truncated);
+            match self.commit(step).await? {
+                truncate::Outcome::More(inode) => begun = Some(inode),
+                truncate::Outcome::Done(truncated) => return Ok(truncated),
             }
         }
     }

@@ -21,6 +21,8 @@ const CHUNKS_A_STEP: usize = 1_000;
 pub(super) struct Progress {
     inode: InodeId,
     after: u64,
+    /// What the file itself said after this step.
+    replication: u16,
 }
 
 /// What a step of it came to.
@@ -58,8 +60,11 @@ pub(super) fn set(
         }
         let prefix = keys::extents(inode);
         let mut range = Range::prefix(&prefix, CHUNKS_A_STEP);
-        // The name may stand for another file by now; then it is begun anew.
-        if let Some(progress) = progress.filter(|progress| progress.inode == inode) {
+        // The name may stand for another file by now, and another call may have set it since: then it is begun anew.
+        let said = before.file().map(|file| file.replication);
+        if let Some(progress) =
+            progress.filter(|progress| progress.inode == inode && Some(progress.replication) == said)
+        {
             range.start = Bound::Excluded(keys::extent(inode, progress.after).into());
         }
         let extents =
@@ -71,7 +76,8 @@ pub(super) fn set(
             }
         }
         if extents.len() == CHUNKS_A_STEP {
-            more = extents.last().map(|&(after, _)| Progress { inode, after });
+            let says = if grows { Some(replication) } else { said };
+            more = extents.last().and_then(|&(after, _)| Some(Progress { inode, after, replication: says? }));
             return Ok(Recorded::No(()));
         }
         if after == before && progress.is_none() {

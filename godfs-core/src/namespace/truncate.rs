@@ -28,8 +28,8 @@ const CHUNKS_A_STEP: usize = 4_096;
 /// What a step came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
-    /// The file is shorter, and still too long: go on.
-    More,
+    /// This file is shorter, and still too long: go on.
+    More(InodeId),
     /// It has the new length.
     Done(Truncated),
 }
@@ -41,12 +41,18 @@ pub(super) fn truncate(
     call: Call,
     path: &DfsPath,
     length: u64,
+    begun: Option<InodeId>,
 ) -> Step<Outcome> {
-    let mut more = false;
+    let mut more = None;
     let (truncated, _version) = once(txn, context, call, Operation::Truncate, |txn| {
         let (inode, ancestors) = paths::find_file(txn, context, path)?;
         let before = rows::inode(txn, inode)?;
         access::need(txn, context, inode, &before, access::WRITE, || path.to_string())?;
+        if begun.is_some_and(|begun| begun != inode) {
+            let message =
+                format!("{path} is another file now: the one that was there is shorter, and not as short as asked");
+            return Err(Error::new(ErrorKind::FailedPrecondition, message).into());
+        }
         check_closed(txn, path, inode)?;
         let done = Truncated { inode, generation: Generation(0) };
         let mut after = before.clone();
@@ -63,7 +69,7 @@ pub(super) fn truncate(
             cut_small(txn, inode, file, length)?;
         } else if let Some(end) = drop_chunks(txn, inode, &before, file, length)? {
             file.length = end;
-            more = true;
+            more = Some(inode);
         } else {
             truncated.generation = cut_chunk(txn, path, inode, file, length)?;
             file.length = length;
@@ -73,9 +79,9 @@ pub(super) fn truncate(
         rows::put_inode(txn, inode, &after);
         let length = after.file().map_or(0, |file| file.length);
         announce(txn, context, inode, after.entry_kind(), path, &ChangeKind::Truncated { length });
-        Ok(if more { Recorded::No(truncated) } else { Recorded::Yes(truncated) })
+        Ok(if more.is_some() { Recorded::No(truncated) } else { Recorded::Yes(truncated) })
     })?;
-    Ok(if more { Outcome::More } else { Outcome::Done(truncated) })
+    Ok(more.map_or(Outcome::Done(truncated), Outcome::More))
 }
 
 fn cut_small(txn: &mut dyn Transaction, inode: InodeId, file: &mut FileRow, length: u64) -> Step<()> {
@@ -157,7 +163,7 @@ fn cut_chunk(
     file.open = Some(OpenState {
         lease,
         hidden: None,
-        thin: false,
+        thin: None,
         cut: true,
         chunks: vec![(start, extent.chunk)],
         end: length,

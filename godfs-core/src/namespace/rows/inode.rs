@@ -113,8 +113,8 @@ pub(in crate::namespace) struct OpenState {
     pub(in crate::namespace) lease: LeaseId,
     /// The name appears when the file is closed.
     pub(in crate::namespace) hidden: Option<Hidden>,
-    /// A chunk was committed with fewer replicas than closing asks for.
-    pub(in crate::namespace) thin: bool,
+    /// Where the first chunk begins that was committed with fewer replicas than closing asks for, and may have no more yet.
+    pub(in crate::namespace) thin: Option<u64>,
     /// Nobody writes: the open chunk is being cut to its committed length, and counts as finished for readers.
     pub(in crate::namespace) cut: bool,
     /// The chunks that are not committed and where they begin, in order.
@@ -219,7 +219,7 @@ impl FileRow {
         }
         if let Some(open) = &self.open {
             flags |= OPEN;
-            if open.thin {
+            if open.thin.is_some() {
                 flags |= THIN;
             }
             if open.cut {
@@ -239,6 +239,9 @@ impl FileRow {
             }
             if let Some(ETag { inode, version }) = open.hidden.and_then(|hidden| hidden.if_match) {
                 row.number(inode.0).number(version.0);
+            }
+            if let Some(start) = open.thin {
+                row.number(start);
             }
         }
     }
@@ -261,8 +264,9 @@ impl FileRow {
                 0 => None,
                 _ => Some(ETag { inode: InodeId(row.number()?), version: Version(row.number()?) }),
             };
+            let thin = if flags & THIN == 0 { None } else { Some(row.number()?) };
             let hidden = (flags & HIDDEN != 0).then_some(Hidden { overwrite: flags & OVERWRITE != 0, if_match });
-            open = Some(OpenState { lease, hidden, thin: flags & THIN != 0, cut: flags & CUT != 0, chunks, end });
+            open = Some(OpenState { lease, hidden, thin, cut: flags & CUT != 0, chunks, end });
         }
         Ok(Self { replication, chunk_size, length, chunks, small: flags & SMALL != 0, open })
     }

@@ -48,7 +48,7 @@ fn inodes_come_back() {
     let open = |hidden| OpenState {
         lease: LeaseId(5),
         hidden,
-        thin: true,
+        thin: Some(1 << 30),
         cut: true,
         chunks: vec![(0, ChunkId(1)), (9, ChunkId(2))],
         end: 1 << 40,
@@ -152,7 +152,7 @@ proptest! {
 
     #[test]
     fn a_row_with_one_bit_flipped_never_panics(byte in 0..60_usize, bit in 0..8_u8) {
-        let open = OpenState { lease: LeaseId(5), hidden: None, thin: false, cut: false, chunks: vec![(0, ChunkId(1))], end: 9 };
+        let open = OpenState { lease: LeaseId(5), hidden: None, thin: None, cut: false, chunks: vec![(0, ChunkId(1))], end: 9 };
         let rows = [
             inode_row(Some(file_row(Some(open)))).encode().commit(Version(1)),
             chunk_row(ChunkState::Open(vec![NodeId(1)])).encode().commit(Version(1)),

@@ -257,3 +257,31 @@ async fn many_events_are_taken_in_pieces() {
     let verdicts = fixture.namespace.replica_events(NodeId(1), events).await.unwrap();
     assert_eq!(verdicts, vec![Verdict::Unknown; 3_000]);
 }
+
+/// Very many chunks get their number of replicas in several transactions. Whatever comes in between, one call wins for the file and all of its chunks.
+#[tokio::test]
+async fn two_calls_that_set_the_replication_leave_one() {
+    let fixture = Fixture::new(3).await;
+    let other = fixture.other().await;
+    let chunks = fixture.file("/f", 1_100 * CHUNK, &[1, 2]).await;
+    for (first, second) in [(5, 4), (2, 1), (3, 1), (2, 4)] {
+        let call = fixture.call();
+        let step = async |progress| {
+            let step = move |txn: &mut dyn Transaction, context: &Context| {
+                replication::set(txn, context, call, &at("/f"), first, progress)
+            };
+            fixture.namespace.commit(step).await.unwrap()
+        };
+        let mut outcome = step(None).await;
+        other.namespace.set_replication(other.call(), at("/f"), second).await.unwrap();
+        while let replication::Outcome::More(progress) = outcome {
+            outcome = step(Some(progress)).await;
+        }
+        let said = fixture.stat("/f").await.unwrap().replication;
+        for chunk in [&chunks[0], &chunks[999], &chunks[1_000], &chunks[1_099]] {
+            let info = fixture.namespace.chunk(chunk.chunk).await.unwrap().unwrap();
+            assert_eq!(info.target, said, "{first} and {second}");
+        }
+        fixture.check().await;
+    }
+}

@@ -99,3 +99,31 @@ async fn a_file_may_go_while_it_is_cut_and_is_not_cut_without_a_replica() {
         TotalCounts { usage: Usage { files: 1, ..Default::default() }, garbage: 2, ..Default::default() }
     );
 }
+
+/// A truncation of very many chunks takes several transactions. What another call gives the name in between is not cut.
+#[tokio::test]
+async fn a_long_truncation_stays_with_its_file() {
+    let fixture = Fixture::new(1).await;
+    fixture.file("/f", 4_100 * CHUNK, &[1]).await;
+    fixture.file("/other", 3 * CHUNK, &[1]).await;
+    let (call, length) = (fixture.call(), CHUNK);
+    let step = async |begun| {
+        let step = move |txn: &mut dyn Transaction, context: &Context| {
+            truncate::truncate(txn, context, call, &at("/f"), length, begun)
+        };
+        fixture.namespace.commit(step).await
+    };
+    let inode = fixture.stat("/f").await.unwrap().inode;
+    assert_eq!(step(None).await.unwrap(), truncate::Outcome::More(inode));
+    assert_eq!(fixture.stat("/f").await.unwrap().length, 4 * CHUNK);
+    fixture.check().await;
+    let other = fixture.other().await;
+    other.rename("/f", "/g", false).await.unwrap();
+    other.rename("/other", "/f", false).await.unwrap();
+    refused(step(Some(inode)).await, ErrorKind::FailedPrecondition, "/f is another file now");
+    assert_eq!(fixture.stat("/f").await.unwrap().length, 3 * CHUNK);
+    // The whole of it, in one call.
+    fixture.truncate("/g", CHUNK).await.unwrap();
+    assert_eq!(fixture.stat("/g").await.unwrap().length, CHUNK);
+    fixture.check().await;
+}

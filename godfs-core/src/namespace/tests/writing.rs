@@ -207,6 +207,24 @@ async fn closing_waits_for_enough_replicas() {
     assert_eq!(fixture.complete(&file, 9, vec![]).await.unwrap(), Completion::Closed);
     fixture.check().await;
 
+    // Each that has too few is waited for, from the first on.
+    let file = fixture.create("/several").await;
+    let (mut commits, mut thin) = (Vec::new(), Vec::new());
+    for (index, start) in (0..4 * CHUNK).step_by(CHUNK as usize).enumerate() {
+        let added = fixture.add_chunk(&file, start, std::mem::take(&mut commits), &[1, 2, 3]).await.unwrap();
+        let nodes = if index % 2 == 0 { ids(&[1]) } else { ids(&[1, 2]) };
+        thin.extend((index % 2 == 0).then_some(added.chunk));
+        commits.push(ChunkCommit { nodes, ..commit(&added, CHUNK) });
+    }
+    for chunk in thin {
+        let waiting = fixture.complete(&file, 4 * CHUNK, std::mem::take(&mut commits)).await.unwrap();
+        assert_eq!(waiting, Completion::Waiting(format!("chunk {chunk} has 1 of 2 replicas")));
+        let event = ReplicaEvent::Finalized(finalized(chunk, 1, CHUNK));
+        assert_eq!(fixture.namespace.replica_events(NodeId(3), vec![event]).await.unwrap(), [Verdict::Added]);
+    }
+    assert_eq!(fixture.complete(&file, 4 * CHUNK, vec![]).await.unwrap(), Completion::Closed);
+    fixture.check().await;
+
     let file = fixture.create("/g").await;
     let added = fixture.add_chunk(&file, 0, vec![], &[1]).await.unwrap();
     let request = Complete { length: 9, commits: vec![commit(&added, 9)], relaxed: true, ..Default::default() };
