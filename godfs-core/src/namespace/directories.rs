@@ -114,7 +114,7 @@ fn check_chain(path: &DfsPath, first: usize, above: usize) -> Result<()> {
         return Ok(());
     }
     let message = format!(
-        "{path}: {} directories are missing above it, the paths of which have {sum} bytes, the limit is {MAX_CHAIN_BYTES}: make some of them first",
+        "{} directories are missing, the paths of which have {sum} bytes, the limit is {MAX_CHAIN_BYTES}: make some of them first, above {path}",
         above - first
     );
     Err(Error::new(ErrorKind::LimitExceeded, message))

@@ -89,7 +89,7 @@ fn beyond(limits: Limits, from: &DfsPath, to: &DfsPath, reach: Reach) -> Option<
     let (names_below, bytes_below) = (reach.names as usize + 1, reach.bytes as usize + 1 + MAX_NAME_BYTES);
     let refuse = |what: String, limit: usize, setting: &str| {
         Some(format!(
-            "{from} can't become {to}: what lies below it may then have paths of {what}, the limit is {limit} ({setting})"
+            "paths of {what} are beyond the limit of {limit} ({setting}), and what lies below it may have such when {from} becomes {to}"
         ))
     };
     if depth(to) > depth(from) && depth(to) + names_below > limits.names {

@@ -27,7 +27,7 @@ async fn too_many_missing_directories_are_named_as_such() {
     let fixture = Fixture::new(0).await;
     let name = format!("/{}", "n".repeat(63));
     let refusal = fixture.make(&name.repeat(990)).await;
-    refused(refusal, LIMIT, "989 directories are missing above it");
+    refused(refusal, LIMIT, "989 directories are missing");
     assert_eq!(fixture.usage("/").await.directories, 0);
     for depth in [200, 300, 390] {
         fixture.make(&name.repeat(depth)).await.unwrap();
@@ -150,14 +150,14 @@ async fn trees_grow_no_deeper_by_being_moved() {
     let rename = async |from: &str, to: &str| fixture.rename(from, to, false).await;
     fixture.mkdir("/a/2/3/4/5/6").await;
     fixture.mkdir("/b/2/3/4").await;
-    refused(rename("/a", "/b/2/3/4/a").await, LIMIT, "paths of 11 names, the limit is 10 (max-depth)");
+    refused(rename("/a", "/b/2/3/4/a").await, LIMIT, "paths of 11 names are beyond the limit of 10 (max-depth)");
     rename("/a", "/b/2/3/a").await.unwrap();
     refused(fixture.namespace.exchange(fixture.call(), at("/b/2"), at("/b/2x")).await, ErrorKind::NotFound, "/b/2x");
     fixture.mkdir("/c/2/3/4").await;
     refused(
         fixture.namespace.exchange(fixture.call(), at("/c/2/3/4"), at("/b")).await,
         LIMIT,
-        "/b can't become /c/2/3/4",
+        "when /b becomes /c/2/3/4",
     );
     // Where nothing becomes deeper, all goes on.
     rename("/b", "/d").await.unwrap();
@@ -186,7 +186,7 @@ async fn paths_grow_no_longer_by_being_moved() {
     let (inner, third) = (format!("{}/a", long("b")), format!("{}/b", long("c")));
     fixture.rename("/a", &inner, false).await.unwrap();
     fixture.make(&long("c")).await.unwrap();
-    refused(fixture.rename("/b", &third, false).await, LIMIT, "bytes, the limit is 1000 (max-path-bytes)");
+    refused(fixture.rename("/b", &third, false).await, LIMIT, "bytes are beyond the limit of 1000 (max-path-bytes)");
     // A name counts where it becomes longer, too.
     let longer = format!("/{}", "l".repeat(255));
     refused(fixture.rename("/b", &longer, false).await, LIMIT, "max-path-bytes");
