@@ -886,6 +886,8 @@ pub(super) enum BenchVerb {
     Meta(BenchMetaArgs),
     /// Put and get small files, each in one call
     Small(BenchSmallArgs),
+    /// Kill or freeze a process under a stream, and tell how long the stream stands still
+    Stall(BenchStallArgs),
 }
 
 #[derive(Args, Debug)]
@@ -1016,6 +1018,47 @@ pub(super) struct BenchSmallArgs {
     /// Leave the files, and say where
     #[arg(long)]
     pub(super) keep: bool,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Writes one file, each write acknowledged by all its datanodes before the next, and strikes the process at a random moment. `max` is the
+longest that one write took: how long the writer stood still. A frozen process goes on when the command ends, however it ends.
+
+Examples:
+  godfs bench stall --kill 4711 --role writer
+  godfs bench stall --freeze 4711 --role writer --for 20s --json")]
+pub(super) struct BenchStallArgs {
+    /// The process to end by SIGKILL: a datanode on this machine
+    #[arg(long, value_name = "PID", required_unless_present = "freeze", conflicts_with = "freeze", value_parser = clap::value_parser!(u32).range(2..))]
+    pub(super) kill: Option<u32>,
+    /// The process to stop by SIGSTOP, until the end of the run
+    #[arg(long, value_name = "PID", value_parser = clap::value_parser!(u32).range(2..))]
+    pub(super) freeze: Option<u32>,
+    /// Who is looked at
+    #[arg(long, value_enum)]
+    pub(super) role: StallRole,
+    /// The directory to work under
+    #[arg(long, value_name = "PATH", default_value = "/")]
+    pub(super) path: String,
+    /// Bytes a write, at most 1M
+    #[arg(long, value_name = "SIZE", default_value = "64K")]
+    pub(super) size: ByteSize,
+    /// How long to run
+    #[arg(long = "for", value_name = "TIME", default_value = "12s")]
+    pub(super) run: Span,
+    /// The pause after each write
+    #[arg(long, value_name = "TIME", default_value = "2ms")]
+    pub(super) pause: Span,
+    #[command(flatten)]
+    pub(super) layout: LayoutArgs,
+}
+
+/// Whose standstill `bench stall` measures.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(super) enum StallRole {
+    /// A writer
+    Writer,
 }
 
 #[derive(Debug, Subcommand)]

@@ -3,7 +3,7 @@
 use std::fs::Permissions;
 use std::time::Duration;
 
-use godfs_core::Result;
+use godfs_core::{Error, ErrorKind, Result};
 
 /// What asks a command to stop: Ctrl-C.
 #[derive(Debug)]
@@ -28,6 +28,22 @@ impl Interrupts {
 /// Not known here.
 pub(super) fn cpu_time() -> Duration {
     Duration::ZERO
+}
+
+/// What `bench stall` does to a process.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Signal {
+    /// Ends it on the spot.
+    Kill,
+    /// Has it stand still.
+    Stop,
+    /// Has it go on.
+    Continue,
+}
+
+/// Not known here.
+pub(super) fn send(_pid: u32, _signal: Signal) -> Result<()> {
+    Err(Error::new(ErrorKind::Unsupported, "this system has no signals"))
 }
 
 /// What a new file is made with: the system's own choice.

@@ -5,12 +5,13 @@ use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
 use godfs_core::{Error, Result};
+use rustix::process::{Pid, kill_process};
 use rustix::time::{ClockId, clock_gettime};
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::signal::unix::{SignalKind, signal};
 
 /// The signals that ask a command to stop. From its making on they no longer end the process by themselves.
 #[derive(Debug)]
-pub(super) struct Interrupts([(Signal, SignalKind); 3]);
+pub(super) struct Interrupts([(tokio::signal::unix::Signal, SignalKind); 3]);
 
 impl Interrupts {
     /// Starts to listen. Must be called inside a runtime.
@@ -37,6 +38,30 @@ impl Interrupts {
 pub(super) fn cpu_time() -> Duration {
     let time = clock_gettime(ClockId::ProcessCPUTime);
     Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0))
+}
+
+/// What `bench stall` does to a process.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Signal {
+    /// Ends it on the spot.
+    Kill,
+    /// Has it stand still.
+    Stop,
+    /// Has it go on.
+    Continue,
+}
+
+/// Sends a signal to one process of this machine.
+pub(super) fn send(pid: u32, signal: Signal) -> Result<()> {
+    let signal = match signal {
+        Signal::Kill => rustix::process::Signal::KILL,
+        Signal::Stop => rustix::process::Signal::STOP,
+        Signal::Continue => rustix::process::Signal::CONT,
+    };
+    let process = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    let process = process
+        .ok_or_else(|| Error::new(godfs_core::ErrorKind::InvalidArgument, format!("{pid} is no process")))?;
+    kill_process(process, signal).map_err(|error| Error::io(format_args!("signal process {pid}"), error.into()))
 }
 
 /// What a new file is made with, before the umask.

@@ -37,9 +37,12 @@ pub struct TransportSettings {
     /// node beyond the first adds a [`stall_step`](Self::stall_step). A node that is gone is noticed long before, by
     /// its broken or silent connection; this bounds a disk that hangs.
     pub sync_timeout: Duration,
-    /// After how much silence on a connection with streams on it the peer is asked for a sign of life.
+    /// After how much silence on a connection with calls on it the peer is asked for a sign of life. The peer's process answers it, whatever
+    /// its disks do: so it is the neighbour of a process that hangs, and nobody else, that sees its connection break, and a
+    /// pipeline names the right node.
     pub keep_alive: Duration,
-    /// How long it may take to give one.
+    /// How long it may take to give one. Together with [`keep_alive`](Self::keep_alive), how long a process that hangs, or a machine without
+    /// power, holds a stream up.
     pub keep_alive_timeout: Duration,
     /// Idle bulk connections kept in all.
     pub idle_connections: usize,
@@ -55,8 +58,8 @@ impl Default for TransportSettings {
             stall_timeout: Duration::from_secs(5),
             stall_step: Duration::from_secs(1),
             sync_timeout: Duration::from_secs(60),
-            keep_alive: Duration::from_secs(10),
-            keep_alive_timeout: Duration::from_secs(5),
+            keep_alive: Duration::from_secs(1),
+            keep_alive_timeout: Duration::from_secs(2),
             idle_connections: 32,
             idle_timeout: Duration::from_secs(30),
         }

@@ -97,7 +97,7 @@ where
 
 /// What one worker has seen.
 #[derive(Debug)]
-struct Tally {
+pub(super) struct Tally {
     latencies: Histogram<u64>,
     bytes: u64,
     errors: u64,
@@ -112,12 +112,12 @@ impl Default for Tally {
 }
 
 impl Tally {
-    fn succeed(&mut self, bytes: u64, took: Duration) {
+    pub(super) fn succeed(&mut self, bytes: u64, took: Duration) {
         self.latencies.saturating_record(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
         self.bytes = self.bytes.saturating_add(bytes);
     }
 
-    fn fail(&mut self, error: Error) {
+    pub(super) fn fail(&mut self, error: Error) {
         self.errors += 1;
         self.first_error.get_or_insert(error);
     }
@@ -129,7 +129,7 @@ impl Tally {
         self.first_error = self.first_error.take().or(other.first_error);
     }
 
-    fn figures(self, phase: Phase, took: Duration, cpu: Duration) -> Figures {
+    pub(super) fn figures(self, phase: Phase, took: Duration, cpu: Duration) -> Figures {
         let ops = self.latencies.len();
         let seconds = took.as_secs_f64();
         let rate = |amount: f64| if seconds > 0.0 { amount / seconds } else { 0.0 };

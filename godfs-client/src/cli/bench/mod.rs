@@ -11,6 +11,7 @@ mod names;
 mod read;
 mod small;
 mod small_calls;
+mod stall;
 mod table;
 mod write;
 
@@ -27,6 +28,7 @@ pub(super) async fn bench(context: &Context, verb: &BenchVerb, output: &mut Outp
         BenchVerb::Read(args) => read::read(context, args).await?,
         BenchVerb::Meta(args) => meta::meta(context, args).await?,
         BenchVerb::Small(args) => small::small(context, args).await?,
+        BenchVerb::Stall(args) => stall::stall(context, args).await?,
     };
     show(&phases, output)
 }

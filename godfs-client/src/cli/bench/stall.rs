@@ -1,0 +1,121 @@
+//! `bench stall`: how long a stream stands still when a process is killed or frozen under it.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use godfs_core::{DfsPath, Error, ErrorKind, Result};
+use tokio::time::{Instant, sleep, sleep_until};
+
+use super::super::args::{BenchStallArgs, StallRole};
+use super::super::context::Context;
+use super::super::failure::{Failure, Outcome};
+use super::super::platform::{self, Signal};
+use super::super::view::Measured;
+use super::data::Data;
+use super::measure::{Phase, Tally};
+use crate::{Client, CreateOptions, MkdirOptions, Writer};
+
+/// The seed of the data: runs are alike.
+const SEED: u64 = 0x60df5;
+/// The blow falls in this part of the run, so that there is a stream before it and after it.
+const BLOW_BETWEEN: std::ops::Range<f64> = 0.15..0.4;
+
+/// Runs `bench stall`.
+pub(super) async fn stall(context: &Context, args: &BenchStallArgs) -> Outcome<Vec<Measured>> {
+    let StallRole::Writer = args.role;
+    let blow = Blow::of(args)?;
+    let under = DfsPath::parse(&args.path)?;
+    let folder = under.join(&format!("bench-{:08x}", fastrand::u32(..)))?;
+    context.client.mkdir(&folder, MkdirOptions::new()).await?;
+    context.remove_at_end(&folder);
+    let path = folder.join("stream")?;
+    let phase = Phase { name: blow.name(), path: path.to_string(), ops: u64::MAX, concurrency: 1 };
+    let start = Instant::now();
+    let falls = args.run.0.mul_f64(BLOW_BETWEEN.start + fastrand::f64() * (BLOW_BETWEEN.end - BLOW_BETWEEN.start));
+    let cpu_start = platform::cpu_time();
+    let stream = Stream::open(&context.client, &path, args).await?;
+    let strike = async {
+        sleep_until(start + falls).await;
+        let _until_the_end = blow.strike()?;
+        sleep_until(start + args.run.0).await;
+        Ok::<(), Error>(())
+    };
+    let mut tally = Tally::default();
+    let (struck, streamed) = tokio::join!(strike, stream.run(start + args.run.0, &mut tally));
+    struck?;
+    if let Err(error) = streamed {
+        tally.fail(error);
+    }
+    let figures = tally.figures(phase, start.elapsed(), platform::cpu_time().saturating_sub(cpu_start));
+    if let Some(error) = figures.error {
+        context.say(&Failure::from(error));
+    }
+    Ok(vec![Measured { synced: Some(false), ..figures.measured }])
+}
+
+/// What befalls the process.
+#[derive(Clone, Copy)]
+enum Blow {
+    Kill(u32),
+    Freeze(u32),
+}
+
+impl Blow {
+    fn of(args: &BenchStallArgs) -> Result<Self> {
+        match (args.kill, args.freeze) {
+            (Some(pid), None) => Ok(Self::Kill(pid)),
+            (None, Some(pid)) => Ok(Self::Freeze(pid)),
+            _ => Err(Error::new(ErrorKind::InvalidArgument, "name one process, by --kill or by --freeze")),
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Kill(_) => "stall-kill",
+            Self::Freeze(_) => "stall-freeze",
+        }
+    }
+
+    fn strike(self) -> Result<Option<Frozen>> {
+        match self {
+            Self::Kill(pid) => platform::send(pid, Signal::Kill).map(|()| None),
+            Self::Freeze(pid) => platform::send(pid, Signal::Stop).map(|()| Some(Frozen(pid))),
+        }
+    }
+}
+
+/// A process that goes on when this is dropped, however the command ends.
+struct Frozen(u32);
+
+impl Drop for Frozen {
+    fn drop(&mut self) {
+        // One that was killed meanwhile needs no more.
+        let _ = platform::send(self.0, Signal::Continue);
+    }
+}
+
+/// A writer that has each write acknowledged before the next.
+struct Stream {
+    writer: Writer,
+    block: Bytes,
+    pause: Duration,
+}
+
+impl Stream {
+    async fn open(client: &Client, path: &DfsPath, args: &BenchStallArgs) -> Result<Self> {
+        let writer = client.writer(path, args.layout.apply(CreateOptions::new()).sync_on_close(false)).await?;
+        let block = Data::new(SEED, args.size.0).file(0, args.size.0).next().unwrap_or_default();
+        Ok(Self { writer, block, pause: args.pause.0 })
+    }
+
+    async fn run(mut self, until: Instant, tally: &mut Tally) -> Result<()> {
+        while Instant::now() < until {
+            let begun = Instant::now();
+            self.writer.write_bytes(self.block.clone()).await?;
+            self.writer.hflush().await?;
+            tally.succeed(self.block.len() as u64, begun.elapsed());
+            sleep(self.pause).await;
+        }
+        self.writer.close().await
+    }
+}
