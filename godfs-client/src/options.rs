@@ -5,6 +5,7 @@ use godfs_core::namespace::DEFAULT_UMASK;
 use godfs_proto::v1;
 
 use crate::metadata::{ETag, FileKind};
+use crate::settings::ReplaceNodes;
 
 /// The permission bits of what is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +40,7 @@ pub struct CreateOptions {
     pub(crate) mode: NewMode,
     pub(crate) sync_on_close: bool,
     pub(crate) relaxed: bool,
+    pub(crate) replace_nodes: Option<ReplaceNodes>,
     pub(crate) invalid: Option<&'static str>,
 }
 
@@ -54,6 +56,7 @@ impl Default for CreateOptions {
             mode: NewMode::default(),
             sync_on_close: true,
             relaxed: false,
+            replace_nodes: None,
             invalid: None,
         }
     }
@@ -125,6 +128,13 @@ impl CreateOptions {
     /// On by default; without it closing is faster and the bytes reach the disks in time.
     pub fn sync_on_close(mut self, yes: bool) -> Self {
         self.sync_on_close = yes;
+        self
+    }
+
+    /// When another datanode takes the place of one that fails while a chunk is written. As
+    /// [`ClientSettings::replace_nodes`](crate::ClientSettings::replace_nodes) says by default.
+    pub fn replace_nodes(mut self, when: ReplaceNodes) -> Self {
+        self.replace_nodes = Some(when);
         self
     }
 

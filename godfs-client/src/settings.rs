@@ -21,12 +21,42 @@ pub struct ClientSettings {
     pub close_timeout: Duration,
     /// How long a writer tries to go on after a datanode failed.
     pub recovery_timeout: Duration,
+    /// When another datanode takes the place of one that failed in the middle of a chunk.
+    pub replace_nodes: ReplaceNodes,
     /// For how long a reader leaves alone a datanode that failed it.
     pub avoid_node: Duration,
     /// The host this client runs on, as datanodes name theirs: nearby replicas are preferred. Empty when unknown.
     pub host: String,
     /// What connections are tuned to.
     pub transport: TransportSettings,
+}
+
+/// When another datanode takes the place of one that failed in the middle of a chunk. The writer goes on with those that are left in any case, and the
+/// namenode repairs what has too few replicas once the chunk is finished; until then its bytes are on those nodes alone.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum ReplaceNodes {
+    /// Never.
+    Never,
+    /// When one is left, or half of them at most.
+    #[default]
+    WhenSmall,
+    /// Each time.
+    Always,
+}
+
+impl std::str::FromStr for ReplaceNodes {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "never" => Ok(Self::Never),
+            "when-small" | "when_small" => Ok(Self::WhenSmall),
+            "always" => Ok(Self::Always),
+            _ => Err(format!("{text:?} is none of never, when-small, always")),
+        }
+    }
 }
 
 impl Default for ClientSettings {
@@ -37,6 +67,7 @@ impl Default for ClientSettings {
             first_contact_timeout: Duration::from_millis(4_500),
             close_timeout: Duration::from_secs(60),
             recovery_timeout: Duration::from_secs(60),
+            replace_nodes: ReplaceNodes::default(),
             avoid_node: Duration::from_secs(30),
             host: String::new(),
             transport: TransportSettings::default(),

@@ -10,7 +10,7 @@ use super::quota::QuotaVerb;
 use super::size::{ByteSize, Moment, Span};
 use super::trash::TrashVerb;
 use super::watch::WatchArgs;
-use crate::{CreateOptions, ETag};
+use crate::{CreateOptions, ETag, ReplaceNodes};
 
 /// The most replicas that a file may ask for.
 const MAX_REPLICATION: i64 = 512;
@@ -224,6 +224,10 @@ pub(super) struct LayoutArgs {
     /// Bytes a chunk, a multiple of 4K from 64K to 4G [default: the cluster's]
     #[arg(long, value_name = "SIZE")]
     pub(super) chunk_size: Option<ByteSize>,
+    /// When another datanode takes the place of one that fails in the middle of a chunk: never, when-small (one or half of them left) or
+    /// always [default: when-small]
+    #[arg(long, value_name = "WHEN", hide_short_help = true)]
+    pub(super) replace_nodes: Option<ReplaceNodes>,
 }
 
 impl LayoutArgs {
@@ -234,6 +238,9 @@ impl LayoutArgs {
         }
         if let Some(size) = self.chunk_size {
             options = options.chunk_size(size.0);
+        }
+        if let Some(when) = self.replace_nodes {
+            options = options.replace_nodes(when);
         }
         options
     }
@@ -1147,6 +1154,7 @@ mod tests {
             "setrep 0 /a",
             "put --replication 513 a /a",
             "put --mode rw a /a",
+            "put --replace-nodes sometimes a /a",
             "mkdir -m 10000 /a",
             "touch -d tomorrow /a",
             "touch -d @1 -r /b /a",
@@ -1172,6 +1180,7 @@ mod tests {
             "ls -lhR /a",
             "rm -rf /a",
             "put - /a",
+            "put --replace-nodes always a /a",
             "put -p -m u=rw,go= a /a/",
             "mkdir -pm 1777 /a/b",
             "touch -amc -d @1.5 /a",

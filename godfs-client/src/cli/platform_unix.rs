@@ -59,8 +59,8 @@ pub(super) fn send(pid: u32, signal: Signal) -> Result<()> {
         Signal::Continue => rustix::process::Signal::CONT,
     };
     let process = i32::try_from(pid).ok().and_then(Pid::from_raw);
-    let process = process
-        .ok_or_else(|| Error::new(godfs_core::ErrorKind::InvalidArgument, format!("{pid} is no process")))?;
+    let process =
+        process.ok_or_else(|| Error::new(godfs_core::ErrorKind::InvalidArgument, format!("{pid} is no process")))?;
     kill_process(process, signal).map_err(|error| Error::io(format_args!("signal process {pid}"), error.into()))
 }
 

@@ -9,6 +9,7 @@ use godfs_core::{ChunkId, Error, ErrorKind, Generation, NodeId, Result, checksum
 use godfs_proto::v1;
 use tokio::time::{Duration, Instant, timeout};
 
+use super::joining::{ATTEMPTS, Begin, Failed, Joining, Near};
 use super::open_file::{OpenFile, Placed};
 use crate::namenode::Backoff;
 use crate::pipeline::{ChunkSender, PacketKind, PipelineFailure, PipelineSetup};
@@ -63,6 +64,14 @@ impl Book {
     }
 }
 
+/// What happened to a chunk.
+pub(super) enum Event {
+    /// Every node has acknowledged the oldest packet, or one has failed.
+    Ack(Result<(), PipelineFailure>),
+    /// A node that is to join has all but the newest bytes, or there is none.
+    Near(Box<Result<Near, Failed>>),
+}
+
 /// One chunk being written.
 #[derive(Debug)]
 pub(super) struct ChunkWriter {
@@ -78,10 +87,18 @@ pub(super) struct ChunkWriter {
     acked: u64,
     /// Whether the last packet was handed to the pipeline.
     sealed: bool,
+    /// Whether bytes of it are promised to be on disks: whoever joins has to sync them, too.
+    synced: bool,
     /// Packets without an acknowledgement, the oldest first: what is sent again when the pipeline breaks.
     unacked: VecDeque<(Packet, PacketKind)>,
     /// `None` only until the first pipeline stands.
     sender: Option<ChunkSender>,
+    /// How many nodes it was to have.
+    wanted: usize,
+    /// The node that is to take the place of one that failed.
+    joining: Option<Joining>,
+    /// How many more may be tried.
+    joins_left: u32,
 }
 
 impl ChunkWriter {
@@ -92,13 +109,17 @@ impl ChunkWriter {
             file: Arc::clone(file),
             chunk,
             generation,
+            wanted: nodes.len(),
             nodes,
             start,
             sent: 0,
             acked: 0,
             sealed: false,
+            synced: false,
             unacked: VecDeque::new(),
             sender: Some(sender),
+            joining: None,
+            joins_left: ATTEMPTS,
         })
     }
 
@@ -110,13 +131,17 @@ impl ChunkWriter {
             file: Arc::clone(file),
             chunk,
             generation,
+            wanted: nodes.len(),
             nodes,
             start,
             sent: length,
             acked: length,
             sealed: false,
+            synced: true,
             unacked: VecDeque::new(),
             sender: None,
+            joining: None,
+            joins_left: ATTEMPTS,
         };
         // All of them hold the same bytes, finalized: none needs to be asked first.
         match writer.build(generation, length).await? {
@@ -150,6 +175,11 @@ impl ChunkWriter {
     pub(super) fn send(&mut self, packet: Packet, kind: PacketKind) -> Result<()> {
         self.sent = packet.offset + packet.data.len() as u64;
         self.sealed |= matches!(kind, PacketKind::Last { .. });
+        self.synced |= kind == PacketKind::Sync;
+        if self.sealed {
+            // The namenode has it copied, whole.
+            self.joining = None;
+        }
         self.unacked.push_back((packet.clone(), kind));
         self.sender().send(packet, kind).map(drop)
     }
@@ -162,10 +192,39 @@ impl ChunkWriter {
     /// Waits for the next acknowledgement. Cancel-safe.
     pub(super) async fn ack(&mut self) -> Result<(), PipelineFailure> {
         self.sender().ack().await?;
+        self.take_ack();
+        Ok(())
+    }
+
+    /// What happens next: an acknowledgement, if one is due, or that a node that is to join has all but the newest bytes, or can't be had. Never,
+    /// when there is nothing to wait for. Cancel-safe.
+    pub(super) async fn event(&mut self) -> Event {
+        async fn near(joining: &mut Option<Joining>) -> Result<Near, Failed> {
+            match joining {
+                Some(joining) => joining.near().await,
+                None => std::future::pending().await,
+            }
+        }
+        let due = !self.unacked.is_empty();
+        let sender = self.sender.as_mut().expect(STANDS);
+        let event = tokio::select! {
+            // Both are cancel-safe.
+            biased;
+            outcome = sender.ack(), if due => Event::Ack(outcome.map(drop)),
+            near = near(&mut self.joining) => Event::Near(Box::new(near)),
+        };
+        match &event {
+            Event::Ack(Ok(())) => self.take_ack(),
+            Event::Ack(Err(_)) => {}
+            Event::Near(_) => self.joining = None,
+        }
+        event
+    }
+
+    fn take_ack(&mut self) {
         if let Some((packet, _)) = self.unacked.pop_front() {
             self.acked = self.acked.max(end_of(&packet));
         }
-        Ok(())
     }
 
     /// Ends the conversation of a chunk that [is done](Self::is_done), and says what to report.
@@ -188,6 +247,8 @@ impl ChunkWriter {
         // All of them hold what was acknowledged.
         let stood = self.nodes.clone();
         let mut failure = failure;
+        // It was made for the pipeline that broke.
+        self.joining = None;
         // Nodes that have answered that they don't have the bytes.
         let mut without = HashSet::new();
         loop {
@@ -214,10 +275,71 @@ impl ChunkWriter {
             // The number may be used only once it is issued. A writer whose lease was taken learns it here.
             let generation = self.file.issue_generation(self.chunk).await?;
             match self.resume(generation, &mut without).await? {
-                Ok(()) => return Ok(()),
+                Ok(()) => {
+                    self.seek(book);
+                    return Ok(());
+                }
                 Err(next) => failure = next,
             }
         }
+    }
+
+    /// Has another node found for one that failed, if that is wanted and pays still.
+    fn seek(&mut self, book: &mut Book) {
+        let namenode = &self.file.namenode;
+        let when = self.file.options.replace_nodes.unwrap_or(namenode.settings().replace_nodes);
+        let asks = when.asks_for_more(self.nodes.len(), self.wanted);
+        let Some(source) = self.nodes.last().filter(|_| asks && !self.sealed && self.joins_left > 0) else { return };
+        self.joins_left -= 1;
+        self.joining = Some(Joining::begin(Begin {
+            file: Arc::clone(&self.file),
+            chunk: self.chunk,
+            generation: self.generation,
+            length: self.sent,
+            source: source.clone(),
+            synced: self.synced,
+            excluded: book.excluded(namenode.settings().recovery_timeout).0,
+        }));
+    }
+
+    /// Takes a node into the pipeline; needs every packet acknowledged.
+    pub(super) async fn join(&mut self, near: Result<Near, Failed>, book: &mut Book) -> Result<()> {
+        let Some(source) = self.nodes.last().cloned() else { return Ok(()) };
+        if near.as_ref().is_ok_and(|near| near.generation() != self.generation) {
+            // The pipeline that it was to join broke meanwhile.
+            return Ok(());
+        }
+        let patience = self.file.namenode.settings().transport.pipeline_stall(0);
+        let copied = match near {
+            Ok(mut near) => match near.finish(self.acked, &source, patience).await {
+                Ok(()) => Ok(near.node().clone()),
+                Err(error) => Err(Failed { node: Some(near.node().id), error }),
+            },
+            Err(failed) => Err(failed),
+        };
+        let node = match copied {
+            Ok(node) => node,
+            Err(Failed { node, error }) => {
+                tracing::info!(chunk = %self.chunk, ?node, %error, "no node has joined the pipeline");
+                if let Some(node) = node {
+                    book.exclude(&PipelineFailure { nodes: vec![node], error });
+                    self.seek(book);
+                }
+                return Ok(());
+            }
+        };
+        tracing::info!(chunk = %self.chunk, node = %node.id, bytes = self.acked, "a node joins the pipeline");
+        let generation = self.file.issue_generation(self.chunk).await?;
+        self.nodes.push(node);
+        match self.resume(generation, &mut HashSet::new()).await? {
+            Ok(()) if self.synced => {
+                self.send_mark(PacketKind::Sync)?;
+                self.seek(book);
+            }
+            Ok(()) => self.seek(book),
+            Err(failure) => self.recover(failure, book).await?,
+        }
+        Ok(())
     }
 
     /// Builds the pipeline again over what is left of its nodes, at the length that all of them hold.
@@ -255,6 +377,7 @@ impl ChunkWriter {
         self.file.abandon_chunk(self.chunk).await?;
         let (Placed { chunk, generation, nodes }, sender) = place(&self.file, self.start, book).await?;
         (self.chunk, self.generation, self.nodes, self.sender) = (chunk, generation, nodes, Some(sender));
+        (self.wanted, self.joins_left) = (self.nodes.len(), ATTEMPTS);
         self.send_again(0)
     }
 

@@ -3,6 +3,7 @@
 mod checksum;
 mod chunk_writer;
 mod dfs_file;
+mod joining;
 mod locations;
 mod open_file;
 mod range_reader;

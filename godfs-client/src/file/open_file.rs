@@ -239,6 +239,34 @@ impl OpenFile {
             .map(drop)
     }
 
+    /// Has a node chosen that is to join the pipeline of a chunk, which stands under `generation` and has `length` bytes by now: not one of `excluded`.
+    /// `None` when there is none.
+    pub(crate) async fn add_node(
+        &self,
+        chunk: ChunkId,
+        generation: Generation,
+        length: u64,
+        excluded: &[NodeId],
+    ) -> Result<Option<Node>> {
+        let answer = self
+            .namenode
+            .mutate_leased(&self.session, |mut stub, call| {
+                let request = v1::AddNodeRequest {
+                    call: Some(call),
+                    inode: self.inode.get(),
+                    lease: self.lease.get(),
+                    chunk: chunk.get(),
+                    generation: generation.get(),
+                    length,
+                    excluded: excluded.iter().map(|node| node.get()).collect(),
+                    host: self.namenode.settings().host.clone(),
+                };
+                async move { stub.add_node(request).await }
+            })
+            .await?;
+        answer.node.as_ref().map(convert::node).transpose()
+    }
+
     /// The nodes of the chunk that begins at `start`, at the addresses that the namenode knows of now.
     pub(crate) async fn present(&self, chunk: ChunkId, start: u64, nodes: &[Node]) -> Result<Vec<Node>> {
         let locations = Locations::of_open(self.namenode.clone(), self.inode, self.chunk_size);

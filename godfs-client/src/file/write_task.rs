@@ -12,7 +12,8 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Duration, Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::chunk_writer::{Book, ChunkWriter};
+use super::chunk_writer::{Book, ChunkWriter, Event};
+use super::joining::{Failed, Near};
 use super::open_file::OpenFile;
 use crate::namenode::Backoff;
 use crate::pipeline::{CREDITS, PacketKind, PipelineFailure};
@@ -95,8 +96,12 @@ impl WriteTask {
                 // Acknowledgements first: there are no more of them than packets under way, so commands get their turn.
                 biased;
                 // Cancel-safe: an acknowledgement is taken into account before it returns.
-                (which, outcome) = self.chunks.next_ack() => {
-                    if let Err(error) = self.chunks.settle(which, outcome).await {
+                (which, event) = self.chunks.event() => {
+                    let outcome = match event {
+                        Event::Ack(outcome) => self.chunks.settle(which, outcome).await,
+                        Event::Near(near) => self.chunks.join(*near).await,
+                    };
+                    if let Err(error) = outcome {
                         self.fail(&error);
                     }
                     continue;
@@ -234,6 +239,33 @@ impl Chunks {
             self.book.commits.push(chunk.finish().await);
         }
         Ok(())
+    }
+
+    /// What happens next to either chunk; never, when nothing is waited for.
+    async fn event(&mut self) -> (Which, Event) {
+        async fn event(chunk: &mut Option<ChunkWriter>) -> Event {
+            match chunk {
+                Some(chunk) => chunk.event().await,
+                None => pending().await,
+            }
+        }
+        tokio::select! {
+            // Both are cancel-safe.
+            biased;
+            event = event(&mut self.finishing) => (Which::Finishing, event),
+            event = event(&mut self.current) => (Which::Current, event),
+        }
+    }
+
+    /// Stops for as long as it takes the node to get the rest, and takes it into the pipeline.
+    async fn join(&mut self, near: Result<Near, Failed>) -> Result<()> {
+        self.drain().await?;
+        let Some(chunk) = &mut self.current else { return Ok(()) };
+        let joined = chunk.join(near, &mut self.book).await;
+        if joined.is_err() {
+            (self.current, self.finishing) = (None, None);
+        }
+        joined
     }
 
     async fn ack(&mut self) -> Result<()> {

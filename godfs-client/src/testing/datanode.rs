@@ -339,6 +339,15 @@ struct Service(Arc<FakeDatanode>);
 impl ChunkService for Service {
     type WriteStream = ReceiverStream<Result<v1::WriteResponse, Status>>;
     type ReadStream = BoxStream<'static, Result<v1::ReadResponse, Status>>;
+    type TransferStream = BoxStream<'static, Result<v1::TransferResponse, Status>>;
+
+    /// Nodes join pipelines of real datanodes alone: a writer goes on without.
+    async fn transfer(
+        &self,
+        _: Request<Streaming<v1::TransferRequest>>,
+    ) -> Result<Response<Self::TransferStream>, Status> {
+        Err(to_status(&Error::new(ErrorKind::Unsupported, "this node copies nothing")))
+    }
 
     async fn write(
         &self,

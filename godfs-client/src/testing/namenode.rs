@@ -441,6 +441,22 @@ impl NamespaceService for Service {
             .await
     }
 
+    async fn add_node(&self, request: Request<v1::AddNodeRequest>) -> Answer<v1::AddNodeResponse> {
+        let request = request.into_inner();
+        self.0
+            .once("add_node", request.call, |state, nodes| {
+                let file = state.by_inode(request.inode, request.lease)?;
+                let chunk = file.chunks.iter_mut().find(|chunk| chunk.id == request.chunk).expect("a known chunk");
+                assert_eq!(chunk.generation, request.generation);
+                let free = nodes.iter().find(|node| {
+                    let id = node.id.get();
+                    !chunk.nodes.contains(&id) && !request.excluded.contains(&id)
+                });
+                Ok(v1::AddNodeResponse { node: free.map(convert::node_to_wire) })
+            })
+            .await
+    }
+
     async fn store_small(&self, request: Request<v1::StoreSmallRequest>) -> Answer<v1::StoreSmallResponse> {
         let request = request.into_inner();
         self.0

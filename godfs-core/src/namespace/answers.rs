@@ -169,6 +169,8 @@ pub struct ChunkInfo {
     pub replicas: Vec<ReplicaPlace>,
     /// Nodes that owe the deletion of something of it: no copy may go there before that is confirmed.
     pub leaving: Vec<NodeId>,
+    /// Nodes that may have something of it that nobody counts on, by a pipeline that they are not in.
+    pub left_out: Vec<NodeId>,
 }
 
 impl ChunkInfo {

@@ -51,6 +51,30 @@ pub(super) fn update_pipeline(
     })
 }
 
+/// Notes that `node` gets a copy of what an open chunk has by now, to join the pipeline that stands under `generation`. Until
+/// [`update_pipeline`] names it there, it is one of those that were left out: nobody counts on what it has, and rows say that it may have it.
+pub(super) fn add_node(
+    txn: &mut dyn Transaction,
+    context: &Context,
+    writing: &Writing,
+    chunk: ChunkId,
+    generation: Generation,
+    node: Option<NodeId>,
+) -> Step<(Option<NodeId>, Option<Version>)> {
+    once(txn, context, writing.call, Operation::AddNode, |txn| {
+        let before = open_chunk(txn, writing, chunk)?;
+        if generation != before.generation || generation != before.issued {
+            return Err(fenced(chunk, generation, &before).into());
+        }
+        let Some(node) = node.filter(|node| !before.names(*node)) else { return Ok(Recorded::No(None)) };
+        locations::check_nodes(txn, &[node])?;
+        let mut after = before.clone();
+        after.add_left_out(node);
+        rows::chunk::write(txn, chunk, Some(&before), Some(&after));
+        Ok(Recorded::Yes(Some(node)))
+    })
+}
+
 /// Raises the issued generation of an open chunk.
 pub(super) fn issue_for(txn: &mut dyn Transaction, chunk: ChunkId, before: &ChunkRow) -> Generation {
     let issued = before.issued.next();
@@ -66,7 +90,8 @@ pub(super) fn leave_out(before: &ChunkRow, after: &mut ChunkRow, nodes: &[NodeId
     }
 }
 
-/// A pipeline goes on with nodes that have held the chunk from its first byte: only they can have all that was acknowledged.
+/// A pipeline goes on with nodes that have held the chunk from its first byte, or got a copy to join it: only they can have all that was
+/// acknowledged.
 fn check_pipeline(chunk: ChunkId, before: &ChunkRow, nodes: &[NodeId]) -> Result<()> {
     let refuse = |why: String| Err(Error::new(ErrorKind::InvalidArgument, format!("chunk {chunk}: {why}")));
     if nodes.is_empty() {

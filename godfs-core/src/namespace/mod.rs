@@ -482,6 +482,22 @@ impl Namespace {
             .await
     }
 
+    /// Notes that `node` gets a copy of an open chunk, to join the pipeline that stands under `generation`, and gives it back; nothing for a
+    /// node that has to do with the chunk already. It may be in the pipeline from then on, and is once
+    /// [`update_pipeline`](Self::update_pipeline) says so.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Fenced`](crate::ErrorKind::Fenced) when another generation was issued since.
+    pub async fn add_node(
+        &self,
+        writing: Writing,
+        chunk: ChunkId,
+        generation: Generation,
+        node: Option<NodeId>,
+    ) -> Result<Option<NodeId>> {
+        self.call(move |txn, context| generations::add_node(txn, context, &writing, chunk, generation, node)).await
+    }
+
     /// Stores the bytes of an open small file; all of them, each time.
     pub async fn store_small(&self, writing: Writing, data: Bytes) -> Result<()> {
         self.call(move |txn, context| files::store_small(txn, context, &writing, &data)).await

@@ -32,6 +32,7 @@ numbered! {
         ReopenChunk = 33,
         Truncate = 34,
         Concat = 35,
+        AddNode = 36,
         SetOwner = 40,
         SetMode = 41,
         SetXattr = 42,
@@ -88,6 +89,17 @@ impl Outcome for InodeId {
 
     fn read(row: &mut Decoder<'_>) -> Result<Self> {
         Ok(Self(row.number()?))
+    }
+}
+
+impl Outcome for Option<NodeId> {
+    fn write(&self, row: &mut Encoder) {
+        row.number(self.map_or(0, |node| node.0));
+    }
+
+    fn read(row: &mut Decoder<'_>) -> Result<Self> {
+        let node = row.small()?;
+        Ok((node != 0).then_some(NodeId(node)))
     }
 }
 

@@ -166,6 +166,7 @@ pub(super) fn chunk_info(chunk: ChunkId, row: &ChunkRow) -> ChunkInfo {
         chunk,
         version: row.version,
         leaving: row.leaving.clone(),
+        left_out: row.left_out.clone(),
         inode: row.inode,
         generation: row.generation,
         issued: row.issued,

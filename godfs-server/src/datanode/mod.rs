@@ -36,6 +36,7 @@ mod serve;
 mod service;
 mod settings;
 mod shared;
+mod transfer;
 mod upkeep;
 
 use std::path::PathBuf;
@@ -183,6 +184,7 @@ impl Datanode {
             scrub: Default::default(),
             commands: Semaphore::new(settings.command_workers.clamp(1, Semaphore::MAX_PERMITS)),
             copies: Semaphore::new(settings.copies.clamp(1, Semaphore::MAX_PERMITS)),
+            transfers: Semaphore::new(transfer::TRANSFERS),
             busy: Default::default(),
             incoming_copies: Default::default(),
             copy_pace: Pace::new(settings.copy_bytes_per_second),

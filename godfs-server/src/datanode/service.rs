@@ -17,6 +17,7 @@ use godfs_core::chunk::MAX_CHUNK_BYTES;
 use godfs_core::{Error, ErrorKind, Generation, Result};
 use godfs_proto::v1;
 use prost::Message;
+use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 use tonic::body::Body;
@@ -26,7 +27,7 @@ use tonic_prost::ProstCodec;
 use tower::Service;
 
 use super::shared::Shared;
-use super::{receive, serve};
+use super::{receive, serve, transfer};
 
 /// The largest message of a small call, in bytes.
 const MAX_SMALL_BYTES: usize = 16 << 10;
@@ -60,6 +61,7 @@ impl Service<http::Request<Body>> for ChunkService {
         let shared = Arc::clone(&self.shared);
         match request.uri().path() {
             "/godfs.v1.ChunkService/Write" => std::future::ready(Ok(write(&shared, request))).boxed(),
+            "/godfs.v1.ChunkService/Transfer" => std::future::ready(Ok(transfer(&shared, request))).boxed(),
             "/godfs.v1.ChunkService/Read" => read(shared, request).map(Ok).boxed(),
             "/godfs.v1.ChunkService/Inspect" => small(request, |asked| inspect(shared, asked)),
             "/godfs.v1.ChunkService/Recover" => small(request, |asked| recover(shared, asked)),
@@ -73,7 +75,19 @@ fn write(shared: &Arc<Shared>, request: http::Request<Body>) -> http::Response<B
     let packets = MessageStream::request(request.into_body(), receive::caller());
     let (replies, answers) = receive::replies();
     shared.spawn(receive::receive(Arc::clone(shared), packets, replies));
-    let encoder = ProstCodec::<v1::WriteResponse, v1::WriteRequest>::default().encoder();
+    answering(answers)
+}
+
+fn transfer(shared: &Arc<Shared>, request: http::Request<Body>) -> http::Response<Body> {
+    let requests = MessageStream::request(request.into_body(), receive::caller());
+    let (sender, answers) = transfer::answers();
+    shared.spawn(transfer::transfer(Arc::clone(shared), requests, sender));
+    answering(answers)
+}
+
+/// The answers of a stream, as they come.
+fn answering<A: Message + Default + 'static>(answers: mpsc::Receiver<Result<A, Status>>) -> http::Response<Body> {
+    let encoder = ProstCodec::<A, A>::default().encoder();
     let compression = SingleMessageCompressionOverride::default();
     let answers = EncodeBody::new_server(encoder, ReceiverStream::new(answers), None, compression, None);
     let mut response = http::Response::new(Body::new(answers));

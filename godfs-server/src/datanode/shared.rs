@@ -69,6 +69,8 @@ pub(crate) struct Shared {
     pub(crate) scrub: ScrubState,
     pub(crate) commands: Semaphore,
     pub(crate) copies: Semaphore,
+    /// Places for copies to nodes that are to join a pipeline.
+    pub(crate) transfers: Semaphore,
     /// Chunks that a command is working on.
     pub(crate) busy: Mutex<HashMap<ChunkId, Busy>>,
     /// Chunks that are being copied to this node.

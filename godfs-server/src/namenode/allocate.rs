@@ -3,7 +3,7 @@
 use godfs_core::cluster::NodeState;
 use godfs_core::namespace::{AddChunk, AddedChunk, ChunkCommit, FileRef, Writing};
 use godfs_core::placement::{ClusterView, PlaceRequest, Reader, put_reader_first};
-use godfs_core::{Error, ErrorKind, NodeId, Result};
+use godfs_core::{ChunkId, Error, ErrorKind, Generation, NodeId, Result};
 
 use super::state::State;
 
@@ -69,6 +69,52 @@ pub(super) async fn add_chunk(state: &State, writing: Writing, wanted: Wanted) -
     let room = added.nodes.iter().filter_map(|&id| view.node(id)).map(|node| node.available).min().unwrap_or(0);
     state.nodes.lock().reserve(&added.nodes, bytes.min(room / RESERVED_SHARE));
     state.repair.touched(chunks);
+    Ok(added)
+}
+
+/// What a writer asks for whose pipeline has lost a node.
+#[derive(Debug)]
+pub(super) struct Joining {
+    pub(super) chunk: ChunkId,
+    /// Of the pipeline that stands.
+    pub(super) generation: Generation,
+    /// Bytes that the chunk has by now.
+    pub(super) length: u64,
+    /// Nodes that failed the writer lately.
+    pub(super) excluded: Vec<NodeId>,
+    /// Where the writer runs; empty when unknown.
+    pub(super) host: String,
+}
+
+/// Chooses a node that is to join the pipeline of an open chunk; `None` when there is none that could.
+///
+/// # Errors
+/// Those of the namespace.
+pub(super) async fn add_node(state: &State, writing: Writing, joining: Joining) -> Result<Option<NodeId>> {
+    let Joining { chunk, generation, length, excluded, host } = joining;
+    let status = state.namespace.stat(FileRef::Inode(writing.inode)).await;
+    let bytes = status.map_or(length, |status| status.chunk_size.max(length));
+    let mut chosen = None;
+    if let Some(info) = state.namespace.chunk(chunk).await? {
+        let view = state.view();
+        let mut request = PlaceRequest {
+            writer: state.node_on(&host),
+            existing: info.replicas.iter().map(|replica| replica.node).collect(),
+            excluded: [excluded, info.left_out, info.leaving].concat(),
+            count: 1,
+            bytes,
+        };
+        chosen = state.policy.place(&view, &request, &*state.env.random).first().copied();
+        if chosen.is_none() {
+            request.bytes = length.saturating_add(LEAST_ROOM).min(bytes);
+            chosen = state.policy.place(&view, &request, &*state.env.random).first().copied();
+        }
+    }
+    // Also without a node: a repeated call gets its first answer.
+    let added = state.namespace.add_node(writing, chunk, generation, chosen).await?;
+    if let Some(node) = added {
+        state.nodes.lock().reserve(&[node], length);
+    }
     Ok(added)
 }
 

@@ -479,6 +479,24 @@ impl NamespaceService for Names {
         answer(update.await)
     }
 
+    async fn add_node(&self, request: Request<v1::AddNodeRequest>) -> Result<Response<v1::AddNodeResponse>, Status> {
+        let request = request.into_inner();
+        let add = async {
+            let writing = writing(request.call.as_ref(), request.inode, request.lease)?;
+            let joining = allocate::Joining {
+                chunk: convert::chunk(request.chunk)?,
+                generation: convert::generation(request.generation)?,
+                length: request.length,
+                excluded: convert::node_ids(&request.excluded)?,
+                host: host(&request.host)?.to_owned(),
+            };
+            let added = allocate::add_node(&self.0, writing, joining).await?;
+            let nodes = self.0.nodes.lock();
+            Ok(v1::AddNodeResponse { node: added.map(|id| node(&nodes, id)) })
+        };
+        answer(add.await)
+    }
+
     async fn store_small(
         &self,
         request: Request<v1::StoreSmallRequest>,

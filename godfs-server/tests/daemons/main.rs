@@ -5,6 +5,7 @@ mod appending;
 mod dying;
 mod harness;
 mod healing;
+mod joining;
 mod kills;
 mod life;
 mod owned;

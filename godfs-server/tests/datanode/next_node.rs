@@ -51,6 +51,14 @@ fn answer(sequence: u64, results: &[u32]) -> v1::WriteResponse {
 impl ChunkService for NextNode {
     type WriteStream = BoxStream<'static, Result<v1::WriteResponse, Status>>;
     type ReadStream = BoxStream<'static, Result<v1::ReadResponse, Status>>;
+    type TransferStream = BoxStream<'static, Result<v1::TransferResponse, Status>>;
+
+    async fn transfer(
+        &self,
+        _: Request<Streaming<v1::TransferRequest>>,
+    ) -> Result<Response<Self::TransferStream>, Status> {
+        Err(Status::unimplemented(""))
+    }
 
     async fn write(
         &self,

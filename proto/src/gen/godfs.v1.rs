@@ -599,6 +599,35 @@ pub struct UpdatePipelineRequest {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct UpdatePipelineResponse {}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AddNodeRequest {
+    #[prost(message, optional, tag = "1")]
+    pub call: ::core::option::Option<Call>,
+    #[prost(uint64, tag = "2")]
+    pub inode: u64,
+    #[prost(uint64, tag = "3")]
+    pub lease: u64,
+    #[prost(uint64, tag = "4")]
+    pub chunk: u64,
+    /// Of the pipeline that stands.
+    #[prost(uint64, tag = "5")]
+    pub generation: u64,
+    /// Bytes that the chunk has by now: what the node needs room for at least.
+    #[prost(uint64, tag = "6")]
+    pub length: u64,
+    /// Nodes that failed this writer lately.
+    #[prost(uint32, repeated, tag = "7")]
+    pub excluded: ::prost::alloc::vec::Vec<u32>,
+    /// The host that the writer runs on; empty when unknown.
+    #[prost(string, tag = "8")]
+    pub host: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AddNodeResponse {
+    /// Absent: none can take it now.
+    #[prost(message, optional, tag = "1")]
+    pub node: ::core::option::Option<Node>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct StoreSmallRequest {
     #[prost(message, optional, tag = "1")]
     pub call: ::core::option::Option<Call>,
@@ -1982,6 +2011,32 @@ pub mod namespace_service_client {
                 .insert(GrpcMethod::new("godfs.v1.NamespaceService", "UpdatePipeline"));
             self.inner.unary(req, path, codec).await
         }
+        /// Chooses a datanode that is to join the pipeline of a chunk being written, in the place of one that failed. It gets a copy by
+        /// ChunkService.Transfer, and counts once UpdatePipeline names it.
+        pub async fn add_node(
+            &mut self,
+            request: impl tonic::IntoRequest<super::AddNodeRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::AddNodeResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/godfs.v1.NamespaceService/AddNode",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("godfs.v1.NamespaceService", "AddNode"));
+            self.inner.unary(req, path, codec).await
+        }
         /// Stores the bytes of an open small file, durably: its first hflush or hsync.
         pub async fn store_small(
             &mut self,
@@ -2816,6 +2871,12 @@ pub mod namespace_service_server {
             tonic::Response<super::UpdatePipelineResponse>,
             tonic::Status,
         >;
+        /// Chooses a datanode that is to join the pipeline of a chunk being written, in the place of one that failed. It gets a copy by
+        /// ChunkService.Transfer, and counts once UpdatePipeline names it.
+        async fn add_node(
+            &self,
+            request: tonic::Request<super::AddNodeRequest>,
+        ) -> std::result::Result<tonic::Response<super::AddNodeResponse>, tonic::Status>;
         /// Stores the bytes of an open small file, durably: its first hflush or hsync.
         async fn store_small(
             &self,
@@ -3761,6 +3822,51 @@ pub mod namespace_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = UpdatePipelineSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/godfs.v1.NamespaceService/AddNode" => {
+                    #[allow(non_camel_case_types)]
+                    struct AddNodeSvc<T: NamespaceService>(pub Arc<T>);
+                    impl<
+                        T: NamespaceService,
+                    > tonic::server::UnaryService<super::AddNodeRequest>
+                    for AddNodeSvc<T> {
+                        type Response = super::AddNodeResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::AddNodeRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as NamespaceService>::add_node(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = AddNodeSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
@@ -5303,6 +5409,63 @@ pub struct RecoverResponse {
     pub replica: ::core::option::Option<Replica>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TransferRequest {
+    #[prost(oneof = "transfer_request::Message", tags = "1, 2")]
+    pub message: ::core::option::Option<transfer_request::Message>,
+}
+/// Nested message and enum types in `TransferRequest`.
+pub mod transfer_request {
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Message {
+        #[prost(message, tag = "1")]
+        Open(super::TransferOpen),
+        #[prost(message, tag = "2")]
+        End(super::TransferEnd),
+    }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TransferOpen {
+    #[prost(message, optional, tag = "1")]
+    pub hello: ::core::option::Option<Hello>,
+    #[prost(uint64, tag = "2")]
+    pub chunk: u64,
+    /// Of the replica being written. The copy gets the number below it, so that one that nobody goes on with is stale.
+    #[prost(uint64, tag = "3")]
+    pub generation: u64,
+    /// The node that this is meant for: another one refuses.
+    #[prost(uint32, tag = "4")]
+    pub node: u32,
+    /// Where the copy goes.
+    #[prost(message, optional, tag = "5")]
+    pub target: ::core::option::Option<Node>,
+    /// Have the bytes on the other node's disk too.
+    #[prost(bool, tag = "6")]
+    pub sync: bool,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TransferEnd {
+    /// Bytes that every node of the pipeline has acknowledged, and no more were sent.
+    #[prost(uint64, tag = "1")]
+    pub length: u64,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TransferResponse {
+    #[prost(oneof = "transfer_response::Message", tags = "1, 2")]
+    pub message: ::core::option::Option<transfer_response::Message>,
+}
+/// Nested message and enum types in `TransferResponse`.
+pub mod transfer_response {
+    #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Message {
+        /// Bytes that the copy has by now.
+        #[prost(uint64, tag = "1")]
+        Near(u64),
+        /// The copy; nothing follows.
+        #[prost(message, tag = "2")]
+        Copy(super::Replica),
+    }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ChecksumRequest {
     #[prost(message, optional, tag = "1")]
     pub hello: ::core::option::Option<Hello>,
@@ -5536,6 +5699,32 @@ pub mod chunk_service_client {
                 .insert(GrpcMethod::new("godfs.v1.ChunkService", "Recover"));
             self.inner.unary(req, path, codec).await
         }
+        /// Copies a replica that is being written to another node: `open` first. It is answered by `near` once the copy has all but the
+        /// newest bytes; the writer then stops, says in `end` what the replica has, and gets `copy` when the other node holds just that, finalized.
+        pub async fn transfer(
+            &mut self,
+            request: impl tonic::IntoStreamingRequest<Message = super::TransferRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::TransferResponse>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/godfs.v1.ChunkService/Transfer",
+            );
+            let mut req = request.into_streaming_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("godfs.v1.ChunkService", "Transfer"));
+            self.inner.streaming(req, path, codec).await
+        }
         /// CRC32C of the first bytes of a chunk, composed from the stored checksums.
         pub async fn checksum(
             &mut self,
@@ -5608,6 +5797,18 @@ pub mod chunk_service_server {
             &self,
             request: tonic::Request<super::RecoverRequest>,
         ) -> std::result::Result<tonic::Response<super::RecoverResponse>, tonic::Status>;
+        /// Server streaming response type for the Transfer method.
+        type TransferStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::TransferResponse, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// Copies a replica that is being written to another node: `open` first. It is answered by `near` once the copy has all but the
+        /// newest bytes; the writer then stops, says in `end` what the replica has, and gets `copy` when the other node holds just that, finalized.
+        async fn transfer(
+            &self,
+            request: tonic::Request<tonic::Streaming<super::TransferRequest>>,
+        ) -> std::result::Result<tonic::Response<Self::TransferStream>, tonic::Status>;
         /// CRC32C of the first bytes of a chunk, composed from the stored checksums.
         async fn checksum(
             &self,
@@ -5873,6 +6074,54 @@ pub mod chunk_service_server {
                                 max_encoding_message_size,
                             );
                         let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/godfs.v1.ChunkService/Transfer" => {
+                    #[allow(non_camel_case_types)]
+                    struct TransferSvc<T: ChunkService>(pub Arc<T>);
+                    impl<
+                        T: ChunkService,
+                    > tonic::server::StreamingService<super::TransferRequest>
+                    for TransferSvc<T> {
+                        type Response = super::TransferResponse;
+                        type ResponseStream = T::TransferStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<
+                                tonic::Streaming<super::TransferRequest>,
+                            >,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ChunkService>::transfer(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = TransferSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.streaming(method, req).await;
                         Ok(res)
                     };
                     Box::pin(fut)

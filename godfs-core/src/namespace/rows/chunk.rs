@@ -36,8 +36,8 @@ pub(in crate::namespace) struct ChunkRow {
     pub(in crate::namespace) state: ChunkState,
     /// The nodes that a garbage row tells to delete something of it, in order: no copy may go there before that is done.
     pub(in crate::namespace) leaving: Vec<NodeId>,
-    /// Nodes that may hold an older replica, in order, by a pipeline that went on without them. They keep it until enough others have the
-    /// whole chunk.
+    /// Nodes that may hold an older replica, in order, by a pipeline that went on without them, or that they have not joined yet. They keep it
+    /// until enough others have the whole chunk.
     pub(in crate::namespace) left_out: Vec<NodeId>,
 }
 
@@ -112,6 +112,14 @@ impl ChunkRow {
         if let Err(at) = self.left_out.binary_search(&node) {
             self.left_out.insert(at, node);
         }
+    }
+
+    /// Whether the node has something of the chunk, may have, or is told to delete it.
+    pub(in crate::namespace) fn names(&self, node: NodeId) -> bool {
+        self.pipeline().contains(&node)
+            || self.replica(node).is_some()
+            || self.left_out.contains(&node)
+            || self.leaving.contains(&node)
     }
 
     /// Whether what was left out of pipelines is superfluous: the chunk is finished, and no single disk holds the whole of it alone,

@@ -16,6 +16,9 @@ struct Place {
     chunked: Created,
     chunk: AddedChunk,
     issued: Generation,
+    /// Open, with a chunk whose pipeline stands.
+    pipelined: Created,
+    joined: ChunkId,
     /// Opened again, whose last chunk is not full.
     appended: Appended,
     /// In the trash.
@@ -37,9 +40,11 @@ impl Place {
         let (pen, chunked) = (fixture.create(&path("pen")).await, fixture.create(&path("chunked")).await);
         let chunk = fixture.add_chunk(&chunked, 0, vec![], &[1, 2, 3]).await.unwrap();
         let issued = fixture.namespace.issue_generation(fixture.writing(&chunked), chunk.chunk).await.unwrap();
+        let pipelined = fixture.create(&path("pipelined")).await;
+        let joined = fixture.add_chunk(&pipelined, 0, vec![], &[1, 2, 3]).await.unwrap().chunk;
         fixture.put(&path("trashed"), b"").await;
         let item = fixture.namespace.trash(fixture.call(), at(&path("trashed")), false).await.unwrap().unwrap();
-        Self { folder: at(&folder), pen, chunked, chunk, issued, appended, item }
+        Self { folder: at(&folder), pen, chunked, chunk, issued, pipelined, joined, appended, item }
     }
 
     /// Makes the call. No `_` here: an operation without its own line is one that nobody has tried to repeat.
@@ -61,6 +66,10 @@ impl Place {
             Operation::UpdatePipeline => {
                 let (writing, nodes) = (on(&self.chunked), ids(&[1, 2]));
                 shown(namespace.update_pipeline(writing, chunk, self.issued, nodes).await)
+            }
+            Operation::AddNode => {
+                let (writing, generation) = (on(&self.pipelined), Generation(1));
+                shown(namespace.add_node(writing, self.joined, generation, Some(NodeId(4))).await)
             }
             Operation::StoreSmall => shown(namespace.store_small(on(&self.pen), data).await),
             Operation::Complete => {
@@ -138,7 +147,7 @@ async fn every_call_may_be_made_again_after_a_restart() {
     let folder = tempfile::tempdir().unwrap();
     let (path, io, env) = (folder.path().join("s"), Arc::new(DiskIo), Env::system());
     let store = FjallStore::create(&path, FjallOptions::default(), io.clone(), &env).await.unwrap();
-    let fixture = Fixture::over(Arc::new(store), 3).await;
+    let fixture = Fixture::over(Arc::new(store), 4).await;
     let mut calls = Vec::new();
     for (slot, &operation) in (1..).zip(Operation::ALL) {
         let place = Place::new(&fixture, operation).await;

@@ -158,6 +158,43 @@ async fn nodes_left_out_keep_what_they_have_until_two_have_the_whole() {
 }
 
 #[tokio::test]
+async fn a_node_that_is_to_join_counts_once_it_stands_in_the_pipeline() {
+    let fixture = Fixture::new(5).await;
+    let namespace = &fixture.namespace;
+    let file = fixture.create("/f").await;
+    let chunk = fixture.add_chunk(&file, 0, vec![], &[1, 2, 3]).await.unwrap().chunk;
+    let writing = || fixture.writing(&file);
+    let add = |generation, node| namespace.add_node(writing(), chunk, Generation(generation), Some(NodeId(node)));
+    let generation = namespace.issue_generation(writing(), chunk).await.unwrap();
+    refused(add(1, 4).await, ErrorKind::Fenced, "which is 2");
+    refused(add(2, 4).await, ErrorKind::Fenced, "generation 2");
+    namespace.update_pipeline(writing(), chunk, generation, ids(&[1, 2])).await.unwrap();
+    for known in [1, 3] {
+        assert_eq!(add(2, known).await.unwrap(), None, "it has something of the chunk already");
+    }
+    assert_eq!(namespace.add_node(writing(), chunk, generation, None).await.unwrap(), None);
+    refused(add(2, 9).await, ErrorKind::InvalidArgument, "not registered");
+    assert_eq!(add(2, 4).await.unwrap(), Some(NodeId(4)));
+    assert_eq!(add(2, 5).await.unwrap(), Some(NodeId(5)));
+    fixture.check().await;
+    let info = namespace.chunk(chunk).await.unwrap().unwrap();
+    let pipeline: Vec<_> = info.replicas.iter().map(|replica| replica.node).collect();
+    assert_eq!((pipeline, info.left_out), (ids(&[1, 2]), ids(&[3, 4, 5])), "nobody counts on a copy under way");
+
+    let generation = namespace.issue_generation(writing(), chunk).await.unwrap();
+    namespace.update_pipeline(writing(), chunk, generation, ids(&[1, 2, 4])).await.unwrap();
+    fixture.check().await;
+    let whole = ChunkCommit { chunk, generation, length: 9, nodes: ids(&[1, 2, 4]) };
+    assert_eq!(fixture.complete(&file, 9, vec![whole]).await.unwrap(), Completion::Closed);
+    fixture.check().await;
+    // The number of a copy is below that of every pipeline that goes on: the one that did not join is garbage.
+    for (node, garbage) in [(3, true), (4, false), (5, true)] {
+        let found = namespace.garbage(NodeId(node), ChunkId(0), 10).await.unwrap();
+        assert_eq!(found, if garbage { vec![(chunk, Generation(2))] } else { vec![] }, "node {node}");
+    }
+}
+
+#[tokio::test]
 async fn what_was_left_out_goes_with_its_chunk() {
     let fixture = Fixture::new(3).await;
     let namespace = &fixture.namespace;
