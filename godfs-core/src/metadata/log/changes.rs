@@ -80,9 +80,12 @@ impl Segments {
             let Some(header) = reader.header()? else {
                 let at = reader.mark();
                 match self.after(at.sequence) {
-                    Some(used) => match Reader::open(self, Mark { sequence: used.sequence, at: DATA, ..at }, STEP)? {
-                        Some(next) => reader = next,
-                        None => return self.lost(from, last, at),
+                    Some(used) => match Reader::open(self, Mark { sequence: used.sequence, at: DATA, ..at }, STEP) {
+                        Ok(Some(next)) => reader = next,
+                        // As below: a retired file that had begun to be used again, whole or in part.
+                        Ok(None) => return self.gap(used, last),
+                        Err(error) if error.kind() == ErrorKind::Corrupt => return self.gap(used, last),
+                        Err(error) => return Err(error),
                     },
                     None => return self.lost(from, last, at),
                 }
@@ -168,6 +171,16 @@ impl Segments {
 
     fn after(&self, sequence: u64) -> Option<Used> {
         self.used().into_iter().find(|used| used.sequence > sequence)
+    }
+
+    /// A segment is not what its name says: it went a moment ago, or it had been retired and has its old name again, or was damaged. What lies in front
+    /// of it does not lead on, so it counts no more.
+    fn gap(&self, at: Used, last: Version) -> Result<Stretch> {
+        if self.is_used(at.sequence) {
+            tracing::warn!(segment = at.sequence, "changes that were kept are missing");
+            self.forget_before(at.sequence.saturating_add(1));
+        }
+        Ok(Stretch::Trimmed { oldest: self.oldest(last)? })
     }
 
     /// A record that should be there is not: it went while it was looked for, or the segment is damaged.

@@ -298,3 +298,33 @@ fn retained_segments_are_read_for_their_changes_and_not_when_the_log_is_opened()
     let expected: Vec<Announced> = (next / 3..=60).flat_map(|n| batch(n).changes).collect();
     assert_eq!(announced(&log, next, 3).expect("read").expect("kept"), expected);
 }
+
+/// A file that was retired and begun again when power went may have its old name: it lies among those that are kept, and says something else. Those
+/// before it lead nowhere.
+#[test]
+fn a_file_with_its_old_name_again_ends_what_is_kept_before_it() {
+    for torn in [false, true] {
+        let io = disk();
+        let retaining = || OpenLog { retain_bytes: 6 * SEGMENT, ..how(&io) };
+        let mut log = retaining().create().expect("create");
+        append(&mut log, 60).expect("append");
+        log.segments().trim(log.end().number).expect("trim");
+        let oldest = log.segments().oldest(Version(1_000)).expect("oldest").0;
+        let (files, end) = (segment_files(&io), log.end());
+        drop(log);
+        let newest = io.open(&files[files.len() - 1], crate::io::OpenMode::ReadOnly).expect("open");
+        let mut page = newest.read_at(0, 4_096).expect("its header").to_vec();
+        if torn {
+            page.truncate(20);
+        }
+        let reused = io.open(&files[2], crate::io::OpenMode::Existing).expect("open");
+        reused.write_all_at(0, &page).expect("written");
+
+        let log = open(retaining(), end, end.number, &mut |_, _| Ok(())).expect("opens");
+        assert_eq!(announced(&log, oldest, 10_000).expect("read"), None, "what is kept does not reach that far back");
+        let next = log.segments().oldest(Version(1_000)).expect("oldest").0;
+        assert!(next > oldest);
+        let expected: Vec<Announced> = (next / 3..=60).flat_map(|n| batch(n).changes).collect();
+        assert_eq!(announced(&log, next, 10_000).expect("read").expect("kept"), expected);
+    }
+}
