@@ -213,7 +213,7 @@ impl Model {
 async fn run(calls: Vec<Call>) {
     let disk = Arc::new(SimIo::new(1));
     let open = async || {
-        let options = DirectoryOptions { root: "/d".into(), capacity: None, reserve: 0 };
+        let options = DirectoryOptions { root: "/d".into(), capacity: None, reserve: 0, small: 0 };
         DirectoryStore::open(options, Arc::clone(&disk) as _, Env::simulated(1)).await.expect("open")
     };
     let mut memory = MemoryStore::new(None);

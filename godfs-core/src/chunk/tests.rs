@@ -71,7 +71,7 @@ impl Factory for Directory {
     }
 
     async fn restart(&self) -> Arc<dyn ChunkStore> {
-        let options = DirectoryOptions { root: self.folder(), capacity: self.last.lock().1, reserve: 0 };
+        let options = DirectoryOptions { root: self.folder(), capacity: self.last.lock().1, reserve: 0, small: 0 };
         Arc::new(DirectoryStore::open(options, Arc::clone(&self.io), self.env.clone()).await.expect("open"))
     }
 

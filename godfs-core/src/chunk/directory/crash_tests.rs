@@ -20,7 +20,7 @@ const CAPACITY: u64 = 64 << 10;
 const ROOT: &str = "/disk/chunks";
 
 async fn open(disk: &SimIo) -> Result<DirectoryStore> {
-    let options = DirectoryOptions { root: ROOT.into(), capacity: None, reserve: 0 };
+    let options = DirectoryOptions { root: ROOT.into(), capacity: None, reserve: 0, small: 0 };
     DirectoryStore::open(options, Arc::new(disk.clone()), Env::simulated(1)).await
 }
 

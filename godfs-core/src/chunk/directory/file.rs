@@ -7,6 +7,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 
 use crate::checksum::{CHECKSUM_BYTES, PIECE, crc32c};
+use super::segment::SlotFile;
 use crate::chunk::MAX_PACKET_BYTES;
 use crate::chunk::format::{HEADER_BYTES, Header, HeaderFault, Layout, Record, SLOT_BYTES, SLOTS};
 use crate::chunk::rules::{checksum_at, piece_start};
@@ -17,13 +18,15 @@ use crate::io::IoFile;
 pub(super) struct Share {
     pub(super) file: Arc<dyn IoFile>,
     pub(super) layout: Layout,
+    /// The most bytes that the chunk may ever hold; a place among others has room for fewer.
+    pub(super) capacity: u64,
     /// The lengths to which the file was cut since it was opened, each told before the file is touched.
     cuts: Mutex<Vec<u64>>,
 }
 
 impl Share {
-    pub(super) fn new(file: Arc<dyn IoFile>, layout: Layout) -> Self {
-        Self { file, layout, cuts: Mutex::default() }
+    fn new(file: Arc<dyn IoFile>, layout: Layout, capacity: u64) -> Self {
+        Self { file, layout, capacity, cuts: Mutex::default() }
     }
 
     /// How many cuts there were.
@@ -124,10 +127,10 @@ pub(super) struct ReplicaFile {
 
 impl ReplicaFile {
     /// Begins an empty file. `record` gives all but the sequence and what follows from being first.
-    pub(super) fn create(file: Arc<dyn IoFile>, record: Record) -> io::Result<Self> {
+    pub(super) fn create(file: Arc<dyn IoFile>, layout: Layout, record: Record) -> io::Result<Self> {
         let record = Record { cut: false, sequence: 1, floor: 1, length: 0, tail: 0, ..record };
         file.write_all_at(0, &record.encode())?;
-        let share = Arc::new(Share::new(file, record.layout()));
+        let share = Arc::new(Share::new(file, layout, record.capacity));
         // Nothing older can be lost, but the first record is kept until another is durable.
         Ok(Self { share, record, sequence: 1, slot: 0, durable: Some(0) })
     }
@@ -141,7 +144,14 @@ impl ReplicaFile {
     /// Opens a file that was not open.
     pub(super) fn open(file: Arc<dyn IoFile>) -> Result<(Self, Header), LoadError> {
         let header = read_header(file.as_ref())?;
-        let share = Arc::new(Share::new(file, header.newest.layout()));
+        let share = Arc::new(Share::new(file, header.newest.layout(), header.newest.capacity));
+        Ok((Self::found(share, &header), header))
+    }
+
+    /// Opens a replica that has no file of its own.
+    pub(super) fn open_in(place: &Arc<SlotFile>) -> Result<(Self, Header), LoadError> {
+        let header = read_header(place.as_ref())?;
+        let share = Arc::new(Share::new(Arc::clone(place) as _, place.layout(), header.newest.capacity));
         Ok((Self::found(share, &header), header))
     }
 
@@ -152,6 +162,11 @@ impl ReplicaFile {
 
     pub(super) fn record(&self) -> &Record {
         &self.record
+    }
+
+    /// The next record has a sequence above `sequence`: the file takes the place of one that had it.
+    pub(super) fn outrank(&mut self, sequence: u64) {
+        self.sequence = self.sequence.max(sequence);
     }
 
     /// Makes everything written so far durable.

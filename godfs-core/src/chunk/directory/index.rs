@@ -6,6 +6,7 @@ use std::sync::{Arc, Weak};
 use parking_lot::Mutex;
 
 use super::file::Share;
+use super::segment::SlotFile;
 use crate::chunk::format::footprint;
 use crate::chunk::rules::Known;
 use crate::chunk::{Replica, ReplicaState};
@@ -35,6 +36,8 @@ pub(super) struct Slot {
     pub(super) share: Weak<Share>,
     /// How many cuts of the open file came before what this tells.
     pub(super) cuts: usize,
+    /// Where it lies, when it has no file of its own.
+    pub(super) place: Option<Arc<SlotFile>>,
 }
 
 impl Slot {
@@ -69,13 +72,16 @@ impl Slot {
     /// The open file, if it is open.
     pub(super) fn share(&self) -> Option<Arc<Share>> {
         match &self.live {
-            Some(live) => Some(Arc::clone(&live.share)),
+            Some(live) => Some(live.share()),
             None => self.share.upgrade(),
         }
     }
 
     pub(super) fn footprint(&self) -> u64 {
-        footprint(self.end().0)
+        match &self.place {
+            Some(place) => place.footprint(),
+            None => footprint(self.end().0),
+        }
     }
 
     /// Stops the writer.
@@ -91,7 +97,8 @@ impl Slot {
 pub(super) struct Live {
     pub(super) generation: Generation,
     pub(super) state: ReplicaState,
-    pub(super) share: Arc<Share>,
+    /// Another one once it has outgrown its place among others.
+    pub(super) share: Mutex<Arc<Share>>,
     /// How many cuts of the file came before.
     pub(super) cuts: usize,
     pub(super) progress: Mutex<Progress>,
@@ -111,6 +118,10 @@ pub(super) struct Progress {
 }
 
 impl Live {
+    pub(super) fn share(&self) -> Arc<Share> {
+        Arc::clone(&self.share.lock())
+    }
+
     pub(super) fn replica(&self, chunk: ChunkId) -> Replica {
         let progress = self.progress.lock();
         Replica {

@@ -6,6 +6,8 @@ mod paths;
 mod reader;
 mod room;
 mod scan;
+mod segment;
+mod segments;
 mod writer;
 
 #[cfg(test)]
@@ -20,6 +22,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use parking_lot::Mutex;
 
 use self::file::{LoadError, ReplicaFile, Share};
@@ -27,6 +30,8 @@ use self::index::{Index, Live, Progress, Slot};
 use self::paths::{Paths, chunk_of, fan_of};
 use self::reader::{DirectoryReader, View};
 use self::room::Room;
+use self::segment::SlotFile;
+use self::segments::Segments;
 use self::writer::DirectoryWriter;
 use super::format::{Record, RecordState, footprint};
 use super::rules::{self, Settle};
@@ -35,6 +40,7 @@ use super::{
     ChunkStore, CreateReplica, MAX_PACKET_BYTES, ReopenReplica, Replica, ReplicaReader, ReplicaState, ReplicaWriter,
     Space,
 };
+use crate::checksum::PIECE;
 use crate::env::Env;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{ChunkId, Generation};
@@ -56,9 +62,12 @@ pub struct DirectoryOptions {
     pub capacity: Option<u64>,
     /// Bytes of the disk that are left free for others.
     pub reserve: u64,
+    /// Replicas that are expected to have at most so many bytes, up to [`MAX_PACKET_BYTES`], share files. 0: none do.
+    pub small: u64,
 }
 
-/// Replicas in a directory of a disk, one file each, in the format that [`format`](mod@super::format) draws.
+/// Replicas in a directory of a disk, one file each, in the format that [`format`](mod@super::format) draws. Those of which it is known beforehand that
+/// they are small share files: see [`ChunkStore::create_sized`].
 ///
 /// A crash of the process loses nothing that was appended: data, checksums and the length of an unfinished piece are handed to the
 /// system with every append. Clones are handles on the same store.
@@ -80,6 +89,7 @@ struct Inner {
     fans: Mutex<BTreeSet<u64>>,
     turns: Turns,
     room: Room,
+    segments: Segments,
     unknown: Unknown,
     proving: Mutex<Proving>,
     kept_open: Mutex<VecDeque<Arc<Share>>>,
@@ -146,6 +156,7 @@ impl DirectoryStore {
             fans: Mutex::new(found.fans),
             turns: Turns::default(),
             room,
+            segments: Segments::new(options.small, found.segments.segments, found.segments.next),
             unknown,
             proving: Mutex::default(),
             kept_open: Mutex::default(),
@@ -176,7 +187,12 @@ impl DirectoryStore {
 #[async_trait]
 impl ChunkStore for DirectoryStore {
     async fn create(&self, options: CreateReplica) -> Result<Box<dyn ReplicaWriter>> {
-        let writer = self.change(options.chunk, move |inner| inner.create(options)).await?;
+        let writer = self.change(options.chunk, move |inner| inner.create(options, None)).await?;
+        Ok(Box::new(writer))
+    }
+
+    async fn create_sized(&self, options: CreateReplica, length: u64) -> Result<Box<dyn ReplicaWriter>> {
+        let writer = self.change(options.chunk, move |inner| inner.create(options, Some(length))).await?;
         Ok(Box::new(writer))
     }
 
@@ -266,7 +282,7 @@ impl DirectoryStore {
 
 /// The work behind the calls. All of it blocks, and changes a replica only with its turn in hand.
 impl Inner {
-    fn create(self: &Arc<Self>, options: CreateReplica) -> Result<DirectoryWriter> {
+    fn create(self: &Arc<Self>, options: CreateReplica, expected: Option<u64>) -> Result<DirectoryWriter> {
         let CreateReplica { chunk, generation, capacity, state } = options;
         rules::create(options, self.known(chunk))?;
         if let Some(leftover) = self.leftovers.lock().get(&chunk) {
@@ -279,10 +295,13 @@ impl Inner {
         if leftover.is_none() {
             self.remove(chunk)?;
         }
-        self.take_room(footprint(0))?;
+        let small = expected.filter(|&length| self.segments.takes(length));
+        let room = small.map_or(footprint(0), Segments::footprint);
+        self.take_room(room)?;
         let record = Record {
             state: RecordState::Writing,
             cut: false,
+            temporary: small.is_some() && state == ReplicaState::Temporary,
             sequence: 0,
             floor: 0,
             chunk,
@@ -292,9 +311,12 @@ impl Inner {
             length: 0,
             tail: 0,
         };
-        let path = self.paths.file(chunk, state);
-        let file = self.create_file(&path, record).map_err(|error| {
-            self.room.give(footprint(0));
+        let made = match small {
+            Some(length) => self.create_in_place(length, record),
+            None => self.create_file(&self.paths.file(chunk, state), record).map(|file| (file, None)),
+        };
+        let (file, place) = made.map_err(|error| {
+            self.room.give(room);
             Error::io(format!("create a replica of chunk {chunk}"), error)
         })?;
         let slot = Slot {
@@ -309,6 +331,7 @@ impl Inner {
             live: None,
             share: Weak::new(),
             cuts: 0,
+            place,
         };
         if let Some(leftover) = leftover {
             leftover.fence();
@@ -321,7 +344,14 @@ impl Inner {
     fn reopen(self: &Arc<Self>, options: ReopenReplica) -> Result<DirectoryWriter> {
         let ReopenReplica { chunk, generation, length } = options;
         rules::reopen(options, self.known(chunk))?;
-        let before = self.stop(chunk)?;
+        let mut before = self.stop(chunk)?;
+        let visible = before.replica(chunk).visible.min(length);
+        if before.place.is_some() {
+            // It may grow.
+            drop(self.promote(chunk, &before)?);
+            self.promoted(chunk, &before);
+            before = self.slot(chunk)?;
+        }
         let (file, tail) = self.move_on(chunk, &before, length, |record| {
             (record.state, record.generation) = (RecordState::Writing, generation);
         })?;
@@ -329,14 +359,12 @@ impl Inner {
             self.rename(chunk, ReplicaState::Finalized, ReplicaState::Rbw)?;
         }
         // A name that was never synced must not take the generation with it.
-        let directory = self.paths.directory(chunk, ReplicaState::Rbw);
-        self.changing(chunk, "sync the directory of", || self.io.sync_dir(&directory))?;
+        self.changing(chunk, "sync the directory of", || self.sync_name(chunk, ReplicaState::Rbw))?;
         {
             let mut index = self.index.lock();
             let slot = index.get_mut(&chunk).ok_or_else(|| rules::not_found(chunk))?;
             (slot.generation, slot.state, slot.unproven) = (generation, ReplicaState::Rbw, false);
         }
-        let visible = before.replica(chunk).visible.min(length);
         let progress = Progress { length, visible, tail, ..Progress::default() };
         Ok(self.write_on(chunk, file, progress, true))
     }
@@ -362,7 +390,7 @@ impl Inner {
             })?;
             file.sync()?;
             // A name that was never synced must not take the number with it.
-            self.io.sync_dir(&self.paths.directory(chunk, slot.state))
+            self.sync_name(chunk, slot.state)
         })?;
         let mut index = self.index.lock();
         let slot = index.get_mut(&chunk).ok_or_else(|| rules::not_found(chunk))?;
@@ -377,7 +405,7 @@ impl Inner {
         }
         let before = self.stop(chunk)?;
         let (file, tail) = self.move_on(chunk, &before, length, |record| {
-            (record.state, record.generation) = (RecordState::Finalized, generation);
+            (record.state, record.temporary, record.generation) = (RecordState::Finalized, false, generation);
         })?;
         if before.state != ReplicaState::Finalized {
             self.rename(chunk, before.state, ReplicaState::Finalized)?;
@@ -390,8 +418,7 @@ impl Inner {
             (slot.share, slot.cuts) = (Arc::downgrade(&file.share), file.share.cuts());
             slot.replica(chunk)
         };
-        let directory = self.paths.directory(chunk, ReplicaState::Finalized);
-        self.changing(chunk, "sync the directory of", || self.io.sync_dir(&directory))?;
+        self.changing(chunk, "sync the directory of", || self.sync_name(chunk, ReplicaState::Finalized))?;
         Ok(replica)
     }
 
@@ -461,7 +488,9 @@ impl Inner {
             }
             file.sync()
         })?;
-        self.room.give(footprint(old_length) - footprint(length));
+        if before.place.is_none() {
+            self.room.give(footprint(old_length) - footprint(length));
+        }
         Ok((file, tail))
     }
 
@@ -478,7 +507,7 @@ impl Inner {
         let live = Arc::new(Live {
             generation: slot.generation,
             state: slot.state,
-            share: Arc::clone(&file.share),
+            share: Mutex::new(Arc::clone(&file.share)),
             cuts: file.share.cuts(),
             progress: Mutex::new(progress),
         });
@@ -500,23 +529,38 @@ impl Inner {
         };
         drop(index);
         self.let_go(&slot);
+        if slot.place.is_some() {
+            drop(slot);
+            // What is not given back now is later.
+            if let Err(error) = self.segments.give_back(self.io.as_ref(), &self.paths) {
+                tracing::warn!(%error, "an empty segment could not be removed");
+            }
+        }
         Ok(())
     }
 
     /// Removes what stood beside a copy that is whole now.
     fn remove_leftover(&self, chunk: ChunkId) {
         let Some(leftover) = self.leftovers.lock().remove(&chunk) else { return };
+        let placed = |slot: &Slot| slot.place.is_some();
         // A finalized one had the name that the copy has taken.
-        let replaced = leftover.state == ReplicaState::Finalized;
+        let replaced = leftover.state == ReplicaState::Finalized
+            && !placed(&leftover)
+            && !self.index.lock().get(&chunk).is_some_and(placed);
         if !replaced && let Err(error) = self.unlink(chunk, &leftover) {
             // The next start removes it; until then it must not be in the way.
             tracing::warn!(chunk = chunk.get(), %error, "a replica that was replaced could not be removed");
-            self.unknown.in_the_way.lock().insert(self.paths.file(chunk, leftover.state));
+            if !placed(&leftover) {
+                self.unknown.in_the_way.lock().insert(self.paths.file(chunk, leftover.state));
+            }
         }
         self.let_go(&leftover);
     }
 
     fn unlink(&self, chunk: ChunkId, slot: &Slot) -> io::Result<()> {
+        if let Some(place) = &slot.place {
+            return place.retire();
+        }
         match self.io.remove_file(&self.paths.file(chunk, slot.state)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             _ => Ok(()),
@@ -576,6 +620,9 @@ impl Inner {
     }
 
     fn open_by_name(&self, chunk: ChunkId, slot: &Slot) -> Result<ReplicaFile> {
+        if let Some(place) = &slot.place {
+            return self.checked(chunk, slot, ReplicaFile::open_in(place));
+        }
         let opened = self.io.open(&self.paths.file(chunk, slot.state), OpenMode::Existing);
         match opened {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Err(corrupt(chunk, "its file is missing")),
@@ -607,6 +654,9 @@ impl Inner {
 
     /// Renames a replica's file from what it was to what it becomes.
     fn rename(&self, chunk: ChunkId, from: ReplicaState, to: ReplicaState) -> Result<()> {
+        if self.placed(chunk) {
+            return Ok(());
+        }
         if to == ReplicaState::Finalized {
             self.make_fan(chunk)
                 .map_err(|error| Error::io(format!("make a directory for the replica of chunk {chunk}"), error))?;
@@ -631,10 +681,117 @@ impl Inner {
         Ok(())
     }
 
+    /// Whether a replica has no file of its own, and no name that a sync or a rename would have to see to.
+    fn placed(&self, chunk: ChunkId) -> bool {
+        self.index.lock().get(&chunk).is_some_and(|slot| slot.place.is_some())
+    }
+
+    /// Makes the name of a replica durable.
+    fn sync_name(&self, chunk: ChunkId, state: ReplicaState) -> io::Result<()> {
+        if self.placed(chunk) { Ok(()) } else { self.io.sync_dir(&self.paths.directory(chunk, state)) }
+    }
+
+    /// Begins a replica in a segment.
+    fn create_in_place(&self, length: u64, record: Record) -> io::Result<(ReplicaFile, Option<Arc<SlotFile>>)> {
+        let place = self.segments.take(self.io.as_ref(), &self.paths, length)?;
+        match ReplicaFile::create(Arc::clone(&place) as _, place.layout(), record) {
+            Ok(file) => Ok((file, Some(place))),
+            Err(error) => {
+                // Else it is out of use until the next start.
+                let _ = place.retire();
+                Err(error)
+            }
+        }
+    }
+
+    /// Copies a stopped replica, or one whose writer is at this, from its place in a segment to a file of its own, durably. Until
+    /// [`promoted`](Self::promoted) the place counts; a start that finds both believes the file.
+    fn promote(&self, chunk: ChunkId, slot: &Slot) -> Result<ReplicaFile> {
+        let old = self.file(chunk, slot)?;
+        let (length, tail) = slot.end();
+        let room = footprint(length);
+        self.take_room(room)?;
+        // A start removes what is left half-written there.
+        let staged = self.paths.file(chunk, ReplicaState::Temporary);
+        let copied = self.copy_out(&old, (length, tail), slot.state, &staged).and_then(|copy| {
+            if slot.state != ReplicaState::Temporary {
+                let home = self.paths.file(chunk, slot.state);
+                if slot.state == ReplicaState::Finalized {
+                    self.make_fan(chunk)?;
+                }
+                self.step_aside(&home)?;
+                self.io.rename(&staged, &home)?;
+            }
+            self.io.sync_dir(&self.paths.directory(chunk, slot.state))?;
+            Ok(copy)
+        });
+        copied.map_err(|error| {
+            let _ = self.io.remove_file(&staged);
+            self.room.give(room);
+            let kind = error.kind();
+            let error = Error::io(format!("give chunk {chunk} a file of its own"), error);
+            if kind == io::ErrorKind::InvalidData { corrupt(chunk, &error.report()) } else { error }
+        })
+    }
+
+    fn copy_out(
+        &self,
+        old: &ReplicaFile,
+        (length, tail): (u64, u32),
+        state: ReplicaState,
+        to: &Path,
+    ) -> io::Result<ReplicaFile> {
+        let (proven, _) = old.share.prove(length, &[(length, tail)])?;
+        if proven != length {
+            let message = format!("of its {length} bytes only the first {proven} hold");
+            return Err(io::Error::new(io::ErrorKind::InvalidData, message));
+        }
+        match self.io.remove_file(to) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let mut file = self.create_file(to, Record { temporary: false, ..*old.record() })?;
+        let size = usize::try_from(length).expect("at most a packet");
+        let whole = size / PIECE;
+        let data = old.share.data(0, size)?;
+        let sums = if whole == 0 { Bytes::new() } else { old.share.checksums(0, whole)? };
+        if size > 0 {
+            file.write(0, &data, 0, &sums)?;
+        }
+        file.outrank(old.record().sequence);
+        file.put(|record| {
+            let finalized = state == ReplicaState::Finalized;
+            record.state = if finalized { RecordState::Finalized } else { RecordState::Writing };
+            (record.length, record.tail) = (length, tail);
+        })?;
+        file.sync()?;
+        Ok(file)
+    }
+
+    /// Gives up the place of a replica that has a file of its own now.
+    fn promoted(&self, chunk: ChunkId, before: &Slot) {
+        if let Some(slot) = self.index.lock().get_mut(&chunk) {
+            (slot.place, slot.unproven) = (None, false);
+            (slot.share, slot.cuts) = (Weak::new(), 0);
+            if slot.live.as_ref().is_some_and(|live| live.progress.lock().fenced) {
+                (slot.length, slot.tail) = before.end();
+                slot.live = None;
+            }
+        }
+        if let Some(place) = &before.place {
+            self.room.give(place.footprint());
+            if let Err(error) = place.retire() {
+                // The next start finds the file, and the place to be behind it.
+                tracing::warn!(chunk = chunk.get(), %error, "a place in a segment could not be given up");
+            }
+        }
+        self.kept_open.lock().retain(|kept| !before.share().is_some_and(|share| Arc::ptr_eq(kept, &share)));
+    }
+
     fn create_file(&self, path: &Path, record: Record) -> io::Result<ReplicaFile> {
         self.step_aside(path)?;
         let file = self.io.open(path, OpenMode::CreateNew)?;
-        ReplicaFile::create(file, record).inspect_err(|_| {
+        ReplicaFile::create(file, record.layout(), record).inspect_err(|_| {
             // Half a header is removed at the next start, if it can't be now.
             let _ = self.io.remove_file(path);
         })
@@ -695,7 +852,7 @@ impl Inner {
         let mut file = self.file(chunk, &slot)?;
         self.changing(chunk, "sync", || {
             file.sync()?;
-            self.io.sync_dir(&self.paths.directory(chunk, ReplicaState::Finalized))?;
+            self.sync_name(chunk, ReplicaState::Finalized)?;
             file.put(|record| record.state = RecordState::Finalized)
         })?;
         if let Some(slot) = self.index.lock().get_mut(&chunk) {

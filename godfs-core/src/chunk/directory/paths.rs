@@ -6,6 +6,7 @@
 //! ROOT/v1/rbw/ID.chunk             being written, or left half-written by a stop
 //! ROOT/v1/tmp/ID.chunk             copies in flight; removed at a start
 //! ROOT/v1/finalized/XX/ID.chunk    whole
+//! ROOT/v1/segments/ID.segment      many small ones each, in any state
 //! ```
 //!
 //! `ID` is the chunk in 16 hexadecimal digits, `XX` its second lowest byte: neighbours share a directory, so that one sync serves several,
@@ -20,6 +21,7 @@ use crate::id::ChunkId;
 const FAN_OUT: u64 = 256;
 
 const SUFFIX: &str = ".chunk";
+const SEGMENT_SUFFIX: &str = ".segment";
 
 #[derive(Clone, Debug)]
 pub(super) struct Paths {
@@ -55,6 +57,14 @@ impl Paths {
         self.version().join("finalized")
     }
 
+    pub(super) fn segments(&self) -> PathBuf {
+        self.version().join("segments")
+    }
+
+    pub(super) fn segment(&self, number: u64) -> PathBuf {
+        self.segments().join(format!("{number:016x}{SEGMENT_SUFFIX}"))
+    }
+
     /// The directory of finalized replicas with this number, below [`FAN_OUT`].
     pub(super) fn fan(&self, number: u64) -> PathBuf {
         self.finalized().join(format!("{number:02x}"))
@@ -87,6 +97,12 @@ pub(super) fn fan_named(name: &str) -> Option<u64> {
 
 pub(super) fn name_of(chunk: ChunkId) -> String {
     format!("{:016x}{SUFFIX}", chunk.get())
+}
+
+/// The number of the segment with this name; `None` for any other name.
+pub(super) fn segment_named(name: &str) -> Option<u64> {
+    let number = u64::from_str_radix(name.strip_suffix(SEGMENT_SUFFIX)?, 16).ok()?;
+    (format!("{number:016x}{SEGMENT_SUFFIX}") == name).then_some(number)
 }
 
 /// The chunk whose replica has this name; `None` for any other name.

@@ -49,12 +49,19 @@ impl View {
         }
     }
 
-    fn ends(&self) -> Ends {
+    /// Where things end, and the file that holds all of that.
+    fn ends_in(&self, opened: &Arc<Share>) -> (Ends, Arc<Share>) {
         match self {
-            Self::Fixed(replica, tail) => Ends { visible: replica.visible, length: replica.length, tail: *tail },
+            Self::Fixed(replica, tail) => {
+                (Ends { visible: replica.visible, length: replica.length, tail: *tail }, Arc::clone(opened))
+            }
             Self::Live(_, live) => {
-                let progress = live.progress.lock();
-                Ends { visible: progress.visible, length: progress.length, tail: progress.tail }
+                let ends = {
+                    let progress = live.progress.lock();
+                    Ends { visible: progress.visible, length: progress.length, tail: progress.tail }
+                };
+                // After the ends: a later file holds what an earlier one did.
+                (ends, live.share())
             }
         }
     }
@@ -67,16 +74,16 @@ impl ReplicaReader for DirectoryReader {
     }
 
     fn capacity(&self) -> u64 {
-        self.share.layout.capacity
+        self.share.capacity
     }
 
     async fn read(&self, offset: u64, length: usize, verify: bool) -> Result<Packet> {
-        let ends = self.view.ends();
+        let (ends, share) = self.view.ends_in(&self.share);
         let range = read_range(offset, length, ends.visible);
         if range.is_empty() {
             return Ok(Packet { offset: range.start, data: Bytes::new(), checksums: Bytes::new() });
         }
-        let (share, cuts, chunk) = (Arc::clone(&self.share), self.cuts, self.view.replica().chunk);
+        let (cuts, chunk) = (self.cuts, self.view.replica().chunk);
         self.env
             .blocking(move || read(&share, cuts, range, ends, verify))
             .await

@@ -3,17 +3,19 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Weak;
+use std::sync::{Arc, Weak};
 
 use super::file::{LoadError, ReplicaFile};
 use super::index::{Index, Slot};
 use super::paths::{Paths, chunk_of, fan_named, fan_of};
+use super::segment::SlotFile;
+use super::segments;
 use crate::checksum::crc32c;
 use crate::chunk::ReplicaState;
-use crate::chunk::format::{HEADER_BYTES, HeaderFault, RecordState, VERSION};
+use crate::chunk::format::{HEADER_BYTES, Header, HeaderFault, RecordState, VERSION};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{ChunkId, Generation};
-use crate::io::{Entry, Io, LockGuard, OpenMode, publish};
+use crate::io::{Entry, Io, IoFile, LockGuard, OpenMode, publish};
 
 /// How many unknown files are told one by one.
 const MAX_REPORTS: usize = 10_000;
@@ -30,6 +32,7 @@ pub(super) struct Found {
     pub(super) in_the_way: BTreeSet<PathBuf>,
     /// The directories of finalized replicas.
     pub(super) fans: BTreeSet<u64>,
+    pub(super) segments: segments::Found,
     unreported: usize,
 }
 
@@ -110,7 +113,8 @@ pub(super) fn scan(io: &dyn Io, paths: &Paths) -> Result<Found> {
         scan.found.fans.clear();
     }
     scan.directory(&paths.rbw(), None);
-    scan.strangers(&paths.version(), |name| matches!(name, "rbw" | "tmp" | "finalized"));
+    scan.segments();
+    scan.strangers(&paths.version(), |name| matches!(name, "rbw" | "tmp" | "finalized" | "segments"));
     Ok(scan.finish())
 }
 
@@ -151,6 +155,50 @@ impl Scan<'_> {
         }
     }
 
+    /// Looks at every slot of every segment.
+    fn segments(&mut self) {
+        let folder = self.paths.segments();
+        // A store that never had a small replica has none.
+        if !self.io.exists(&folder).unwrap_or(true) {
+            return;
+        }
+        let mut found = segments::Found::default();
+        for entry in self.entries(&folder) {
+            let mut places = Vec::new();
+            let admitted = if entry.is_dir {
+                Err("not a file of this store".to_owned())
+            } else {
+                found.admit(self.io, self.paths, &entry.name, |place| places.push(place))
+            };
+            if let Err(reason) = admitted {
+                self.unknown(&folder.join(&entry.name), &reason);
+            }
+            for place in places {
+                let path = folder.join(place.place());
+                match self.classify_slot(place, &path) {
+                    Ok(Some((chunk, candidate))) => self.admit(chunk, candidate),
+                    Ok(None) => {}
+                    Err(reason) => self.unknown(&path, &reason),
+                }
+            }
+        }
+        self.found.segments = found;
+    }
+
+    /// What a slot is. `None` when it was nothing that lasts.
+    fn classify_slot(&self, place: Arc<SlotFile>, path: &Path) -> Result<Option<(ChunkId, Candidate)>, String> {
+        let told = |error: io::Error| error.to_string();
+        let (file, header) = ReplicaFile::open_in(&place).map_err(|error| error.to_string())?;
+        if header.newest.temporary {
+            place.retire().map_err(told)?;
+            return Ok(None);
+        }
+        let length = place.len().map_err(told)?;
+        let mut candidate = judge(file, &header, length, true, path)?;
+        candidate.slot.place = Some(place);
+        Ok(Some((header.newest.chunk, candidate)))
+    }
+
     fn directory(&mut self, folder: &Path, fan: Option<u64>) {
         for entry in self.entries(folder) {
             let path = folder.join(&entry.name);
@@ -172,7 +220,7 @@ impl Scan<'_> {
         let told = |error: io::Error| error.to_string();
         let file = self.io.open(path, OpenMode::Existing).map_err(told)?;
         let length = file.len().map_err(told)?;
-        let (mut file, header) = match ReplicaFile::open(file) {
+        let (file, header) = match ReplicaFile::open(file) {
             Ok(opened) => opened,
             // Created, and never synced before the power went. A finalized file with data but without a header may also be
             // the work of a bad disk: it is kept.
@@ -182,46 +230,10 @@ impl Scan<'_> {
             }
             Err(error) => return Err(error.to_string()),
         };
-        let record = header.newest;
-        if record.chunk != chunk {
-            return Err(format!("the header is that of chunk {}", record.chunk));
+        if header.newest.chunk != chunk {
+            return Err(format!("the header is that of chunk {}", header.newest.chunk));
         }
-        let slot = Slot {
-            generation: record.generation,
-            recovered: record.recovered,
-            state: ReplicaState::Rwr,
-            unproven: false,
-            drop_behind: false,
-            poisoned: false,
-            length: record.length,
-            tail: record.tail,
-            live: None,
-            share: Weak::new(),
-            cuts: 0,
-        };
-        let mut candidate =
-            Candidate { slot, sequence: record.sequence, record: record.state, path: path.to_path_buf() };
-        if in_fan && record.state == RecordState::Finalized {
-            if record.length > 0 && length < record.layout().data_at(record.length) {
-                return Err(format!("finalized with {} bytes of data, but the file ends before", record.length));
-            }
-            if record.cut {
-                file.finish_cut().and_then(|()| file.sync()).map_err(told)?;
-                candidate.sequence = file.record().sequence;
-            }
-            candidate.slot.state = ReplicaState::Finalized;
-            return Ok(Some(candidate));
-        }
-        let limit = if record.cut { record.length } else { record.capacity };
-        let (proven, tail) = file.share.prove(limit, &header.tails).map_err(told)?;
-        (candidate.slot.length, candidate.slot.tail) = (proven, tail);
-        if in_fan && record.state == RecordState::Unproven && (proven, tail) == (record.length, record.tail) {
-            // Read back from what may still be only in memory: a record may say so once it is on the disk.
-            file.sync().and_then(|()| file.put(|record| record.state = RecordState::Finalized)).map_err(told)?;
-            candidate.slot.state = ReplicaState::Finalized;
-            (candidate.record, candidate.sequence) = (RecordState::Finalized, file.record().sequence);
-        }
-        Ok(Some(candidate))
+        judge(file, &header, length, in_fan, path).map(Some)
     }
 
     /// Takes a replica, or decides between two of one chunk: a crash may leave a file under both names of a rename,
@@ -242,8 +254,14 @@ impl Scan<'_> {
         };
         // A copy is whole before what it replaces is removed.
         let replaced = winner.slot.state == ReplicaState::Finalized && loser.slot.state != ReplicaState::Finalized;
-        if same || replaced || loser.slot.generation < winner.slot.generation {
-            if let Err(error) = self.io.remove_file(&loser.path) {
+        // One that outgrew its place in a segment is whole in its own file before the place is given up.
+        let outgrown = winner.slot.place.is_none() && loser.slot.place.is_some();
+        if same || replaced || outgrown || loser.slot.generation < winner.slot.generation {
+            let removed = match &loser.slot.place {
+                Some(place) => place.retire(),
+                None => self.io.remove_file(&loser.path),
+            };
+            if let Err(error) = removed {
                 self.unknown(&loser.path, &format!("superseded, but could not be removed: {error}"));
             }
         } else {
@@ -255,7 +273,7 @@ impl Scan<'_> {
     fn finish(mut self) -> Found {
         for (chunk, candidate) in std::mem::take(&mut self.candidates) {
             let home = self.paths.file(chunk, candidate.slot.state);
-            if candidate.path != home {
+            if candidate.slot.place.is_none() && candidate.path != home {
                 let directory = self.paths.directory(chunk, candidate.slot.state);
                 let moved = self.io.rename(&candidate.path, &home).and_then(|()| self.io.sync_dir(&directory));
                 if let Err(error) = moved {
@@ -304,6 +322,56 @@ impl Scan<'_> {
             self.found.unreported += 1;
         }
     }
+}
+
+/// What a replica is whose header is `header`, in a file of `length` bytes. `trusted`: where it lies, a record that says `finalized` is
+/// believed. An error says why it is left alone.
+fn judge(
+    mut file: ReplicaFile,
+    header: &Header,
+    length: u64,
+    trusted: bool,
+    path: &Path,
+) -> Result<Candidate, String> {
+    let told = |error: io::Error| error.to_string();
+    let record = header.newest;
+    let slot = Slot {
+        generation: record.generation,
+        recovered: record.recovered,
+        state: ReplicaState::Rwr,
+        unproven: false,
+        drop_behind: false,
+        poisoned: false,
+        length: record.length,
+        tail: record.tail,
+        live: None,
+        share: Weak::new(),
+        cuts: 0,
+        place: None,
+    };
+    let mut candidate =
+        Candidate { slot, sequence: record.sequence, record: record.state, path: path.to_path_buf() };
+    if trusted && record.state == RecordState::Finalized {
+        if record.length > 0 && length < file.share.layout.data_at(record.length) {
+            return Err(format!("finalized with {} bytes of data, but the file ends before", record.length));
+        }
+        if record.cut {
+            file.finish_cut().and_then(|()| file.sync()).map_err(told)?;
+            candidate.sequence = file.record().sequence;
+        }
+        candidate.slot.state = ReplicaState::Finalized;
+        return Ok(candidate);
+    }
+    let limit = if record.cut { record.length } else { record.capacity };
+    let (proven, tail) = file.share.prove(limit, &header.tails).map_err(told)?;
+    (candidate.slot.length, candidate.slot.tail) = (proven, tail);
+    if trusted && record.state == RecordState::Unproven && (proven, tail) == (record.length, record.tail) {
+        // Read back from what may still be only in memory: a record may say so once it is on the disk.
+        file.sync().and_then(|()| file.put(|record| record.state = RecordState::Finalized)).map_err(told)?;
+        candidate.slot.state = ReplicaState::Finalized;
+        (candidate.record, candidate.sequence) = (RecordState::Finalized, file.record().sequence);
+    }
+    Ok(candidate)
 }
 
 #[cfg(test)]

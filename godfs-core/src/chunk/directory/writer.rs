@@ -139,7 +139,7 @@ impl Work<'_> {
     fn append(&mut self, packet: &Packet) -> Result<()> {
         let Progress { length, tail, .. } = *self.live.progress.lock();
         let share = Arc::clone(&self.cursor.file.share);
-        let overlap = rules::admit(packet, length, share.layout.capacity)?;
+        let overlap = rules::admit(packet, length, share.capacity)?;
         if overlap > 0 {
             let there = share.data(packet.offset, overlap);
             let there = there.map_err(|error| Error::io(format!("read chunk {}", self.chunk), error))?;
@@ -151,7 +151,10 @@ impl Work<'_> {
             return Ok(());
         }
         let extension = rules::extend(length, tail, packet, overlap);
-        let growth = footprint(extension.length) - footprint(length);
+        if extension.length > share.layout.capacity {
+            self.outgrow()?;
+        }
+        let growth = if self.placed() { 0 } else { footprint(extension.length) - footprint(length) };
         self.inner.take_room(growth)?;
         if let Err(error) = self.write(length, &packet.data[overlap..], &extension) {
             self.live.progress.lock().overshot = true;
@@ -163,6 +166,21 @@ impl Work<'_> {
             (progress.length, progress.tail) = (extension.length, extension.tail);
         }
         self.write_back(extension.length);
+        Ok(())
+    }
+
+    /// Whether the replica has no file of its own.
+    fn placed(&self) -> bool {
+        self.inner.index.lock().get(&self.chunk).is_some_and(|slot| slot.place.is_some())
+    }
+
+    /// Gives a replica that becomes larger than was expected a file of its own.
+    fn outgrow(&mut self) -> Result<()> {
+        let slot = self.inner.slot(self.chunk)?;
+        let file = self.inner.promote(self.chunk, &slot)?;
+        *self.live.share.lock() = Arc::clone(&file.share);
+        (self.cursor.file, self.cursor.named) = (file, true);
+        self.inner.promoted(self.chunk, &slot);
         Ok(())
     }
 
@@ -198,23 +216,33 @@ impl Work<'_> {
         let (inner, chunk) = (self.inner, self.chunk);
         inner.changing(chunk, "sync", || self.cursor.file.sync())?;
         if !self.cursor.named {
-            inner.changing(chunk, "sync the directory of", || {
-                inner.io.sync_dir(&inner.paths.directory(chunk, self.live.state))
-            })?;
+            inner.changing(chunk, "sync the directory of", || inner.sync_name(chunk, self.live.state))?;
             self.cursor.named = true;
         }
         Ok(())
     }
 
     /// The record is in the file before its one sync, and the file gets its final name after it: only under that name
-    /// is the record believed.
+    /// is the record believed. In a segment the record that is synced with the data is one that has to be proved, and the final one follows.
     fn finalize(&mut self, sync: bool) -> Result<Replica> {
         let (inner, chunk) = (self.inner, self.chunk);
         let Progress { length, tail, .. } = *self.live.progress.lock();
-        let state = if sync { RecordState::Finalized } else { RecordState::Unproven };
+        let placed = self.placed();
+        let state = if sync && !placed { RecordState::Finalized } else { RecordState::Unproven };
         inner.changing(chunk, "finalize", || {
-            self.cursor.file.put(|record| (record.state, record.length, record.tail) = (state, length, tail))?;
-            if sync { self.cursor.file.sync() } else { Ok(()) }
+            let file = &mut self.cursor.file;
+            if placed && self.live.state == ReplicaState::Temporary {
+                // What it replaces must not give way to one that may be torn.
+                file.sync()?;
+            }
+            file.put(|record| {
+                (record.state, record.temporary, record.length, record.tail) = (state, false, length, tail);
+            })?;
+            if !sync {
+                return Ok(());
+            }
+            file.sync()?;
+            if placed { file.put(|record| record.state = RecordState::Finalized) } else { Ok(()) }
         })?;
         inner.rename(chunk, self.live.state, ReplicaState::Finalized)?;
         {
@@ -227,15 +255,13 @@ impl Work<'_> {
             (slot.state, slot.unproven) = (ReplicaState::Finalized, !sync);
             slot.drop_behind = self.cursor.drop_behind;
             (slot.length, slot.tail) = (length, tail);
-            (slot.share, slot.cuts, slot.live) = (Arc::downgrade(&self.live.share), self.live.cuts, None);
+            (slot.share, slot.cuts, slot.live) = (Arc::downgrade(&self.cursor.file.share), self.live.cuts, None);
             slot.replica(chunk)
         };
         if sync {
-            inner.changing(chunk, "sync the directory of", || {
-                inner.io.sync_dir(&inner.paths.directory(chunk, ReplicaState::Finalized))
-            })?;
+            inner.changing(chunk, "sync the directory of", || inner.sync_name(chunk, ReplicaState::Finalized))?;
             if self.cursor.drop_behind {
-                self.live.share.drop_cached(length);
+                self.cursor.file.share.drop_cached(length);
             }
         }
         // Only now: until then it may be the better one.
