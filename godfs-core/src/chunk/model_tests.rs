@@ -22,6 +22,8 @@ enum Call {
     Create {
         generation: u64,
         temporary: bool,
+        /// What is said of the length to come.
+        expected: Option<u64>,
     },
     /// `back` bytes before the end; `flip` damages the packet.
     Append {
@@ -62,7 +64,8 @@ fn calls() -> impl Strategy<Value = Call> {
     let generation = || prop_oneof![4 => Just(u64::MAX), 1 => 0..12_u64];
     let back = || prop_oneof![3 => Just(0), 1 => 0..9_000_u64];
     prop_oneof![
-        2 => (generation(), prop::bool::weighted(0.2)).prop_map(|(generation, temporary)| Call::Create { generation, temporary }),
+        2 => (generation(), prop::bool::weighted(0.2), prop::option::of(0..40_000_u64))
+            .prop_map(|(generation, temporary, expected)| Call::Create { generation, temporary, expected }),
         8 => (0..9_000_usize, prop_oneof![5 => Just(0), 1 => 0..5_000_u64], prop::bool::weighted(0.05))
             .prop_map(|(size, back, flip)| Call::Append { size, back, flip }),
         2 => back().prop_map(|back| Call::Publish { back }),
@@ -101,10 +104,13 @@ impl Side {
         let length = model.content.len() as u64;
         let next = |generation: u64| Generation(if generation == u64::MAX { model.generation + 1 } else { generation });
         Ok(match *call {
-            Call::Create { generation, temporary } => {
+            Call::Create { generation, temporary, expected } => {
                 let state = if temporary { ReplicaState::Temporary } else { ReplicaState::Rbw };
                 let options = CreateReplica { chunk: CHUNK, generation: next(generation), capacity: 200_000, state };
-                self.writer = Some(self.store.create(options).await?);
+                self.writer = Some(match expected {
+                    Some(length) => self.store.create_sized(options, length).await?,
+                    None => self.store.create(options).await?,
+                });
                 Outcome::Done
             }
             Call::Reopen { generation, back } => {
@@ -213,7 +219,7 @@ impl Model {
 async fn run(calls: Vec<Call>) {
     let disk = Arc::new(SimIo::new(1));
     let open = async || {
-        let options = DirectoryOptions { root: "/d".into(), capacity: None, reserve: 0, small: 0 };
+        let options = DirectoryOptions { root: "/d".into(), capacity: None, reserve: 0, small: 1 << 20 };
         DirectoryStore::open(options, Arc::clone(&disk) as _, Env::simulated(1)).await.expect("open")
     };
     let mut memory = MemoryStore::new(None);

@@ -20,13 +20,15 @@ const CAPACITY: u64 = 64 << 10;
 const ROOT: &str = "/disk/chunks";
 
 async fn open(disk: &SimIo) -> Result<DirectoryStore> {
-    let options = DirectoryOptions { root: ROOT.into(), capacity: None, reserve: 0, small: 0 };
+    let options = DirectoryOptions { root: ROOT.into(), capacity: None, reserve: 0, small: 1 << 20 };
     DirectoryStore::open(options, Arc::new(disk.clone()), Env::simulated(1)).await
 }
 
 /// What may be found after a crash.
 #[derive(Clone, Debug, Default)]
 struct Model {
+    /// What its creations say of the length to come.
+    expected: Option<u64>,
     /// The bytes of the replica as the script knows it.
     content: Vec<u8>,
     generation: u64,
@@ -101,7 +103,7 @@ impl Model {
         let store = open(&copy).await.expect("open");
         self.written.clear();
         let Ok(found) = store.stat(CHUNK).await else {
-            *self = Self { generation: self.generation, ..Self::default() };
+            *self = Self { expected: self.expected, generation: self.generation, ..Self::default() };
             return;
         };
         store.settle(CHUNK, Generation(1_000), found.length).await.expect("settle");
@@ -201,7 +203,10 @@ async fn step(
             model.begin(next.get(), 0);
             let options =
                 CreateReplica { chunk: CHUNK, generation: next, capacity: CAPACITY, state: ReplicaState::Rbw };
-            *writer = Some(store.create(options).await?);
+            *writer = Some(match model.expected {
+                Some(length) => store.create_sized(options, length).await?,
+                None => store.create(options).await?,
+            });
         }
     }
     Ok(())
@@ -218,13 +223,18 @@ async fn empty_disk() -> SimIo {
     disk
 }
 
+/// Files of their own, places in segments that suffice, and such that are outgrown.
+fn expected(seed: u64) -> Option<u64> {
+    [None, Some(CAPACITY), Some(9_000)][usize::try_from(seed % 3).expect("small")]
+}
+
 #[tokio::test]
 async fn promises_hold_over_losses_of_power() {
     let empty = empty_disk().await;
-    for seed in 0..100 {
+    for seed in 0..150 {
         let mut rng = fastrand::Rng::with_seed(seed);
         let mut disk = empty.crash_keeping_all();
-        let mut model = Model::default();
+        let mut model = Model { expected: expected(seed), ..Model::default() };
         for life in 0..3 {
             disk.cut_power_at(rng.u64(1..60));
             script(&disk, &mut model, &mut rng, 30).await;
@@ -241,10 +251,10 @@ async fn promises_hold_over_losses_of_power() {
 #[tokio::test]
 async fn promises_hold_over_failed_syncs() {
     let empty = empty_disk().await;
-    for seed in 0..100 {
+    for seed in 0..150 {
         let mut rng = fastrand::Rng::with_seed(seed);
         let disk = empty.crash_keeping_all();
-        let mut model = Model::default();
+        let mut model = Model { expected: expected(seed), ..Model::default() };
         disk.fail_sync(rng.u64(1..16));
         script(&disk, &mut model, &mut rng, 40).await;
         for (number, found) in crashes(&disk, seed).enumerate() {

@@ -12,6 +12,8 @@ mod writer;
 
 #[cfg(test)]
 mod crash_tests;
+#[cfg(test)]
+mod segment_tests;
 
 use std::collections::{BTreeSet, VecDeque};
 use std::fmt;
@@ -359,7 +361,13 @@ impl Inner {
             self.rename(chunk, ReplicaState::Finalized, ReplicaState::Rbw)?;
         }
         // A name that was never synced must not take the generation with it.
-        self.changing(chunk, "sync the directory of", || self.sync_name(chunk, ReplicaState::Rbw))?;
+        self.changing(chunk, "sync the directory of", || {
+            if before.state == ReplicaState::Finalized {
+                // Nor may the name come back under which a record is believed that is yet to be synced.
+                self.sync_name(chunk, ReplicaState::Finalized)?;
+            }
+            self.sync_name(chunk, ReplicaState::Rbw)
+        })?;
         {
             let mut index = self.index.lock();
             let slot = index.get_mut(&chunk).ok_or_else(|| rules::not_found(chunk))?;

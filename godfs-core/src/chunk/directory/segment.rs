@@ -22,8 +22,8 @@
 //! alone: it says `unproven` with the data, and `finalized` only once that was synced. A start reads what is still `unproven` and believes its
 //! checksums.
 //!
-//! **Free again.** When a replica is deleted its header is zeroed; when nobody reads it any more, its checksums are; and only
-//! when these zeros are on the disk is the slot given to another replica. So no crash shows old checksums beside new data, nor a record
+//! **Free again.** When a replica is deleted its header is zeroed; when that is on the disk and nobody reads it any more, its checksums are; and
+//! only when these zeros are on the disk, too, is the slot given to another replica. So no crash shows old checksums beside new data, nor a record
 //! beside bytes that are not its own.
 
 use std::collections::BTreeSet;
@@ -92,8 +92,10 @@ struct State {
     fresh: u32,
     /// Zeroed, durably.
     free: BTreeSet<u32>,
-    /// Not used any more, to be zeroed.
+    /// Not used any more, their headers zeroed, if not durably.
     retired: BTreeSet<u32>,
+    /// Their headers zeroed durably: now their checksums may be.
+    nameless: BTreeSet<u32>,
     /// Counts what was asked to be synced, and what was.
     wanted: u64,
     done: u64,
@@ -139,7 +141,7 @@ impl Segment {
             if front.iter().take(HEADER_BYTES).any(|byte| *byte != 0) {
                 look(self.slot(number, (length - base).min(size)));
             } else {
-                // Zeroed again in any case: what is read may not be on the disk.
+                // What is read may not be on the disk.
                 self.state.lock().retired.insert(number);
             }
         }
@@ -168,13 +170,13 @@ impl Segment {
     /// Whether slots may become free by a sync.
     pub(super) fn has_retired(&self) -> bool {
         let state = self.state.lock();
-        !state.failed && !state.closed && !state.retired.is_empty()
+        !state.failed && !state.closed && !(state.retired.is_empty() && state.nameless.is_empty())
     }
 
     /// Takes the segment out of use if no replica is in it, so that its file can be removed.
     pub(super) fn close_if_empty(&self) -> bool {
         let mut state = self.state.lock();
-        let idle = state.free.len() + state.retired.len();
+        let idle = state.free.len() + state.retired.len() + state.nameless.len();
         state.closed |= idle == state.fresh as usize && !state.syncing;
         state.closed
     }
@@ -190,15 +192,17 @@ impl Segment {
                 continue;
             }
             state.syncing = true;
-            let (upto, retired) = (state.wanted, std::mem::take(&mut state.retired));
+            let upto = state.wanted;
+            let (retired, nameless) = (std::mem::take(&mut state.retired), std::mem::take(&mut state.nameless));
             drop(state);
-            let outcome = self.zero(&retired).and_then(|()| self.file.sync_data());
+            let outcome = self.zero(&nameless).and_then(|()| self.file.sync_data());
             state = self.state.lock();
             state.syncing = false;
             match &outcome {
                 Ok(()) => {
                     state.done = upto;
-                    state.free.extend(retired);
+                    state.nameless.extend(retired);
+                    state.free.extend(nameless);
                 }
                 Err(_) => state.failed = true,
             }

@@ -55,10 +55,10 @@ impl Segments {
         if let Some(slot) = state.classes.get(&class).and_then(|segments| segments.iter().find_map(|segment| segment.take())) {
             return Ok(slot);
         }
-        // Before the disk gives more, what was deleted is used again.
+        // Before the disk gives more, what was deleted is used again: see `segment` for why that takes two syncs.
         let waiting = state.classes.get(&class).and_then(|all| all.iter().find(|segment| segment.has_retired()));
         if let Some(segment) = waiting
-            && segment.sync().is_ok()
+            && segment.sync().and_then(|()| segment.sync()).is_ok()
             && let Some(slot) = segment.take()
         {
             return Ok(slot);

@@ -1,0 +1,208 @@
+//! Many small replicas in segments: power goes, bits flip, slots are used again.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::*;
+use crate::chunk::ChunkStore;
+use crate::chunk::conformance::{packet, pattern, rbw, read_all};
+use crate::io::SimIo;
+
+const ROOT: &str = "/disk/chunks";
+
+async fn open(disk: &SimIo) -> Result<DirectoryStore> {
+    let options = DirectoryOptions { root: ROOT.into(), capacity: None, reserve: 0, small: 1 << 20 };
+    DirectoryStore::open(options, Arc::new(disk.clone()), Env::simulated(1)).await
+}
+
+async fn put(store: &DirectoryStore, options: CreateReplica, data: &Bytes, sync: bool) -> Result<Replica> {
+    let mut writer = store.create_sized(options, data.len() as u64).await?;
+    writer.append(packet(0, data)).await?;
+    writer.finalize(sync).await
+}
+
+fn segments(disk: &SimIo) -> Vec<PathBuf> {
+    let folder = Path::new(ROOT).join("v1/segments");
+    let entries = disk.read_dir(&folder).unwrap_or_default();
+    entries.into_iter().map(|entry| folder.join(entry.name)).collect()
+}
+
+/// Whatever a crash leaves: what was acknowledged is there, nothing whole is other than it was written, and slots that are used again
+/// never lend their checksums or their names to other bytes.
+#[tokio::test]
+async fn slots_are_used_again_without_mixing_replicas() {
+    for seed in 0..200 {
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let mut disk = SimIo::new(seed);
+        // The bytes of each chunk, and whether they were acknowledged as durable.
+        let mut known = BTreeMap::<u64, (Bytes, bool)>::new();
+        let mut next = 1;
+        for life in 0..4 {
+            let store = open(&disk).await.expect("open");
+            disk.cut_power_at(rng.u64(1..250));
+            for _ in 0..40 {
+                let chunk = ChunkId(rng.u64(1..=next));
+                let outcome = if rng.u8(0..3) == 0 && known.contains_key(&chunk.get()) {
+                    // It may be back after a crash, but only as it was.
+                    if let Some((_, promised)) = known.get_mut(&chunk.get()) {
+                        *promised = false;
+                    }
+                    store.delete(chunk, Generation(1)).await
+                } else {
+                    let chunk = ChunkId(next);
+                    next += 1;
+                    let data = pattern(chunk.get(), rng.usize(1..30_000));
+                    let sync = rng.u8(0..4) > 0;
+                    known.insert(chunk.get(), (data.clone(), false));
+                    put(&store, rbw(chunk, 1), &data, sync).await.map(|_| {
+                        known.insert(chunk.get(), (data, sync));
+                    })
+                };
+                if outcome.is_err() {
+                    break;
+                }
+            }
+            drop(store);
+            let crashes = [disk.crash_losing_all(), disk.crash_keeping_all()];
+            for (number, found) in crashes.into_iter().chain((0..3).map(|n| disk.crash(seed * 31 + n))).enumerate() {
+                let what = format!("seed {seed}, life {life}, crash {number}");
+                let store = open(&found).await.expect("open");
+                assert_eq!(store.unknown().await.expect("unknown"), Vec::<String>::new(), "{what}");
+                for (&chunk, (data, promised)) in &known {
+                    match store.stat(ChunkId(chunk)).await {
+                        Ok(replica) if replica.state == ReplicaState::Finalized => {
+                            assert_eq!(replica.length, data.len() as u64, "{what}, chunk {chunk}");
+                            store.verify(ChunkId(chunk)).await.unwrap_or_else(|error| panic!("{what}: {}", error.report()));
+                            let reader = store.open(ChunkId(chunk), Generation(1)).await.expect("open");
+                            assert_eq!(read_all(reader.as_ref(), 1 << 20).await.expect("read"), data[..], "{what}");
+                        }
+                        Ok(replica) => assert!(!promised && replica.state == ReplicaState::Rwr, "{what}: {replica:?}"),
+                        Err(_) => assert!(!promised, "{what}: chunk {chunk} is gone"),
+                    }
+                }
+            }
+            disk = disk.crash(rng.u64(..));
+            let store = open(&disk).await.expect("open");
+            for (chunk, (_, promised)) in &mut known {
+                *promised = store.stat(ChunkId(*chunk)).await.is_ok_and(|found| found.state == ReplicaState::Finalized);
+            }
+        }
+    }
+}
+
+/// A copy in flight never costs what it is to replace, wherever the two lie and whenever the power goes.
+#[tokio::test]
+async fn a_torn_copy_leaves_what_it_was_to_replace() {
+    let (old, new) = (pattern(1, 20_000), pattern(2, 25_000));
+    let chunk = ChunkId(7);
+    for (old_in_segment, new_in_segment) in [(true, true), (true, false), (false, true)] {
+        let begun = SimIo::new(1);
+        let store = open(&begun).await.expect("open");
+        let length = |small: bool, data: &Bytes| if small { data.len() as u64 } else { 0 };
+        let mut writer = store.create_sized(rbw(chunk, 1), length(old_in_segment, &old)).await.expect("create");
+        writer.append(packet(0, &old)).await.expect("append");
+        writer.finalize(true).await.expect("finalize");
+        drop(store);
+        for cut in 1..60 {
+            let disk = begun.crash_keeping_all();
+            let store = open(&disk).await.expect("open");
+            disk.cut_power_at(cut);
+            let copy = async {
+                let options = CreateReplica { state: ReplicaState::Temporary, ..rbw(chunk, 2) };
+                let mut writer = store.create_sized(options, length(new_in_segment, &new)).await?;
+                writer.append(packet(0, &new)).await?;
+                writer.finalize(true).await
+            };
+            let done = copy.await.is_ok();
+            drop(store);
+            for found in [disk.crash_losing_all(), disk.crash_keeping_all(), disk.crash(cut), disk.crash(cut + 99)] {
+                let store = open(&found).await.expect("open");
+                let replica = store.verify(chunk).await.unwrap_or_else(|error| panic!("cut {cut}: {}", error.report()));
+                assert!(replica.generation == Generation(2) || !done, "cut {cut}: {replica:?}");
+                let reader = store.open(chunk, Generation(1)).await.expect("open");
+                let bytes = read_all(reader.as_ref(), 1 << 20).await.expect("read");
+                assert_eq!(bytes, if replica.generation == Generation(2) { &new[..] } else { &old[..] });
+            }
+        }
+    }
+}
+
+/// Deleted room is used before the file grows, and not while somebody reads what was there.
+#[tokio::test]
+async fn deleted_room_is_used_again_once_its_readers_are_gone() {
+    let disk = SimIo::new(1);
+    let store = open(&disk).await.expect("open");
+    let data = pattern(1, 65_536);
+    for chunk in 1..=20 {
+        put(&store, rbw(ChunkId(chunk), 1), &data, true).await.expect("put");
+    }
+    let [path] = &segments(&disk)[..] else { panic!("one segment") };
+    let length = || disk.open(path, OpenMode::ReadOnly).expect("open").len().expect("length");
+    let (before, used) = (length(), store.space().await.expect("space").used);
+    let reader = store.open(ChunkId(1), Generation(1)).await.expect("open");
+    for chunk in 1..=20 {
+        store.delete(ChunkId(chunk), Generation(1)).await.expect("delete");
+    }
+    assert_eq!(store.space().await.expect("space").used, 0);
+    let other = pattern(2, 65_536);
+    for chunk in 101..=119 {
+        put(&store, rbw(ChunkId(chunk), 1), &other, true).await.expect("put");
+        assert_eq!(read_all(reader.as_ref(), 1 << 20).await.expect("read"), data[..]);
+    }
+    // The first two after the deletions find nothing that is free durably; their own syncs free the rest.
+    assert!(length() <= before + 2 * (65_536 + 8_192), "{} after {before}", length());
+    assert!(store.space().await.expect("space").used < used);
+}
+
+/// A bit that flips anywhere in a segment costs at most the replica it lies in, and never shows other bytes.
+#[tokio::test]
+async fn flipped_bits_are_found_and_cost_no_other_replica() {
+    let begun = SimIo::new(1);
+    let store = open(&begun).await.expect("open");
+    for chunk in 1..=6 {
+        put(&store, rbw(ChunkId(chunk), 1), &pattern(chunk, 20_000), true).await.expect("put");
+    }
+    drop(store);
+    let [path] = &segments(&begun)[..] else { panic!("one segment") };
+    let mut rng = fastrand::Rng::with_seed(1);
+    for round in 0..400 {
+        let disk = begun.crash_keeping_all();
+        let file = disk.open(path, OpenMode::Existing).expect("open");
+        // Half of them where records and checksums lie.
+        let slot = 4_096 + rng.u64(0..6) * (24_576 + 8_192);
+        let at = if round % 2 == 0 { slot + rng.u64(0..4_200) } else { rng.u64(4_096..file.len().expect("length")) };
+        let byte = file.read_at(at, 1).expect("read")[0];
+        file.write_all_at(at, &[byte ^ (1 << rng.u8(0..8))]).expect("write");
+        let store = open(&disk).await.expect("open");
+        let mut lost = 0;
+        for chunk in 1..=6 {
+            let good = match store.open(ChunkId(chunk), Generation(1)).await {
+                Ok(reader) => match read_all(reader.as_ref(), 1 << 20).await {
+                    Ok(bytes) => {
+                        let proven = store.stat(ChunkId(chunk)).await.expect("stat").state == ReplicaState::Finalized;
+                        assert!(!proven || bytes == pattern(chunk, 20_000)[..], "byte {at}");
+                        proven
+                    }
+                    Err(error) => {
+                        assert_eq!(error.kind(), ErrorKind::Corrupt);
+                        store.verify(ChunkId(chunk)).await.expect_err("read and scrubbed alike");
+                        false
+                    }
+                },
+                Err(_) => false,
+            };
+            lost += u32::from(!good);
+        }
+        assert!(lost <= 1, "byte {at} costs {lost} replicas");
+    }
+    // The header of the segment itself: nothing in it is read by guess, and it stays as it is.
+    let disk = begun.crash_keeping_all();
+    disk.open(path, OpenMode::Existing).expect("open").write_all_at(20, &[0xff]).expect("write");
+    let store = open(&disk).await.expect("open");
+    assert_eq!(store.unknown().await.expect("unknown").len(), 1);
+    put(&store, rbw(ChunkId(9), 1), &pattern(9, 20_000), true).await.expect("into another segment");
+    assert_eq!(segments(&disk).len(), 2);
+}
