@@ -35,6 +35,15 @@ impl MeteredChunks {
         &self.meter
     }
 
+    async fn admit(&self, options: CreateReplica) -> Result<()> {
+        let held = self.inner.list(0..u64::MAX, self.most_replicas).await?;
+        if held.len() >= self.most_replicas && held.iter().all(|replica| replica.chunk != options.chunk) {
+            // The kind by which the writer knows to go to another node.
+            return Err(Error::new(ErrorKind::StorageFull, format!("there are {} replicas already", held.len())));
+        }
+        Ok(())
+    }
+
     fn metered(&self, writer: Box<dyn ReplicaWriter>) -> Box<dyn ReplicaWriter> {
         Box::new(MeteredWriter { inner: writer, meter: Arc::clone(&self.meter) })
     }
@@ -45,12 +54,13 @@ impl MeteredChunks {
 #[async_trait]
 impl ChunkStore for MeteredChunks {
     async fn create(&self, options: CreateReplica) -> Result<Box<dyn ReplicaWriter>> {
-        let held = self.inner.list(0..u64::MAX, self.most_replicas).await?;
-        if held.len() >= self.most_replicas && held.iter().all(|replica| replica.chunk != options.chunk) {
-            // The kind by which the writer knows to go to another node.
-            return Err(Error::new(ErrorKind::StorageFull, format!("there are {} replicas already", held.len())));
-        }
+        self.admit(options).await?;
         Ok(self.metered(self.inner.create(options).await?))
+    }
+
+    async fn create_sized(&self, options: CreateReplica, length: u64) -> Result<Box<dyn ReplicaWriter>> {
+        self.admit(options).await?;
+        Ok(self.metered(self.inner.create_sized(options, length).await?))
     }
 
     async fn reopen(&self, options: ReopenReplica) -> Result<Box<dyn ReplicaWriter>> {

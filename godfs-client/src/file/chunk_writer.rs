@@ -81,6 +81,8 @@ pub(super) struct ChunkWriter {
     nodes: Vec<Node>,
     /// Where it begins in the file.
     start: u64,
+    /// The bytes it will end with, 0 when nobody knew as it was opened.
+    expected: u64,
     /// Bytes handed to the pipeline.
     sent: u64,
     /// Bytes that every node of the pipeline has acknowledged.
@@ -102,9 +104,10 @@ pub(super) struct ChunkWriter {
 }
 
 impl ChunkWriter {
-    /// Has the next chunk of `file` placed and builds its pipeline, on other nodes when some fail.
-    pub(super) async fn open(file: &Arc<OpenFile>, start: u64, book: &mut Book) -> Result<Self> {
-        let (Placed { chunk, generation, nodes }, sender) = place(file, start, book).await?;
+    /// Has the next chunk of `file` placed and builds its pipeline, on other nodes when some fail. `expected`: the bytes it will end
+    /// with, 0 when nobody knows.
+    pub(super) async fn open(file: &Arc<OpenFile>, start: u64, expected: u64, book: &mut Book) -> Result<Self> {
+        let (Placed { chunk, generation, nodes }, sender) = place(file, start, expected, book).await?;
         Ok(Self {
             file: Arc::clone(file),
             chunk,
@@ -112,6 +115,7 @@ impl ChunkWriter {
             wanted: nodes.len(),
             nodes,
             start,
+            expected,
             sent: 0,
             acked: 0,
             sealed: false,
@@ -134,6 +138,7 @@ impl ChunkWriter {
             wanted: nodes.len(),
             nodes,
             start,
+            expected: 0,
             sent: length,
             acked: length,
             sealed: false,
@@ -375,7 +380,7 @@ impl ChunkWriter {
     /// Takes the chunk back and has another one placed: no byte of it was acknowledged, so all are still here.
     async fn replace(&mut self, book: &mut Book) -> Result<()> {
         self.file.abandon_chunk(self.chunk).await?;
-        let (Placed { chunk, generation, nodes }, sender) = place(&self.file, self.start, book).await?;
+        let (Placed { chunk, generation, nodes }, sender) = place(&self.file, self.start, self.expected, book).await?;
         (self.chunk, self.generation, self.nodes, self.sender) = (chunk, generation, nodes, Some(sender));
         (self.wanted, self.joins_left) = (self.nodes.len(), ATTEMPTS);
         self.send_again(0)
@@ -415,6 +420,7 @@ impl ChunkWriter {
             mode,
             capacity: self.file.chunk_size,
             length,
+            expected: 0,
             nodes: self.nodes.clone(),
         }
     }
@@ -509,7 +515,12 @@ impl Held {
 }
 
 /// Has a chunk placed until a pipeline stands.
-async fn place(file: &Arc<OpenFile>, start: u64, book: &mut Book) -> Result<(Placed, ChunkSender)> {
+async fn place(
+    file: &Arc<OpenFile>,
+    start: u64,
+    expected: u64,
+    book: &mut Book,
+) -> Result<(Placed, ChunkSender)> {
     let namenode = &file.namenode;
     let settings = namenode.settings();
     let deadline = Instant::now() + settings.recovery_timeout;
@@ -528,6 +539,7 @@ async fn place(file: &Arc<OpenFile>, start: u64, book: &mut Book) -> Result<(Pla
             mode: WriteMode::Create,
             capacity: file.chunk_size,
             length: 0,
+            expected,
             nodes: placed.nodes.clone(),
         };
         let failure = match ChunkSender::open(namenode.channels(), &namenode.identity(), &setup).await {

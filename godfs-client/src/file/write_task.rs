@@ -322,7 +322,10 @@ impl Chunks {
             self.current = Some(if self.file.holds(start) {
                 ChunkWriter::reopen(&self.file, start, &mut self.book).await?
             } else {
-                ChunkWriter::open(&self.file, start, &mut self.book).await?
+                // One that ends with its first packet is kept in another way than one that grows.
+                let end = self.file.in_chunk(piece.position) + piece.data.len() as u64;
+                let expected = if last || end == chunk_size { end } else { 0 };
+                ChunkWriter::open(&self.file, start, expected, &mut self.book).await?
             });
         }
         while !self.has_room() {

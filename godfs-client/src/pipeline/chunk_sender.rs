@@ -26,6 +26,8 @@ pub struct PipelineSetup {
     pub capacity: u64,
     /// Where to go on, for [`WriteMode::Resume`]; else 0.
     pub length: u64,
+    /// Bytes that the replicas are expected to end with, for [`WriteMode::Create`] and [`WriteMode::Copy`]; 0 when that is not known.
+    pub expected: u64,
     /// The nodes, in order; at least one.
     pub nodes: Vec<Node>,
 }
@@ -99,6 +101,7 @@ impl ChunkSender {
             mode: setup.mode,
             capacity: setup.capacity,
             length: setup.length,
+            expected: setup.expected,
             node: first.id,
             downstream: setup.nodes[1..].to_vec(),
         };

@@ -61,6 +61,8 @@ pub struct WriteOpen {
     pub capacity: u64,
     /// Where to go on, for [`WriteMode::Resume`]; else 0.
     pub length: u64,
+    /// Bytes it is expected to end with, 0 when that is not known. A hint.
+    pub expected: u64,
     /// The node this is meant for.
     pub node: NodeId,
     /// The rest of the pipeline, next node first.
@@ -452,6 +454,7 @@ pub fn write_open(request: &v1::WriteRequest) -> Result<WriteOpen> {
         mode,
         capacity: open.capacity,
         length: open.length,
+        expected: open.expected,
         node,
         downstream,
     })
@@ -472,6 +475,7 @@ pub fn write_open_to_wire(open: &WriteOpen, hello: v1::Hello) -> v1::WriteReques
         mode: mode.into(),
         capacity: open.capacity,
         length: open.length,
+        expected: open.expected,
         downstream: open.downstream.iter().map(node_to_wire).collect(),
         node: open.node.get(),
     };
@@ -576,6 +580,7 @@ mod tests {
             mode: WriteMode::Resume,
             capacity: 1 << 20,
             length: 5,
+            expected: 9,
             node: NodeId(1),
             downstream: vec![dn(2), dn(3)],
         }

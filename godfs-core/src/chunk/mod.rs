@@ -138,8 +138,8 @@ pub trait ChunkStore: Send + Sync + fmt::Debug + 'static {
     /// the store opened again, the leftover is back as it was.
     async fn create(&self, options: CreateReplica) -> Result<Box<dyn ReplicaWriter>>;
 
-    /// As [`create`](Self::create), for a replica that is expected to end with `length` bytes: a store may keep small ones together. It
-    /// may end with fewer or more; only what it costs depends on `length`.
+    /// As [`create`](Self::create), for a replica that is expected to end with `length` bytes, 0 when that is not known: a store may keep
+    /// small ones together. It may end with fewer or more; only what it costs depends on `length`.
     async fn create_sized(&self, options: CreateReplica, length: u64) -> Result<Box<dyn ReplicaWriter>> {
         let _ = length;
         self.create(options).await

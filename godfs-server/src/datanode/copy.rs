@@ -67,13 +67,17 @@ impl<'a> Copy<'a> {
         target: Node,
         haste: Haste,
     ) -> Result<Self> {
+        let replica = reader.replica();
+        let whole = replica.state == ReplicaState::Finalized;
         let setup = PipelineSetup {
-            chunk: reader.replica().chunk,
+            chunk: replica.chunk,
             generation,
             mode: WriteMode::Copy,
             // The copy may be written on, too.
             capacity: reader.capacity().clamp(1, MAX_CHUNK_BYTES),
             length: 0,
+            // One that is being written grows.
+            expected: if whole { replica.length } else { 0 },
             nodes: vec![target],
         };
         let sender = ChunkSender::open(&shared.channels, &shared.speaker(), &setup).await.map_err(failure)?;

@@ -160,6 +160,7 @@ impl Datanode {
                     root: options.folder.join("chunks"),
                     capacity: options.capacity,
                     reserve: options.reserve,
+                    small: options.settings.small_replica_bytes,
                 };
                 Arc::new(DirectoryStore::open(directory, Arc::clone(&io), env.clone()).await?)
             }

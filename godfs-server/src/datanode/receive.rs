@@ -186,8 +186,8 @@ async fn open_replica(shared: &Arc<Shared>, open: &WriteOpen) -> Result<Opened> 
     let create =
         |state| CreateReplica { chunk: open.chunk, generation: open.generation, capacity: open.capacity, state };
     let writer = match open.mode {
-        WriteMode::Create => shared.store.create(create(ReplicaState::Rbw)).await?,
-        WriteMode::Copy => shared.store.create(create(ReplicaState::Temporary)).await?,
+        WriteMode::Create => shared.store.create_sized(create(ReplicaState::Rbw), open.expected).await?,
+        WriteMode::Copy => shared.store.create_sized(create(ReplicaState::Temporary), open.expected).await?,
         WriteMode::Resume => {
             let reopen = ReopenReplica { chunk: open.chunk, generation: open.generation, length: open.length };
             shared.store.reopen(reopen).await?

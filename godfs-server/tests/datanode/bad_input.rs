@@ -19,6 +19,7 @@ fn opening(client: &Client, node: &Datanode) -> v1::WriteOpen {
         mode: v1::WriteMode::Create.into(),
         capacity: 1 << 20,
         length: 0,
+        expected: 0,
         downstream: Vec::new(),
         node: node.node_id().expect("registered").get(),
     }

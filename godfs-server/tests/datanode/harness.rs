@@ -86,6 +86,7 @@ impl Client {
             mode,
             capacity: 64 << 20,
             length,
+            expected: 0,
             nodes,
         };
         ChunkSender::open(&self.channels, &self.identity, &setup).await

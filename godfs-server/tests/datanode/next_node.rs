@@ -189,6 +189,7 @@ async fn too_many_packets_without_an_acknowledgement_are_refused() {
         length: 0,
         downstream: vec![godfs_client::transport::convert::node_to_wire(&next)],
         node: 1,
+        expected: 0,
     };
     let first = v1::WriteRequest { open: Some(open), ..Default::default() };
     let packets = (0..17).map(|at| {

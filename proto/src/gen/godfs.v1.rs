@@ -5298,6 +5298,10 @@ pub struct WriteOpen {
     /// The node that this is meant for: another one refuses.
     #[prost(uint32, tag = "8")]
     pub node: u32,
+    /// CREATE and COPY: bytes that the replica is expected to have when it is finalized, 0 when that is not known. A hint on how to keep it: it
+    /// may end with fewer or more.
+    #[prost(uint64, tag = "9")]
+    pub expected: u64,
 }
 /// Flat, with the payload last, so that a sender can put the bytes on the wire without copying them.
 #[derive(Clone, PartialEq, ::prost::Message)]
