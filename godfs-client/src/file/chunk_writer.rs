@@ -515,12 +515,7 @@ impl Held {
 }
 
 /// Has a chunk placed until a pipeline stands.
-async fn place(
-    file: &Arc<OpenFile>,
-    start: u64,
-    expected: u64,
-    book: &mut Book,
-) -> Result<(Placed, ChunkSender)> {
+async fn place(file: &Arc<OpenFile>, start: u64, expected: u64, book: &mut Book) -> Result<(Placed, ChunkSender)> {
     let namenode = &file.namenode;
     let settings = namenode.settings();
     let deadline = Instant::now() + settings.recovery_timeout;

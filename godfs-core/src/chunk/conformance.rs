@@ -782,7 +782,10 @@ pub async fn damage(factory: &dyn Factory) {
             }
             match store.stat(CHUNK).await {
                 // An older header may be left that proves all of it.
-                Ok(replica) if restart && part == Part::Header && store.verify(CHUNK).await.is_ok_and(|whole| whole == replica) => {}
+                Ok(replica)
+                    if restart
+                        && part == Part::Header
+                        && store.verify(CHUNK).await.is_ok_and(|whole| whole == replica) => {}
                 Ok(replica) if replica.state == ReplicaState::Finalized => {
                     refused(ErrorKind::Corrupt, store.verify(CHUNK).await);
                     refused(ErrorKind::Corrupt, store.recover(CHUNK, Generation(3)).await);

@@ -14,8 +14,8 @@ use super::{
     ReplicaWriter, Space,
 };
 use crate::env::Env;
-use crate::id::{ChunkId, Generation};
 use crate::error::Result;
+use crate::id::{ChunkId, Generation};
 use crate::io::{DiskIo, Io, IoFile, OpenMode, SimIo};
 
 #[derive(Debug, Default)]
@@ -96,7 +96,8 @@ impl Factory for Directory {
     }
 
     async fn restart(&self) -> Arc<dyn ChunkStore> {
-        let options = DirectoryOptions { root: self.folder(), capacity: self.last.lock().1, reserve: 0, small: 1 << 20 };
+        let options =
+            DirectoryOptions { root: self.folder(), capacity: self.last.lock().1, reserve: 0, small: 1 << 20 };
         let store = DirectoryStore::open(options, Arc::clone(&self.io), self.env.clone()).await.expect("open");
         match self.expected {
             Some(length) => Arc::new(Sized { store, length }),

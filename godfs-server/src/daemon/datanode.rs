@@ -60,6 +60,9 @@ pub struct DatanodeArgs {
     /// What to leave free on the disk [default: 1GiB]
     #[arg(long, env = "GODFS_RESERVE", value_name = "SIZE")]
     pub reserve: Option<ByteSize>,
+    /// Replicas that are expected to be no larger than this share files; 0: each has its own [default: 1MiB, which is the most]
+    #[arg(long, env = "GODFS_SMALL_REPLICAS", value_name = "SIZE")]
+    pub small_replicas: Option<ByteSize>,
     /// Refuse to start unless the folder is this node's
     #[arg(long, env = "GODFS_EXPECT_NODE", value_name = "ID")]
     pub expect_node: Option<u32>,
@@ -80,7 +83,8 @@ pub struct DatanodeArgs {
 }
 
 layers!(DatanodeArgs {
-    dir, namenode, listen, advertise, domain, capacity, reserve, expect_node, accept_incarnation, scrub_period, scrub_rate
+    dir, namenode, listen, advertise, domain, capacity, reserve, expect_node, accept_incarnation, scrub_period, scrub_rate,
+    small_replicas
 } nested { logs });
 
 /// The `main` of `godfs-datanode`.
@@ -108,6 +112,9 @@ async fn start(args: DatanodeArgs) -> Result<Box<dyn Running>> {
     options.reserve = args.reserve.map_or(RESERVE, |ByteSize(bytes)| bytes);
     options.expect_node = args.expect_node.map(NodeId);
     options.accept_incarnation = args.accept_incarnation;
+    if let Some(ByteSize(bytes)) = args.small_replicas {
+        options.settings.small_replica_bytes = bytes;
+    }
     if let Some(Span(period)) = args.scrub_period {
         options.settings.scrub_period_ms = millis(period);
     }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use godfs_client::CreateOptions;
 
-use crate::harness::{Daemons, noise, wait_for};
+use crate::harness::{Daemons, Flags, noise, wait_for};
 
 const MIB: usize = 1 << 20;
 
@@ -43,7 +43,7 @@ async fn a_dead_datanodes_copies_are_made_again() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_datanode_that_returns_makes_surplus_and_the_right_copies_go() {
-    let mut cluster = Daemons::start(4);
+    let mut cluster = Daemons::with(4, &one_file_a_replica());
     let files = write_files(&cluster, 10).await;
     cluster.kill_datanode(1);
     wait_for("the death is noticed", || {
@@ -98,7 +98,7 @@ async fn a_datanode_dies_during_repair() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_flipped_bit_is_found_and_the_copy_replaced() {
-    let cluster = Daemons::start(3);
+    let cluster = Daemons::with(3, &one_file_a_replica());
     let files = write_files(&cluster, 3).await;
     let replica = replica_files(&cluster.datanode_folder(0)).pop().expect("a replica");
     let mut bytes = std::fs::read(&replica).expect("read");
@@ -115,6 +115,11 @@ async fn a_flipped_bit_is_found_and_the_copy_replaced() {
     });
     assert_eq!(cluster.godfs(&["admin", "scrub", "--now"]).status.code(), Some(0));
     assert_all(&cluster, &files).await;
+}
+
+/// So that files can be counted, and damaged one by one.
+fn one_file_a_replica() -> Flags {
+    Flags { datanode: vec!["--small-replicas", "0"], ..Flags::default() }
 }
 
 /// The finalized replica files below a datanode's folder.

@@ -10,6 +10,7 @@ mod kills;
 mod life;
 mod owned;
 mod restarting;
+mod segments;
 mod silent;
 mod soak;
 mod truncating;

@@ -9,6 +9,7 @@ use futures::{StreamExt, TryStreamExt};
 use godfs_client::{Client, MkdirOptions};
 use godfs_core::{ErrorKind, Result};
 use godfs_server::Cluster;
+use godfs_server::datanode::DatanodeSettings;
 use godfs_server::namenode::{MetadataSource, Namenode, NamenodeOptions, NamenodeSettings};
 use godfs_server::net::Listener;
 
@@ -214,7 +215,10 @@ async fn stopped(data: &[u8]) -> tempfile::TempDir {
 }
 
 async fn started(folder: &Path) -> Result<Cluster> {
-    Cluster::builder().datanodes(2).folder(folder).namenode_settings(small_store()).start().await
+    // Each replica in a file of its own, which can be damaged as a whole.
+    let datanodes = DatanodeSettings { small_replica_bytes: 0, ..DatanodeSettings::default() };
+    let cluster = Cluster::builder().datanodes(2).folder(folder).namenode_settings(small_store());
+    cluster.datanode_settings(datanodes).start().await
 }
 
 /// The only replica in the folder of a datanode.

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use parking_lot::Mutex;
 
-use crate::checksum::{CHECKSUM_BYTES, PIECE, crc32c};
 use super::segment::SlotFile;
+use crate::checksum::{CHECKSUM_BYTES, PIECE, crc32c};
 use crate::chunk::MAX_PACKET_BYTES;
 use crate::chunk::format::{HEADER_BYTES, Header, HeaderFault, Layout, Record, SLOT_BYTES, SLOTS};
 use crate::chunk::rules::{checksum_at, piece_start};

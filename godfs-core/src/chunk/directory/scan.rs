@@ -326,13 +326,7 @@ impl Scan<'_> {
 
 /// What a replica is whose header is `header`, in a file of `length` bytes. `trusted`: where it lies, a record that says `finalized` is
 /// believed. An error says why it is left alone.
-fn judge(
-    mut file: ReplicaFile,
-    header: &Header,
-    length: u64,
-    trusted: bool,
-    path: &Path,
-) -> Result<Candidate, String> {
+fn judge(mut file: ReplicaFile, header: &Header, length: u64, trusted: bool, path: &Path) -> Result<Candidate, String> {
     let told = |error: io::Error| error.to_string();
     let record = header.newest;
     let slot = Slot {
@@ -349,8 +343,7 @@ fn judge(
         cuts: 0,
         place: None,
     };
-    let mut candidate =
-        Candidate { slot, sequence: record.sequence, record: record.state, path: path.to_path_buf() };
+    let mut candidate = Candidate { slot, sequence: record.sequence, record: record.state, path: path.to_path_buf() };
     if trusted && record.state == RecordState::Finalized {
         if record.length > 0 && length < file.share.layout.data_at(record.length) {
             return Err(format!("finalized with {} bytes of data, but the file ends before", record.length));

@@ -210,7 +210,9 @@ impl Segment {
             outcome?;
         }
         if state.done < mine {
-            return Err(io::Error::other("a sync of this segment failed before; it can't be trusted until the store is opened again"));
+            return Err(io::Error::other(
+                "a sync of this segment failed before; it can't be trusted until the store is opened again",
+            ));
         }
         Ok(())
     }
@@ -225,7 +227,12 @@ impl Segment {
     }
 
     fn slot(self: &Arc<Self>, number: u32, length: u64) -> Arc<SlotFile> {
-        Arc::new(SlotFile { segment: Arc::clone(self), number, length: AtomicU64::new(length), retired: AtomicBool::new(false) })
+        Arc::new(SlotFile {
+            segment: Arc::clone(self),
+            number,
+            length: AtomicU64::new(length),
+            retired: AtomicBool::new(false),
+        })
     }
 }
 

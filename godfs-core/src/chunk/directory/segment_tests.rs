@@ -75,7 +75,10 @@ async fn slots_are_used_again_without_mixing_replicas() {
                     match store.stat(ChunkId(chunk)).await {
                         Ok(replica) if replica.state == ReplicaState::Finalized => {
                             assert_eq!(replica.length, data.len() as u64, "{what}, chunk {chunk}");
-                            store.verify(ChunkId(chunk)).await.unwrap_or_else(|error| panic!("{what}: {}", error.report()));
+                            store
+                                .verify(ChunkId(chunk))
+                                .await
+                                .unwrap_or_else(|error| panic!("{what}: {}", error.report()));
                             let reader = store.open(ChunkId(chunk), Generation(1)).await.expect("open");
                             assert_eq!(read_all(reader.as_ref(), 1 << 20).await.expect("read"), data[..], "{what}");
                         }
