@@ -170,7 +170,8 @@ impl Segment {
     /// Whether slots may become free by a sync.
     pub(super) fn has_retired(&self) -> bool {
         let state = self.state.lock();
-        !state.failed && !state.closed && !(state.retired.is_empty() && state.nameless.is_empty())
+        let waiting = state.retired.len() + state.nameless.len();
+        waiting > 0 && !state.failed && !state.closed
     }
 
     /// Takes the segment out of use if no replica is in it, so that its file can be removed.

@@ -52,9 +52,7 @@ impl Segments {
     pub(super) fn take(&self, io: &dyn Io, paths: &Paths, length: u64) -> io::Result<Arc<SlotFile>> {
         let class = class_of(length);
         let mut state = self.state.lock();
-        if let Some(slot) =
-            state.classes.get(&class).and_then(|segments| segments.iter().find_map(|segment| segment.take()))
-        {
+        if let Some(slot) = state.classes.get(&class).and_then(|segments| segments.iter().find_map(Segment::take)) {
             return Ok(slot);
         }
         // Before the disk gives more, what was deleted is used again: see `segment` for why that takes two syncs.
