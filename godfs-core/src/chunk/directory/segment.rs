@@ -276,11 +276,6 @@ impl SlotFile {
         format!("slot {} of segment {:016x}", self.number, self.segment.number)
     }
 
-    #[cfg(test)]
-    pub(super) fn base(&self) -> u64 {
-        self.segment.base(self.number)
-    }
-
     fn outside() -> io::Error {
         io::Error::new(io::ErrorKind::InvalidInput, "outside of the slot")
     }
