@@ -24,6 +24,8 @@ pub(crate) async fn until_cut(
             Ok(chunks) => chunks,
             // Deleted meanwhile: nothing is left to be cut.
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+            // Who may write to it but not read it sees its chunks as long as they change, and no longer.
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => return Ok(()),
             Err(error) => return Err(error),
         };
         if chunks.first().is_none_or(|chunk| chunk.generation.get() > truncated.generation) {

@@ -10,7 +10,8 @@
 //! | stat, lstat, get access control lists | nothing more |
 //! | list, usage of a directory | `r` and `x` on it |
 //! | walk | `r` and `x` on each directory that it enters |
-//! | open, locate | `r` on the file; by number also `x` on the directories above it |
+//! | open, locate | `r` on the file; by number also `x` on the directories above it. Where the chunks of an open file are: `w` will do |
+//! | stat by number of what was deleted | owner |
 //! | mkdir, create, put | `w` and `x` on the parent, or on the lowest directory that exists |
 //! | create over a file | the same, `w` on that file, and what taking it away needs; of what stands there when a file is published, asked again then |
 //! | symbolic link | as for mkdir |
@@ -20,8 +21,11 @@
 //! | list the trash | `r` and `x` on the directory of its user there |
 //! | restore from the trash | as for rename |
 //! | append, truncate, concat, recover a lease, set replication | `w` on the file |
+//! | append to a small file | also `r`: its bytes go to the writer, which writes them anew |
+//! | set times, extended attributes `user.` | `w` on the file or directory, or owner; of a sticky directory owner |
 //! | get extended attributes | `r` on the file or directory; `trusted.` ones: superuser |
-//! | set mode, times, access control lists, extended attributes | owner; `trusted.` attributes: superuser |
+//! | set mode, access control lists | owner |
+//! | set extended attributes `trusted.` | superuser |
 //! | set the owner, list open files | superuser |
 //! | set the group | superuser, or the owner, to a group it is a member of |
 //! | operate the cluster (scrub, export), set a quota | superuser |
@@ -138,19 +142,52 @@ pub(super) fn need_of(
     need(snapshot, context, inode, &row, rights, || path.to_string())
 }
 
-/// The caller may reach an inode that is named by its number: the directories above it, if it still hangs on the root, can be gone through.
-pub(super) fn reach(snapshot: &mut dyn Snapshot, context: &Context, row: &InodeRow) -> Step<()> {
-    if context.may_all || row.parent.0 == 0 {
-        return Ok(());
+/// The caller may reach an inode that is named by its number: the directories above it can be gone through. Of what hangs on the root no more, false
+/// unless it is the caller's own.
+pub(super) fn reach(snapshot: &mut dyn Snapshot, context: &Context, row: &InodeRow) -> Step<bool> {
+    if context.may_all {
+        return Ok(true);
     }
-    for directory in paths::chain(snapshot, row.parent)?.unwrap_or_default() {
+    let chain = if row.parent.0 == 0 { None } else { paths::chain(snapshot, row.parent)? };
+    let Some(chain) = chain else { return Ok(row.owner.user == context.caller.user()) };
+    for directory in chain {
         let row = rows::inode(snapshot, directory)?;
         if granted(snapshot, context, directory, &row, Right::Execute.bit())? & Right::Execute.bit() == 0 {
             let shown = paths::shown(snapshot, directory)?;
             return Err(refuse(context, Right::Execute.letter(), &shown, &row).into());
         }
     }
-    Ok(())
+    Ok(true)
+}
+
+/// Whether the caller has all of `rights` to an inode.
+pub(super) fn has(
+    snapshot: &mut dyn Snapshot,
+    context: &Context,
+    inode: InodeId,
+    row: &InodeRow,
+    rights: &[Right],
+) -> Step<bool> {
+    let wanted = rights.iter().fold(0, |wanted, right| wanted | right.bit());
+    Ok(context.may_all || granted(snapshot, context, inode, row, wanted)? & wanted == wanted)
+}
+
+/// The caller may change what it can also make of a file by writing to it, and of a directory by its entries: times, and attributes of its users. In a
+/// sticky directory's own case, its owner alone.
+pub(super) fn may_mark(
+    snapshot: &mut dyn Snapshot,
+    context: &Context,
+    inode: InodeId,
+    row: &InodeRow,
+    path: &DfsPath,
+) -> Step<()> {
+    if context.may_all || row.owner.user == context.caller.user() {
+        return Ok(());
+    }
+    if row.owner.mode & STICKY != 0 && matches!(row.kind, rows::InodeKind::Directory { .. }) {
+        return Ok(own(context, row, path)?);
+    }
+    need(snapshot, context, inode, row, WRITE, || path.to_string())
 }
 
 /// The caller may make an entry at a place.

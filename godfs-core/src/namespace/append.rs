@@ -25,6 +25,9 @@ pub(super) fn append(
         let (inode, _) = paths::find_file(txn, context, path)?;
         let mut row = rows::inode(txn, inode)?;
         access::need(txn, context, inode, &row, access::WRITE, || path.to_string())?;
+        if row.file().is_some_and(|file| file.small) {
+            access::need(txn, context, inode, &row, access::READ, || path.to_string())?;
+        }
         check_closed(txn, path, inode)?;
         let lease = LeaseId(rows::draw_ids(txn, Series::Names, 1)?);
         let Some(file) = row.file_mut() else { return Err(paths::is_a_directory(path).into()) };

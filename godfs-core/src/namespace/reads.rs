@@ -16,7 +16,7 @@ use crate::metadata::{Range, Snapshot, Space, Step};
 use crate::path::{DfsPath, MAX_NAME_BYTES};
 
 pub(super) fn stat(snapshot: &mut dyn Snapshot, context: &Context, file: &FileRef) -> Step<FileStatus> {
-    let (inode, row) = resolve(snapshot, context, file)?;
+    let (inode, row) = resolve(snapshot, context, file, Detached::Refuse)?;
     Ok(status(inode, row))
 }
 
@@ -116,7 +116,7 @@ pub(super) fn locate(
     file: &FileRef,
     range: &LocateRange,
 ) -> Step<Located> {
-    let (inode, row) = resolve(snapshot, context, file)?;
+    let (inode, row) = resolve(snapshot, context, file, Detached::Read)?;
     let Some(facts) = row.file().cloned() else {
         let shown = match file {
             FileRef::Path(path) => path.to_string(),
@@ -128,8 +128,10 @@ pub(super) fn locate(
         };
         return Err(Error::new(kind, format!("{shown} is a {what}, it has no bytes")).into());
     };
-    // A writer looks up the nodes of its own file, whatever its mode.
-    let writes = facts.open.is_some() && row.owner.user == context.caller.user();
+    // A writer looks up the nodes of its own file, whatever its mode, and who may write to one looks up those of its chunks while they change.
+    let owner = row.owner.user == context.caller.user();
+    let writes =
+        facts.open.is_some() && (owner || !facts.small && access::has(snapshot, context, inode, &row, access::WRITE)?);
     if !context.may_all && !writes {
         let shown = match file {
             FileRef::Path(path) => path.to_string(),
@@ -182,18 +184,29 @@ pub(super) fn chunk_info(chunk: ChunkId, row: &ChunkRow) -> ChunkInfo {
     }
 }
 
-fn resolve(snapshot: &mut dyn Snapshot, context: &Context, file: &FileRef) -> Step<(InodeId, InodeRow)> {
+/// What becomes of a call for what was deleted and is not collected yet, by a user who neither owns it nor may do everything.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Detached {
+    /// There is nothing any more.
+    Refuse,
+    /// Who has it open reads on.
+    Read,
+}
+
+fn resolve(
+    snapshot: &mut dyn Snapshot,
+    context: &Context,
+    file: &FileRef,
+    detached: Detached,
+) -> Step<(InodeId, InodeRow)> {
     match file {
         FileRef::Path(path) => {
             let inode = paths::find(snapshot, context, path)?;
             Ok((inode, rows::inode(snapshot, inode)?))
         }
         FileRef::Inode(inode) => match rows::find_inode(snapshot, *inode)? {
-            Some(row) => {
-                access::reach(snapshot, context, &row)?;
-                Ok((*inode, row))
-            }
-            None => Err(Error::new(ErrorKind::NotFound, format!("inode {inode} does not exist")).into()),
+            Some(row) if access::reach(snapshot, context, &row)? || detached == Detached::Read => Ok((*inode, row)),
+            _ => Err(Error::new(ErrorKind::NotFound, format!("inode {inode} does not exist")).into()),
         },
     }
 }

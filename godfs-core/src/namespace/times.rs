@@ -20,7 +20,7 @@ pub(super) fn set(
     once(txn, context, call, Operation::SetTimes, |txn| {
         let inode = paths::find(txn, context, path)?;
         let before = rows::inode(txn, inode)?;
-        access::own(context, &before, path)?;
+        access::may_mark(txn, context, inode, &before, path)?;
         let mut after = before.clone();
         after.modified_ms = times.modified_ms.unwrap_or(before.modified_ms);
         after.accessed_ms = times.accessed_ms.unwrap_or(before.accessed_ms);

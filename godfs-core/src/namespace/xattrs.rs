@@ -144,8 +144,8 @@ fn all(snapshot: &mut dyn Snapshot, inode: InodeId, row: &InodeRow) -> Step<Vec<
 fn find_own(txn: &mut dyn Transaction, context: &Context, path: &DfsPath, name: &str) -> Step<(InodeId, InodeRow)> {
     let inode = paths::find(txn, context, path)?;
     let row = rows::inode(txn, inode)?;
-    access::own(context, &row, path)?;
     may_use(context, &row, path, name)?;
+    access::may_mark(txn, context, inode, &row, path)?;
     Ok((inode, row))
 }
 

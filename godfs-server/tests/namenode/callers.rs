@@ -42,7 +42,7 @@ async fn two_users_meet_only_where_they_may() {
         ("bob lacks w on /alice", bob.rename("/alice/f", "/alice/g", RenameOptions::new()).await),
         ("bob lacks w on /alice/f", bob.set_replication("/alice/f", 1).await),
         ("bob lacks w on /alice/f", bob.recover_lease("/alice/f").await.map(drop)),
-        ("bob lacks owner on /alice/f", bob.set_times("/alice/f", Some(1), None).await),
+        ("bob lacks w on /alice/f", bob.set_times("/alice/f", Some(1), None).await),
         ("bob lacks owner on /alice/f", bob.set_mode("/alice/f", 0o777).await),
         ("alice lacks superuser on /alice/f", alice.set_owner("/alice/f", Some("bob"), None).await),
     ] {

@@ -94,6 +94,12 @@ impl Fixture {
             "set replication" => namespace.set_replication(call, f(), 2).await,
             "recover" => namespace.recover_lease(call, f()).await.map(drop),
             "set times" => namespace.set_times(call, f(), Times { modified_ms: Some(1), accessed_ms: None }).await,
+            "append" => namespace.append(call, f()).await.map(drop),
+            "set an attribute" | "set an attribute of a directory" => {
+                let path = if operation.ends_with("directory") { at("/d") } else { f() };
+                let xattr = SetXattr { name: "user.a".into(), value: Bytes::new(), mode: XattrMode::Any };
+                namespace.set_xattr(call, path, xattr).await
+            }
             "chmod" => self.set_mode("/d/f", 0o600).await,
             "chown" => self.set_owner("/d/f", Some("bob"), None).await,
             "chgrp" => self.set_owner("/d/f", None, Some("users")).await,
@@ -161,7 +167,15 @@ async fn each_operation_needs_its_right() {
         ("set replication", 0o010, 0o050, "w /d/f"),
         ("recover", 0o010, 0o020, ""),
         ("recover", 0o010, 0o050, "w /d/f"),
-        ("set times", 0o070, 0o070, "owner /d/f"),
+        ("append", 0o010, 0o060, ""),
+        ("append", 0o010, 0o050, "w /d/f"),
+        ("append", 0o010, 0o020, "r /d/f"),
+        ("set times", 0o010, 0o020, ""),
+        ("set times", 0o010, 0o050, "w /d/f"),
+        ("set an attribute", 0o010, 0o020, ""),
+        ("set an attribute", 0o010, 0o050, "w /d/f"),
+        ("set an attribute of a directory", 0o030, 0o000, ""),
+        ("set an attribute of a directory", 0o1030, 0o000, "owner /d"),
         ("chmod", 0o070, 0o070, "owner /d/f"),
         ("chown", 0o070, 0o070, "superuser /d/f"),
         ("chgrp", 0o070, 0o070, "owner /d/f"),
@@ -323,6 +337,42 @@ async fn a_sticky_directory_with_entries_of_others_is_not_deleted() {
     refused(bob.delete("/d/sub", true).await, ErrorKind::PermissionDenied, "lacks owner on /d/sub");
     people.new_as("alice").await.delete("/d/sub", true).await.unwrap();
     people.root.check().await;
+}
+
+/// What is gone is not looked at by number: the directories that kept it from others are no longer above it. Who has it open reads on.
+#[tokio::test]
+async fn what_was_deleted_is_its_owners() {
+    let people = People::new(0o700, 0o644).await;
+    let (alice, bob) = (people.new_as("alice").await, people.new_as("bob").await);
+    let file = FileRef::Inode(people.root.stat("/d/f").await.unwrap().inode);
+    let below = FileRef::Inode(people.root.stat("/d/sub/g").await.unwrap().inode);
+    refused(bob.namespace.stat(file.clone()).await, ErrorKind::PermissionDenied, "lacks x on /d");
+    people.root.delete("/d", true).await.unwrap();
+    for gone in [&file, &below] {
+        refused(bob.namespace.stat(gone.clone()).await, ErrorKind::NotFound, "does not exist");
+        alice.namespace.stat(gone.clone()).await.unwrap();
+        people.root.namespace.stat(gone.clone()).await.unwrap();
+        bob.try_open(gone.clone()).await.unwrap();
+    }
+    people.root.check().await;
+}
+
+/// A writer that may not read finds the chunks of its file, and of one that is being cut.
+#[tokio::test]
+async fn who_may_write_finds_what_is_being_written() {
+    let people = People::new(0o777, 0o644).await;
+    people.root.file("/big", 2 * CHUNK, &[1, 2]).await;
+    people.root.chmod("/big", 0o622).await;
+    let bob = people.new_as("bob").await;
+    let inode = FileRef::Inode(people.root.stat("/big").await.unwrap().inode);
+    refused(bob.try_open(inode.clone()).await, ErrorKind::PermissionDenied, "lacks r on /big");
+    bob.namespace.append(bob.call(), at("/big")).await.unwrap();
+    bob.try_open(inode.clone()).await.unwrap();
+    // Not the bytes of a small file.
+    people.root.put("/small", b"secret").await;
+    people.root.chmod("/small", 0o622).await;
+    people.root.namespace.append(people.root.call(), at("/small")).await.unwrap();
+    refused(bob.try_open(FileRef::Path(at("/small"))).await, ErrorKind::PermissionDenied, "lacks r on /small");
 }
 
 #[tokio::test]
