@@ -98,7 +98,12 @@ fn copy_sparse(from: &Path, to: &Path) {
     use rustix::fs::{SeekFrom, seek};
     use std::os::unix::fs::FileExt;
 
-    let (source, target) = (fs::File::open(from).expect("open"), fs::File::create(to).expect("create"));
+    // What the store lets go of while it is copied is not needed any more.
+    let source = match fs::File::open(from) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return,
+        source => source.expect("open"),
+    };
+    let target = fs::File::create(to).expect("create");
     let length = source.metadata().expect("metadata").len();
     target.set_len(length).expect("length");
     let mut at = 0;
