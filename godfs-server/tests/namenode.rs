@@ -258,6 +258,24 @@ async fn chunks_go_where_there_is_room() {
     namenode.stop().await.expect("stop");
 }
 
+/// Many small chunks are placed between two heartbeats: each sets aside what it will have, not what it might grow to.
+#[tokio::test]
+async fn a_chunk_of_known_size_sets_no_more_room_aside() {
+    const EACH: u64 = 64 << 10;
+    let namenode = in_memory().await;
+    let client = FakeClient::connect(namenode.address()).await;
+    let mut small = Introduction::new(1);
+    small.available = 64 << 20;
+    let _small = FakeNode::connect(namenode.address(), &small).await.expect("register");
+    for number in 0..500 {
+        let file = client.create(&format!("/{number}"), 1).await;
+        let (call, inode, lease) = (client.call(), file.inode, file.lease);
+        let request = v1::AddChunkRequest { call, inode, lease, expected: EACH, ..Default::default() };
+        client.stub.clone().add_chunk(request).await.expect("there is room for a thousand");
+    }
+    namenode.stop().await.expect("stop");
+}
+
 #[tokio::test]
 async fn what_a_file_owes_is_copied() {
     let namenode = in_memory().await;

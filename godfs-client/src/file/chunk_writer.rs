@@ -523,7 +523,7 @@ async fn place(file: &Arc<OpenFile>, start: u64, expected: u64, book: &mut Book)
     let mut last: Option<Error> = None;
     loop {
         let (excluded, full) = book.excluded(settings.avoid_node);
-        let placed = match file.add_chunk(start, &book.commits, &excluded, &full).await {
+        let placed = match file.add_chunk((start, expected), &book.commits, &excluded, &full).await {
             Ok(placed) => placed,
             Err(error) => return Err(with_cause(error, last)),
         };

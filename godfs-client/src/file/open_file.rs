@@ -163,10 +163,10 @@ impl OpenFile {
         Ok(placed)
     }
 
-    /// Has the next chunk placed: not on `excluded`, or when that can't be had for a while, not on `full`.
+    /// Has the next chunk placed, which begins at `start` and will end with `expected` bytes (0: nobody knows): not on `excluded`, or when that can't be had for a while, not on `full`.
     pub(crate) async fn add_chunk(
         &self,
-        start: u64,
+        (start, expected): (u64, u64),
         commits: &[ChunkCommit],
         excluded: &[NodeId],
         full: &[NodeId],
@@ -186,6 +186,7 @@ impl OpenFile {
                     commits: commits.clone(),
                     excluded: if strict { excluded } else { full }.iter().map(|node| node.get()).collect(),
                     host: self.namenode.settings().host.clone(),
+                    expected,
                 };
                 async move { stub.add_chunk(request).await }
             })

@@ -25,6 +25,8 @@ pub(super) struct Wanted {
     pub(super) excluded: Vec<NodeId>,
     /// Where the writer runs; empty when unknown.
     pub(super) host: String,
+    /// Bytes that the chunk is known to end with; 0 when unknown.
+    pub(super) expected: u64,
 }
 
 /// Opens the last chunk of a file again, on those of its nodes that are live.
@@ -52,6 +54,7 @@ pub(super) async fn add_chunk(state: &State, writing: Writing, wanted: Wanted) -
     let status = state.namespace.stat(FileRef::Inode(writing.inode)).await;
     // A file that is gone, and a lease with it, is for the transaction to tell.
     let (count, bytes) = status.map_or((1, LEAST_ROOM), |status| (status.replication.max(1).into(), status.chunk_size));
+    let bytes = if wanted.expected == 0 { bytes } else { wanted.expected.min(bytes) };
     let view = state.view();
     let nodes = place(state, &view, &wanted, count, bytes);
     let chunks: Vec<_> = wanted.commits.iter().map(|commit| commit.chunk).collect();

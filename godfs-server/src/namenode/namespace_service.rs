@@ -425,6 +425,7 @@ impl NamespaceService for Names {
                 commits: commits(&request.commits)?,
                 excluded: convert::node_ids(&request.excluded)?,
                 host: host(&request.host)?.to_owned(),
+                expected: request.expected,
             };
             let added = allocate::add_chunk(&self.0, writing, wanted).await?;
             let nodes = self.0.nodes.lock();

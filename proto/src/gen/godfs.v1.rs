@@ -541,6 +541,9 @@ pub struct AddChunkRequest {
     /// The host that the writer runs on, to place the first replica near it; empty when unknown.
     #[prost(string, tag = "7")]
     pub host: ::prost::alloc::string::String,
+    /// Bytes that the chunk is known to end with, so that no more room is set aside; 0 when unknown.
+    #[prost(uint64, tag = "8")]
+    pub expected: u64,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct AddChunkResponse {
