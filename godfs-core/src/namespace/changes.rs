@@ -6,6 +6,7 @@
 use super::answers::FileKind;
 use super::rows::codec::{Decoder, Encoder};
 use super::rows::{self, EntryKind, InodeKind};
+use super::sight::WatchPlace;
 use super::{Context, access, paths};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::InodeId;
@@ -114,16 +115,16 @@ pub enum WatchFrom {
     /// With the oldest change that is kept.
     Oldest,
     /// Behind a place that was given before.
-    Place(Place),
+    Place(WatchPlace),
 }
 
 /// A stretch of the changes at and below a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChangePage {
     /// In their order, each with the place behind it.
-    pub changes: Vec<(Place, Change)>,
+    pub changes: Vec<(WatchPlace, Change)>,
     /// Behind all that was looked at.
-    pub next: Place,
+    pub next: WatchPlace,
 }
 
 /// Announces a change of this transaction.
@@ -162,12 +163,13 @@ pub(super) fn announce(
     txn.announce(row.into_bytes().into());
 }
 
-/// That the caller may list what it watches: a directory, or read it: a file.
-pub(super) fn check(snapshot: &mut dyn Snapshot, context: &Context, path: &DfsPath) -> Step<()> {
+/// What the caller watches, if it may list it: a directory, or read it: a file.
+pub(super) fn check(snapshot: &mut dyn Snapshot, context: &Context, path: &DfsPath) -> Step<InodeId> {
     let inode = paths::find(snapshot, context, path)?;
     let row = rows::inode(snapshot, inode)?;
     let rights = if matches!(row.kind, InodeKind::Directory { .. }) { access::LIST } else { access::READ };
-    access::need(snapshot, context, inode, &row, rights, || path.to_string())
+    access::need(snapshot, context, inode, &row, rights, || path.to_string())?;
+    Ok(inode)
 }
 
 /// Whether that found nothing at the path, or a symbolic link in front of it.
@@ -189,7 +191,7 @@ pub(super) fn concerning(path: &DfsPath, found: Vec<Announcement>) -> Result<Vec
 
 impl Change {
     /// Whether it happened at or below `path`, or moved or removed a directory above it.
-    fn concerns(&self, path: &DfsPath) -> bool {
+    pub(super) fn concerns(&self, path: &DfsPath) -> bool {
         let touches = |at: &DfsPath, tree: bool| at.starts_with(path) || (tree && path.starts_with(at));
         match &self.kind {
             ChangeKind::Renamed { to: other } | ChangeKind::Exchanged { with: other } => {

@@ -60,6 +60,7 @@ mod reports;
 mod rows;
 mod sessions;
 mod settings;
+mod sight;
 mod store;
 pub mod sums;
 mod times;
@@ -97,6 +98,7 @@ pub use settings::{
     MAX_DIRECTORY_ENTRIES, MAX_FILE_CHUNKS, MAX_OPEN_CHUNKS, MAX_REPLICATION, MAX_SLOTS, MAX_SMALL_FILE_BYTES,
     MAX_XATTR_BYTES, MAX_XATTRS, NamespaceSettings,
 };
+pub use sight::WatchPlace;
 pub use trash::TRASH;
 pub use xattrs::{MAX_XATTR_NAME_BYTES, Xattr};
 
@@ -646,42 +648,75 @@ impl Namespace {
     ///
     /// # Errors
     /// [`ErrorKind::Gone`](crate::ErrorKind::Gone) for a place that is not kept any more, or of another store. [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) when nothing stands at the
-    /// path; a caller that may do everything goes on behind a place all the same.
-    pub async fn watch(&self, path: DfsPath, from: WatchFrom) -> Result<Place> {
+    /// path; a caller that may do everything, or gives a place that it got while something did, goes on behind it all the same.
+    pub async fn watch(&self, path: DfsPath, from: WatchFrom) -> Result<WatchPlace> {
         let may_all = self.context().await?.may_all;
-        match self.read(move |snapshot, context| changes::check(snapshot, context, &path)).await {
-            Err(error) if changes::is_elsewhere(&error) && may_all && matches!(from, WatchFrom::Place(_)) => {}
-            checked => checked?,
-        }
-        match from {
-            WatchFrom::Now => Ok(Place::before(self.store.incarnation(), self.store.version().await?.next())),
-            WatchFrom::Oldest => self.store.oldest_change().await,
-            WatchFrom::Place(place) => {
-                self.store.changes(place, 1).await?;
-                Ok(place)
+        // Before it is looked what stands there: what goes after that is in the stream.
+        let version = self.store.version().await?;
+        let (watched, at) = (path.clone(), path.clone());
+        let seen = match from {
+            WatchFrom::Place(place) => place.seen(&watched),
+            WatchFrom::Now | WatchFrom::Oldest => None,
+        };
+        let found = match self.read(move |snapshot, context| changes::check(snapshot, context, &at)).await {
+            Ok(inode) => Some(inode),
+            Err(error)
+                if changes::is_elsewhere(&error)
+                    && (seen.is_some() || may_all && matches!(from, WatchFrom::Place(_))) =>
+            {
+                None
             }
-        }
+            Err(error) => return Err(error),
+        };
+        let (place, seen) = match from {
+            WatchFrom::Now => (Place::before(self.store.incarnation(), version.next()), found),
+            WatchFrom::Oldest => (self.store.oldest_change().await?, None),
+            WatchFrom::Place(WatchPlace { place, .. }) => {
+                self.store.changes(place, 1).await?;
+                (place, seen)
+            }
+        };
+        Ok(if may_all { WatchPlace::all(place) } else { WatchPlace::of(place, &watched, seen) })
     }
 
     /// The changes at and below `path` that follow a place, by the paths at their time, and those that moved or removed a directory above it: those
     /// among at most `limit` changes that were looked at. Looks again whether the caller may list the path, while something stands there; not whether it
-    /// may list the directories below it, or could have at the time.
+    /// may list the directories below it, or could have at the time. A caller that may not do everything is told only of what happened in what it saw
+    /// there when it got the place, while that stood there, and in what stands there now, since it came.
     ///
     /// # Errors
     /// [`ErrorKind::Gone`](crate::ErrorKind::Gone) when what follows the place is not kept any more.
-    pub async fn changes(&self, path: &DfsPath, from: Place, limit: usize) -> Result<ChangePage> {
-        let at = path.clone();
-        match self.read(move |snapshot, context| changes::check(snapshot, context, &at)).await {
-            Err(error) if changes::is_elsewhere(&error) => {}
-            checked => checked?,
+    pub async fn changes(&self, path: &DfsPath, from: WatchPlace, limit: usize) -> Result<ChangePage> {
+        let may_all = self.context().await?.may_all;
+        let (at, version) = (path.clone(), self.store.version().await?);
+        let now = match self.read(move |snapshot, context| changes::check(snapshot, context, &at)).await {
+            Err(error) if changes::is_elsewhere(&error) => None,
+            checked => Some(checked?),
+        };
+        let step = self.store.changes(from.place, limit.clamp(1, MAX_PAGE)).await?;
+        let found = changes::concerning(path, step.found)?;
+        if may_all {
+            let all = |(place, change)| (WatchPlace::all(place), change);
+            return Ok(ChangePage { changes: found.into_iter().map(all).collect(), next: WatchPlace::all(step.next) });
         }
-        let step = self.store.changes(from, limit.clamp(1, MAX_PAGE)).await?;
-        Ok(ChangePage { changes: changes::concerning(path, step.found)?, next: step.next })
+        let mut window = sight::Window::new(path, from.seen(path), now);
+        let mut settled = true;
+        let mut shown = Vec::new();
+        for (place, change) in found {
+            settled &= place.version <= version || !window.takes_away(&change);
+            if window.shows(&change) {
+                shown.push((WatchPlace::of(place, path, window.seen()), change));
+            }
+        }
+        if settled && step.next.version > version {
+            window.caught_up();
+        }
+        Ok(ChangePage { changes: shown, next: WatchPlace::of(step.next, path, window.seen()) })
     }
 
     /// Waits until there may be changes behind a place, which [`changes`](Self::changes) gave. May be dropped at any time.
-    pub async fn wait_behind(&self, place: Place) -> Result<()> {
-        self.store.newer_than(Version(place.version.0.saturating_sub(1))).await.map(drop)
+    pub async fn wait_behind(&self, place: WatchPlace) -> Result<()> {
+        self.store.newer_than(Version(place.place.version.0.saturating_sub(1))).await.map(drop)
     }
 
     // Recovery of files whose writer is gone.

@@ -4,8 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use godfs_client::transport::status;
-use godfs_core::metadata::Place;
-use godfs_core::namespace::{Attribute, Change, ChangeKind, ChangePage, FileKind, Namespace, WatchFrom};
+use godfs_core::namespace::{Attribute, Change, ChangeKind, ChangePage, FileKind, Namespace, WatchFrom, WatchPlace};
 use godfs_core::{DfsPath, Error, ErrorKind, Result};
 use godfs_proto::v1;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
@@ -114,7 +113,7 @@ fn page(found: &ChangePage) -> v1::WatchPage {
     v1::WatchPage { changes: changes.collect(), place: found.next.to_string() }
 }
 
-fn change_to_wire(place: Place, change: &Change) -> v1::Change {
+fn change_to_wire(place: WatchPlace, change: &Change) -> v1::Change {
     let mut wire = v1::Change {
         place: place.to_string(),
         kind: kind_to_wire(&change.kind).into(),

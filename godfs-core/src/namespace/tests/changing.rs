@@ -3,13 +3,12 @@
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::metadata::Place;
 
 /// All changes that concern `path`, from the first on.
 pub(super) async fn history(namespace: &Namespace, path: &str) -> Vec<Change> {
     let mut place = namespace.watch(at("/"), WatchFrom::Oldest).await.unwrap();
     let mut found = Vec::new();
-    while place.version <= namespace.store().version().await.unwrap() {
+    while place.place.version <= namespace.store().version().await.unwrap() {
         let page = namespace.changes(&at(path), place, 7).await.unwrap();
         found.extend(page.changes.into_iter().map(|(_, change)| change));
         place = page.next;
@@ -203,13 +202,81 @@ async fn who_may_not_list_a_directory_may_not_watch_it() {
     refused(other.watch(at("/secret"), WatchFrom::Now).await, ErrorKind::PermissionDenied, "lacks r on /secret");
     refused(other.changes(&at("/secret"), from, 10).await, ErrorKind::PermissionDenied, "lacks r on /secret");
     refused(other.watch(at("/gone"), WatchFrom::Place(from)).await, ErrorKind::NotFound, "/gone");
-    other.watch(at("/secret/below"), WatchFrom::Now).await.unwrap();
+    let from_below = other.watch(at("/secret/below"), WatchFrom::Now).await.unwrap();
     // What stood there once can be watched on by who may do everything, and what a watch stands on may go.
     assert_eq!(namespace.watch(at("/gone"), WatchFrom::Place(from)).await.unwrap(), from);
     refused(namespace.watch(at("/gone"), WatchFrom::Oldest).await, ErrorKind::NotFound, "/gone");
     fixture.delete("/secret", true).await.unwrap();
-    let page = other.changes(&at("/secret/below"), from, 10).await.unwrap();
+    let page = other.changes(&at("/secret/below"), from_below, 10).await.unwrap();
     assert_eq!(page.changes.last().unwrap().1.kind, ChangeKind::Removed);
+    // Also for who comes back with a place that it got before.
+    let again = other.watch(at("/secret/below"), WatchFrom::Place(from_below)).await.unwrap();
+    assert_eq!(other.changes(&at("/secret/below"), again, 10).await.unwrap(), page);
+    assert!(other.changes(&at("/secret/below"), page.next, 10).await.unwrap().changes.is_empty());
+}
+
+/// What stood at a path before is nobody's to hear of who comes later, by whatever place.
+#[tokio::test]
+async fn the_past_of_a_path_is_not_that_of_what_stands_there_now() {
+    let fixture = Fixture::new(0).await;
+    let namespace = &fixture.namespace;
+    namespace.set_mode(fixture.call(), at("/"), 0o777).await.unwrap();
+    let mut bob = fixture.other().await;
+    bob.namespace = namespace.by(Caller::new("bob", ["others"]).unwrap());
+    bob.mkdir("/mine").await;
+    let elsewhere = bob.namespace.watch(at("/mine"), WatchFrom::Now).await.unwrap();
+    fixture.mkdir("/p").await;
+    let shared = bob.namespace.watch(at("/p"), WatchFrom::Now).await.unwrap();
+    fixture.put("/p/seen", b"").await;
+    fixture.delete("/p", true).await.unwrap();
+    fixture.mkdir("/p").await;
+    namespace.set_mode(fixture.call(), at("/p"), 0o700).await.unwrap();
+    fixture.put("/p/merger", b"").await;
+    fixture.rename("/p", "/q", false).await.unwrap();
+    bob.mkdir("/p").await;
+    bob.put("/p/own", b"").await;
+    let heard = async |from: WatchFrom| {
+        let mut place = bob.namespace.watch(at("/p"), from).await.unwrap();
+        let mut heard = Vec::new();
+        for _ in 0..40 {
+            let page = bob.namespace.changes(&at("/p"), place, 3).await.unwrap();
+            place = page.next;
+            heard.extend(page.changes.into_iter().map(|(_, change)| change));
+        }
+        let heard: Vec<_> = heard.iter().map(|change| format!("{} {:?}", change.path, change.kind)).collect();
+        (heard, place)
+    };
+    let own = ["/p MadeDirectory", "/p/own Created { length: Some(0) }"];
+    assert_eq!(heard(WatchFrom::Oldest).await.0, own);
+    for foreign in [elsewhere, elsewhere.to_string().split('.').next().unwrap().parse().unwrap()] {
+        assert_eq!(heard(WatchFrom::Place(foreign)).await.0, own, "a place of another path");
+    }
+    let (all, place) = heard(WatchFrom::Place(shared)).await;
+    assert_eq!(all, ["/p/seen Created { length: Some(0) }", "/p Removed", own[0], own[1]]);
+    // What comes then is heard as ever.
+    bob.put("/p/more", b"").await;
+    assert_eq!(heard(WatchFrom::Place(place)).await.0, ["/p/more Created { length: Some(0) }"]);
+    // A directory that was there before the oldest change that is looked at: from the moment on at which the watch has caught up.
+    fixture.rename("/p", "/r", false).await.unwrap();
+    fixture.rename("/q", "/p", false).await.unwrap();
+    namespace.set_mode(fixture.call(), at("/p"), 0o755).await.unwrap();
+    fixture.put("/p/public", b"").await;
+    let (all, place) = heard(WatchFrom::Place(place)).await;
+    assert_eq!(all.first().map(String::as_str), Some("/p/more Created { length: Some(0) }"));
+    assert_eq!(
+        all[1..],
+        [
+            "/p Renamed { to: \"/r\" }",
+            "/q Renamed { to: \"/p\" }",
+            "/p Attributes(Mode)",
+            "/p/public Created { length: Some(0) }"
+        ]
+    );
+    assert!(heard(WatchFrom::Place(place)).await.0.is_empty());
+    for bad in ["x", "0.1.2", &format!("{}.x.1", elsewhere.place), &format!("{}.1", elsewhere.place)] {
+        bad.parse::<WatchPlace>().expect_err(bad);
+    }
+    fixture.check().await;
 }
 
 #[tokio::test]
@@ -224,7 +291,7 @@ async fn a_watch_goes_on_where_it_stood() {
     let first = namespace.changes(&at("/"), now, 1).await.unwrap();
     let (place, change) = first.changes.into_iter().next().unwrap();
     assert_eq!((change.path, first.next), (at("/a"), place));
-    let place: Place = place.to_string().parse().unwrap();
+    let place: WatchPlace = place.to_string().parse().unwrap();
     let rest = namespace
         .changes(&at("/"), namespace.watch(at("/"), WatchFrom::Place(place)).await.unwrap(), 10)
         .await
