@@ -269,6 +269,7 @@ pub struct WalkOptions {
     pub(crate) max_depth: Option<u32>,
     pub(crate) min_bytes: Option<u64>,
     pub(crate) max_bytes: Option<u64>,
+    pub(crate) past_denied: bool,
 }
 
 impl WalkOptions {
@@ -298,6 +299,14 @@ impl WalkOptions {
     /// At most so many names below the beginning.
     pub fn max_depth(mut self, names: u32) -> Self {
         self.max_depth = Some(names);
+        self
+    }
+
+    /// Goes on past directories that may not be listed: the stream gives an error of
+    /// [`ErrorKind::PermissionDenied`](godfs_core::ErrorKind::PermissionDenied) for each of them, and what follows it. Without it the first of them ends the walk. The beginning itself
+    /// must be listed in any case.
+    pub fn past_denied(mut self, yes: bool) -> Self {
+        self.past_denied = yes;
         self
     }
 

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use futures::stream::{BoxStream, StreamExt};
 use godfs_core::glob::Glob;
-use godfs_core::{DfsPath, IntoPath, Result};
+use godfs_core::{DfsPath, Error, ErrorKind, IntoPath, Result};
 use godfs_proto::v1;
 
 use crate::client::Client;
@@ -18,7 +18,8 @@ impl Client {
     /// exactly once, whatever changes around it; a broken connection is made again where the walk stood.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidArgument`](crate::ErrorKind::InvalidArgument) for a malformed path or pattern; all else comes through the stream, which then ends.
+    /// [`ErrorKind::InvalidArgument`](crate::ErrorKind::InvalidArgument) for a malformed path or pattern; all else comes through the stream, which then ends,
+    /// but for what [`WalkOptions::past_denied`] is asked to pass by.
     pub fn walk(
         &self,
         path: impl IntoPath,
@@ -29,6 +30,8 @@ impl Client {
             walk,
             |mut walk| async move { Ok(walk.next().await?.map(|found| (found, walk))) },
         )
+        // An error of the stream ends it, one of an entry does not.
+        .map(|found| found.and_then(|found| found))
         .boxed())
     }
 
@@ -50,10 +53,21 @@ impl Client {
     /// # Errors
     /// [`ErrorKind::PermissionDenied`](crate::ErrorKind::PermissionDenied); [`ErrorKind::NotFound`](crate::ErrorKind::NotFound); [`ErrorKind::NotADirectory`](crate::ErrorKind::NotADirectory).
     pub async fn set_quota(&self, path: impl IntoPath, quota: Quota) -> Result<()> {
-        let Quota { names, space } = quota;
+        self.send_quota(path, quota, false).await
+    }
+
+    /// The same of the limits that are given: the other one stays as it is, also when somebody sets that at the same time.
+    ///
+    /// # Errors
+    /// Those of [`set_quota`](Self::set_quota).
+    pub async fn change_quota(&self, path: impl IntoPath, given: Quota) -> Result<()> {
+        self.send_quota(path, given, true).await
+    }
+
+    async fn send_quota(&self, path: impl IntoPath, Quota { names, space }: Quota, others_stay: bool) -> Result<()> {
         self.namenode()
             .mutate_at([path.into_path()?], |mut stub: Stub, call, [path]| async move {
-                stub.set_quota(v1::SetQuotaRequest { call: Some(call), path, names, space }).await
+                stub.set_quota(v1::SetQuotaRequest { call: Some(call), path, names, space, others_stay }).await
             })
             .await
             .map(drop)
@@ -69,7 +83,7 @@ struct Walk {
     request: v1::WalkRequest,
     pages: Pages<v1::WalkPage>,
     /// Entries that arrived and were not given yet.
-    page: VecDeque<(DfsPath, FileStatus)>,
+    page: VecDeque<Result<(DfsPath, FileStatus)>>,
     ended: bool,
 }
 
@@ -94,6 +108,7 @@ impl Walk {
             min_bytes: options.min_bytes,
             max_bytes: options.max_bytes,
             page_size: 0,
+            past_denied: options.past_denied,
         };
         Ok(Self {
             root: path.clone(),
@@ -106,7 +121,7 @@ impl Walk {
         })
     }
 
-    async fn next(&mut self) -> Result<Option<(DfsPath, FileStatus)>> {
+    async fn next(&mut self) -> Result<Option<Result<(DfsPath, FileStatus)>>> {
         loop {
             if let Some(found) = self.page.pop_front() {
                 return Ok(Some(found));
@@ -139,8 +154,9 @@ impl Walk {
     fn take(&mut self, page: v1::WalkPage) -> Result<()> {
         for entry in page.entries {
             let path = DfsPath::parse(&entry.path)?;
-            self.page.push_back((self.asked(path)?, FileStatus::from_wire(entry.status.as_ref())?));
+            self.page.push_back(Ok((self.asked(path)?, FileStatus::from_wire(entry.status.as_ref())?)));
         }
+        self.page.extend(page.denied.into_iter().map(|why| Err(Error::new(ErrorKind::PermissionDenied, why))));
         self.ended = page.next.is_empty();
         if !self.ended && page.next == self.request.after {
             return Err(malformed("a page of a walk that does not go on"));

@@ -3,19 +3,19 @@
 use std::ffi::OsString;
 
 use clap::{Args, ValueEnum};
-use futures::stream::TryStreamExt;
-use godfs_core::DfsPath;
+use futures::stream::{BoxStream, StreamExt};
+use godfs_core::{DfsPath, ErrorKind, Result};
 
 use super::context::Context;
 use super::failure::Outcome;
 use super::output::Output;
 use super::size::ByteSize;
 use super::stat::entry;
-use crate::{FileKind, WalkOptions};
+use crate::{FileKind, FileStatus, WalkOptions};
 
 #[derive(Args, Debug)]
 #[command(after_help = "\
-The namenode does the searching; what it passes by costs no bytes on the wire. Options may have one dash, as in find(1).
+The namenode does the searching; what it passes by costs no bytes on the wire. Directories that you may not list are named on stderr and passed by. Options may have one dash, as in find(1).
 
 Examples:
   godfs find /logs -name '*.gz' -type f
@@ -56,7 +56,7 @@ struct Sizes(u64, u64);
 impl std::str::FromStr for Sizes {
     type Err = String;
 
-    fn from_str(text: &str) -> Result<Self, String> {
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
         let size = |text: &str| text.parse::<ByteSize>().map(|size| size.0);
         if let Some(more) = text.strip_prefix('+') {
             Ok(Self(size(more)?.saturating_add(1), u64::MAX))
@@ -83,7 +83,7 @@ pub(super) fn two_dashes(args: &mut [OsString]) {
 
 /// Runs `find`.
 pub(super) async fn find(context: &Context, args: &FindArgs, output: &mut Output) -> Outcome {
-    let mut options = WalkOptions::new().min_depth(args.mindepth.unwrap_or(0));
+    let mut options = WalkOptions::new().past_denied(true).min_depth(args.mindepth.unwrap_or(0));
     if let Some(name) = &args.name {
         options = options.name(name);
     }
@@ -103,7 +103,7 @@ pub(super) async fn find(context: &Context, args: &FindArgs, output: &mut Output
     context
         .each(&args.paths, async |path| {
             let mut found = context.client.walk(&DfsPath::parse(path)?, options.clone())?;
-            while let Some((path, status)) = found.try_next().await? {
+            while let Some((path, status)) = next(context, &mut found).await? {
                 if output.json() {
                     output.object(&entry(&path, &status))?;
                 } else {
@@ -134,9 +134,22 @@ pub(super) struct TreeArgs {
     pub(super) paths: Vec<String>,
 }
 
+/// The next entry. Says which directories were passed by.
+async fn next(
+    context: &Context,
+    walk: &mut BoxStream<'static, Result<(DfsPath, FileStatus)>>,
+) -> Result<Option<(DfsPath, FileStatus)>> {
+    loop {
+        match walk.next().await.transpose() {
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => context.say(&error.into()),
+            found => return found,
+        }
+    }
+}
+
 /// Runs `tree`.
 pub(super) async fn tree(context: &Context, args: &TreeArgs, output: &mut Output) -> Outcome {
-    let mut options = WalkOptions::new();
+    let mut options = WalkOptions::new().past_denied(true);
     if args.directories {
         options = options.kind(FileKind::Directory);
     }
@@ -151,7 +164,7 @@ pub(super) async fn tree(context: &Context, args: &TreeArgs, output: &mut Output
                 output.line(root.as_str())?;
             }
             let mut below = context.client.walk(&root, options.clone())?;
-            while let Some((path, status)) = below.try_next().await? {
+            while let Some((path, status)) = next(context, &mut below).await? {
                 let (count, slash) = if status.is_dir() { (&mut directories, "/") } else { (&mut files, "") };
                 *count += 1;
                 if output.json() {

@@ -75,10 +75,8 @@ pub(super) async fn quota(context: &Context, verb: &QuotaVerb, output: &mut Outp
             context
                 .each(&args.paths, async |path| {
                     let path = DfsPath::parse(path)?;
-                    // What is not said stays.
-                    let before = client.usage(&path).await?.quota;
-                    let space = args.bytes.map(|bytes| bytes.0).or(before.space);
-                    Ok(client.set_quota(&path, Quota { names: args.names.or(before.names), space }).await?)
+                    let given = Quota { names: args.names, space: args.bytes.map(|bytes| bytes.0) };
+                    Ok(client.change_quota(&path, given).await?)
                 })
                 .await
         }

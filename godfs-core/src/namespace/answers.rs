@@ -75,6 +75,8 @@ pub struct WalkEntry {
 pub struct WalkPage {
     /// What was found.
     pub entries: Vec<WalkEntry>,
+    /// Directories that were passed by, since the caller may not list them: the refusals.
+    pub denied: Vec<String>,
     /// Where to go on; `None` at the end.
     pub next: Option<DfsPath>,
 }
@@ -118,6 +120,21 @@ pub struct Quota {
     pub names: Option<u64>,
     /// Bytes × replication, where open chunks count whole.
     pub space: Option<u64>,
+}
+
+/// How limits of a directory change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum QuotaChange {
+    /// They are these; what is `None` has no limit.
+    To(Quota),
+    /// Those that are given are these; what is `None` stays as it is.
+    Given(Quota),
+}
+
+impl From<Quota> for QuotaChange {
+    fn from(quota: Quota) -> Self {
+        Self::To(quota)
+    }
 }
 
 /// Counts over everything.

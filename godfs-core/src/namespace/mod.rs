@@ -73,8 +73,8 @@ mod xattrs;
 pub use acl::{Acl, AclChange, AclEntry, AclPlace, AclSubject, MAX_ACL_ENTRIES, parse_acl, parse_acl_subjects};
 pub use answers::{
     AddedChunk, Appended, ChunkInfo, ChunkLocation, Collected, CollectorPlace, Committed, Completion, Created,
-    FileKind, FileStatus, LeaseInfo, ListEntry, Located, NodeHoldings, NodeInfo, OpenFileInfo, Quota, RecoveryPlan,
-    ReplicaPlace, SessionInfo, TotalCounts, TrashItem, Truncated, Usage, Verdict, WalkEntry, WalkPage,
+    FileKind, FileStatus, LeaseInfo, ListEntry, Located, NodeHoldings, NodeInfo, OpenFileInfo, Quota, QuotaChange,
+    RecoveryPlan, ReplicaPlace, SessionInfo, TotalCounts, TrashItem, Truncated, Usage, Verdict, WalkEntry, WalkPage,
 };
 pub use caller::{ANONYMOUS, Caller, MAX_GROUPS, MAX_PRINCIPAL_BYTES, SUPERGROUP, check_principal};
 pub use changes::{Attribute, Change, ChangeKind, ChangePage, WatchFrom};
@@ -613,12 +613,13 @@ impl Namespace {
         self.read(move |snapshot, context| reads::usage(snapshot, context, &path)).await
     }
 
-    /// Sets the limits of a directory with all that lies below it; none at all takes them away. What is in use already stays.
+    /// Sets the limits of a directory with all that lies below it, or those that are given; none at all takes them away. What is in use already stays.
     ///
     /// # Errors
     /// [`ErrorKind::PermissionDenied`](crate::ErrorKind::PermissionDenied) unless the caller may do everything; [`ErrorKind::NotADirectory`](crate::ErrorKind::NotADirectory).
-    pub async fn set_quota(&self, call: Call, path: DfsPath, quota: Quota) -> Result<()> {
-        self.call(move |txn, context| quotas::set(txn, context, call, &path, quota)).await
+    pub async fn set_quota(&self, call: Call, path: DfsPath, change: impl Into<QuotaChange>) -> Result<()> {
+        let change = change.into();
+        self.call(move |txn, context| quotas::set(txn, context, call, &path, change)).await
     }
 
     /// The limits of a directory.

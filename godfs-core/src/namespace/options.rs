@@ -241,12 +241,15 @@ pub struct WalkOptions {
     pub min_bytes: Option<u64>,
     /// Only files of so many bytes or fewer.
     pub max_bytes: Option<u64>,
+    /// Go on past directories that the caller may not list, and say which; else the first of them ends the walk.
+    pub past_denied: bool,
 }
 
 impl Default for WalkOptions {
     /// All that lies below, without the beginning.
     fn default() -> Self {
-        Self { name: None, kind: None, min_depth: 1, max_depth: usize::MAX, min_bytes: None, max_bytes: None }
+        let (min_depth, max_depth) = (1, usize::MAX);
+        Self { name: None, kind: None, min_depth, max_depth, min_bytes: None, max_bytes: None, past_denied: false }
     }
 }
 

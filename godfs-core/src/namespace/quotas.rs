@@ -5,7 +5,7 @@
 //! read of one row. What a writer may still put into its open chunks is part of the usage from the moment they are opened
 //! ([`usage::weight`](super::usage::weight)), so no writer is refused what it was promised, and none gets more than there is.
 
-use super::answers::Quota;
+use super::answers::{Quota, QuotaChange};
 use super::changes::{Attribute, ChangeKind, announce};
 use super::options::Call;
 use super::outcome::Operation;
@@ -23,12 +23,18 @@ pub(super) fn set(
     context: &Context,
     call: Call,
     path: &DfsPath,
-    quota: Quota,
+    change: QuotaChange,
 ) -> Step<((), Option<Version>)> {
     access::operator(context, "setting a quota")?;
     once(txn, context, call, Operation::SetQuota, |txn| {
         let directory = directory(txn, context, path)?;
         let before = find(txn, directory)?;
+        let quota = match change {
+            QuotaChange::To(quota) => quota,
+            QuotaChange::Given(Quota { names, space }) => {
+                Quota { names: names.or(before.names), space: space.or(before.space) }
+            }
+        };
         if before == quota {
             return Ok(Recorded::No(()));
         }

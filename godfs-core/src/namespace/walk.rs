@@ -13,7 +13,7 @@ use super::rows::{self, EntryKind, EntryRow, InodeKind, keys};
 use super::{Context, MAX_PAGE, access, paths};
 use crate::error::{Error, ErrorKind};
 use crate::id::InodeId;
-use crate::metadata::{Range, Snapshot, Space, Step};
+use crate::metadata::{Abort, Range, Snapshot, Space, Step};
 use crate::path::DfsPath;
 
 /// Scans, and rows that they bring, of one page: some milliseconds, whatever the pattern leaves out.
@@ -45,6 +45,7 @@ pub(super) fn page(
         place: after.clone(),
         budget: ROWS_A_PAGE,
         found: Vec::new(),
+        denied: Vec::new(),
         bytes: 0,
     };
     if !matches!(row.kind, InodeKind::Directory { .. }) {
@@ -55,7 +56,7 @@ pub(super) fn page(
         {
             walk.add(snapshot, root.clone(), start)?;
         }
-        return Ok(WalkPage { entries: walk.found, next: None });
+        return Ok(walk.end(None));
     }
     if after == root
         && options.min_depth == 0
@@ -63,15 +64,20 @@ pub(super) fn page(
     {
         walk.add(snapshot, root.clone(), start)?;
     }
+    // A walk of nothing is no walk.
+    if options.max_depth > 0 {
+        access::need_of(snapshot, context, start, access::LIST, root)?;
+    }
     walk.resume(snapshot, root, start)?;
     // The beginning itself comes on top: a page that holds nothing else would go on where it began.
     let limit = limit.clamp(1, MAX_PAGE) + walk.found.len();
     while walk.found.len() < limit && walk.budget > 0 && walk.bytes < BYTES_A_PAGE {
         if !walk.advance(snapshot)? {
-            return Ok(WalkPage { entries: walk.found, next: None });
+            return Ok(walk.end(None));
         }
     }
-    Ok(WalkPage { entries: walk.found, next: Some(walk.place) })
+    let place = walk.place.clone();
+    Ok(walk.end(Some(place)))
 }
 
 struct Walk<'o> {
@@ -83,6 +89,7 @@ struct Walk<'o> {
     place: DfsPath,
     budget: usize,
     found: Vec<WalkEntry>,
+    denied: Vec<String>,
     bytes: usize,
 }
 
@@ -123,32 +130,52 @@ impl Frame {
 }
 
 impl Walk<'_> {
+    fn end(self, next: Option<DfsPath>) -> WalkPage {
+        WalkPage { entries: self.found, denied: self.denied, next }
+    }
+
     /// Opens the directories on the way to the place, as far as they are there still.
     fn resume(&mut self, snapshot: &mut dyn Snapshot, root: &DfsPath, start: InodeId) -> Step<()> {
         let mut at = Some((root.clone(), start));
         let place = self.place.clone();
         for name in place.names().skip(root.names().count()) {
             let Some((path, inode)) = at.take() else { break };
-            self.open(snapshot, path.clone(), inode, name)?;
+            if !self.open(snapshot, path.clone(), inode, name)? {
+                break;
+            }
             at = match rows::entry(snapshot, inode, name)? {
                 Some(entry) if entry.kind == EntryKind::Directory => Some((path.join(name)?, entry.inode)),
                 _ => None,
             };
         }
         if let Some((path, inode)) = at {
+            let told = self.denied.len();
             self.descend(snapshot, path, inode)?;
+            // The page that came to it said so.
+            self.denied.truncate(told);
         }
         Ok(())
     }
 
     fn descend(&mut self, snapshot: &mut dyn Snapshot, path: DfsPath, inode: InodeId) -> Step<()> {
-        if self.frames.len() < self.options.max_depth { self.open(snapshot, path, inode, "") } else { Ok(()) }
+        if self.frames.len() < self.options.max_depth {
+            self.open(snapshot, path, inode, "")?;
+        }
+        Ok(())
     }
 
-    fn open(&mut self, snapshot: &mut dyn Snapshot, path: DfsPath, inode: InodeId, after: &str) -> Step<()> {
-        access::need_of(snapshot, self.context, inode, access::LIST, &path)?;
+    /// False for one that is passed by.
+    fn open(&mut self, snapshot: &mut dyn Snapshot, path: DfsPath, inode: InodeId, after: &str) -> Step<bool> {
+        match access::need_of(snapshot, self.context, inode, access::LIST, &path) {
+            Err(Abort::Failed(error)) if self.options.past_denied && error.kind() == ErrorKind::PermissionDenied => {
+                self.bytes += error.message().len();
+                self.denied.push(error.message().to_owned());
+                return Ok(false);
+            }
+            checked => checked?,
+        }
         self.frames.push(Frame::new(path, inode, after));
-        Ok(())
+        Ok(true)
     }
 
     /// Looks at the next entry; false at the end.

@@ -7,7 +7,7 @@ use godfs_client::transport::hello::software;
 use godfs_client::transport::{caller, convert, status};
 use godfs_core::namespace::{
     Call, ChunkCommit, Complete, Completion, CreateOptions, ETag, FileRef, ListEntry, LocateRange, Located,
-    MAX_CONCAT_FILES, MAX_PAGE, MkdirOptions, Namespace, Quota, Rename, Symlink, Times, Writing,
+    MAX_CONCAT_FILES, MAX_PAGE, MkdirOptions, Namespace, Quota, QuotaChange, Rename, Symlink, Times, Writing,
 };
 use godfs_core::placement::Reader;
 use godfs_core::{DfsPath, Error, ErrorKind, LeaseId, Result, SessionId};
@@ -666,7 +666,9 @@ impl NamespaceService for Names {
         let request = request.into_inner();
         let set = async {
             let (call, path) = (call(request.call.as_ref())?, DfsPath::parse(&request.path)?);
-            namespace.set_quota(call, path, Quota { names: request.names, space: request.space }).await?;
+            let quota = Quota { names: request.names, space: request.space };
+            let change = if request.others_stay { QuotaChange::Given(quota) } else { QuotaChange::To(quota) };
+            namespace.set_quota(call, path, change).await?;
             Ok(v1::SetQuotaResponse {})
         };
         answer(set.await)

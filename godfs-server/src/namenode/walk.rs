@@ -44,6 +44,7 @@ impl Walk {
             max_depth: depth(wire.max_depth, usize::MAX),
             min_bytes: wire.min_bytes,
             max_bytes: wire.max_bytes,
+            past_denied: wire.past_denied,
         };
         let page = match usize::try_from(wire.page_size).unwrap_or(usize::MAX) {
             0 => PAGE,
@@ -74,7 +75,7 @@ impl Walk {
                         status: Some(status_to_wire(entry.status)),
                     });
                     let next = page.next.as_ref().map_or_else(String::new, |next| next.as_str().to_owned());
-                    (Ok(v1::WalkPage { entries: entries.collect(), next }), page.next)
+                    (Ok(v1::WalkPage { entries: entries.collect(), next, denied: page.denied }), page.next)
                 }
                 Err(error) => (Err(status::to_status(&error)), None),
             };

@@ -122,6 +122,18 @@ async fn users_keep_their_files_to_themselves() {
     let shown = world.ok("stat /shared").await;
     assert!(shown.contains("owner        root\ngroup        supergroup\nmode         0755 (drwxr-xr-x)\n"), "{shown}");
 
+    // What may not be listed is named, and the rest is found.
+    world.ok("mkdir -m 700 /shared/closed").await;
+    world.ok("mkdir /shared/open").await;
+    for verb in ["find", "tree"] {
+        let ran = world.run(&format!("--user eve {verb} /shared")).await;
+        let found = String::from_utf8(ran.stdout).expect("text");
+        assert!(found.contains("closed") && found.contains("open"), "{found}");
+        assert_eq!((ran.code, ran.stderr.lines().count()), (5, 1), "{}", ran.stderr);
+        assert!(ran.stderr.contains("user eve lacks r on /shared/closed"), "{}", ran.stderr);
+    }
+    world.ok("rm -r --skip-trash /shared/closed /shared/open").await;
+
     world.fails("--user a:b:c ls /", 2).await;
     let refused = world.run("--user x, --json ls /").await;
     assert!(refused.code == 2 && refused.stderr.contains("can't be the name of a user"), "{}", refused.stderr);

@@ -930,6 +930,9 @@ pub struct WalkRequest {
     /// Entries a page, at most 10,000; 0 for 1,000.
     #[prost(uint32, tag = "9")]
     pub page_size: u32,
+    /// Go on past directories that the caller may not list, and name them; else the first of them ends the walk.
+    #[prost(bool, tag = "10")]
+    pub past_denied: bool,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct WalkEntry {
@@ -946,6 +949,9 @@ pub struct WalkPage {
     /// Where to go on; empty on the last page.
     #[prost(string, tag = "2")]
     pub next: ::prost::alloc::string::String,
+    /// Directories that were passed by: why the caller may not list each.
+    #[prost(string, repeated, tag = "3")]
+    pub denied: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct WatchRequest {
@@ -1030,6 +1036,9 @@ pub struct SetQuotaRequest {
     pub names: ::core::option::Option<u64>,
     #[prost(uint64, optional, tag = "4")]
     pub space: ::core::option::Option<u64>,
+    /// A limit that is absent stays as it is instead.
+    #[prost(bool, tag = "5")]
+    pub others_stay: bool,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct SetQuotaResponse {}

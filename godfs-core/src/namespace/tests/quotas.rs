@@ -122,6 +122,24 @@ async fn only_the_superuser_sets_quotas_and_only_on_directories() {
     assert_eq!(fixture.namespace.quota(at("/d")).await.unwrap(), Quota { names: None, space: Some(9) });
 }
 
+/// Two who set one limit each at the same time both get what they asked for.
+#[tokio::test]
+async fn a_limit_that_is_not_given_stays() {
+    let fixture = Fixture::new(0).await;
+    fixture.mkdir("/d").await;
+    let give = async |names, space| {
+        let change = QuotaChange::Given(Quota { names, space });
+        fixture.namespace.set_quota(fixture.call(), at("/d"), change).await.unwrap();
+        fixture.namespace.quota(at("/d")).await.unwrap()
+    };
+    assert_eq!(give(Some(5), None).await, Quota { names: Some(5), space: None });
+    assert_eq!(give(None, Some(7)).await, Quota { names: Some(5), space: Some(7) });
+    assert_eq!(give(None, None).await, Quota { names: Some(5), space: Some(7) });
+    fixture.quota("/d", None, Some(7)).await;
+    assert_eq!(fixture.namespace.quota(at("/d")).await.unwrap(), Quota { names: None, space: Some(7) });
+    fixture.check().await;
+}
+
 #[tokio::test]
 async fn what_replaces_weighs_the_difference() {
     let fixture = Fixture::new(3).await;

@@ -105,3 +105,35 @@ async fn a_page_without_a_find_ends_all_the_same() {
     assert_eq!(walk(&fixture, "/", &options, 10).await, [""; 0]);
     assert_eq!(walk(&fixture, "/d", &WalkOptions::default(), MAX_PAGE).await.len(), 5_000);
 }
+
+#[tokio::test]
+async fn directories_that_are_denied_are_passed_by_when_asked() {
+    let fixture = Fixture::new(0).await;
+    for directory in ["/a/in", "/b/in/deep", "/c"] {
+        fixture.mkdir(directory).await;
+        fixture.put(&format!("{directory}/f"), b"x").await;
+    }
+    let set_mode = async |path: &str, mode| fixture.namespace.set_mode(fixture.call(), at(path), mode).await.unwrap();
+    set_mode("/b/in", 0o700).await;
+    set_mode("/c", 0o700).await;
+    let other = fixture.namespace.by(Caller::new("other", ["others"]).unwrap());
+    let options = WalkOptions::default();
+    refused(other.walk(at("/"), at("/"), options.clone(), 100).await, ErrorKind::PermissionDenied, "lacks r on /b/in");
+    let options = WalkOptions { past_denied: true, ..options };
+    for limit in [1, 2, 100] {
+        let (mut found, mut denied, mut after) = (Vec::new(), Vec::new(), at("/"));
+        loop {
+            let page = other.walk(at("/"), after, options.clone(), limit).await.unwrap();
+            found.extend(page.entries.into_iter().map(|entry| entry.path.to_string()));
+            denied.extend(page.denied.into_iter().map(|why| why.split(',').next().unwrap().to_owned()));
+            match page.next {
+                Some(next) => after = next,
+                None => break,
+            }
+        }
+        assert_eq!(found, ["/a", "/a/in", "/a/in/f", "/b", "/b/in", "/c"], "{limit} a page");
+        assert_eq!(denied, ["user other lacks r on /b/in", "user other lacks r on /c"], "{limit} a page");
+    }
+    refused(other.walk(at("/c"), at("/c"), options, 100).await, ErrorKind::PermissionDenied, "lacks r on /c");
+    fixture.check().await;
+}
