@@ -12,7 +12,7 @@ use godfs_proto::v1::transfer_request::Message as Ask;
 use godfs_proto::v1::transfer_response::Message as Answer;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
+use tokio::time::{Duration, sleep, timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
 
@@ -23,6 +23,10 @@ use crate::transport::status::from_status;
 
 /// Nodes that are tried before a chunk stays with those that it has; the namenode repairs it once it is finished.
 pub(super) const ATTEMPTS: u32 = 3;
+
+/// How soon the namenode is asked again for a node that it did not have.
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 impl ReplaceNodes {
     /// Whether a pipeline of `left` nodes, of `wanted` at first, gets another.
@@ -69,14 +73,13 @@ impl Joining {
         Self(tokio::spawn(async move {
             let patience = begin.file.namenode.settings().recovery_timeout;
             let late = || Error::new(ErrorKind::DeadlineExceeded, format!("no copy after {patience:?}"));
-            let added = begin.file.add_node(begin.chunk, begin.generation, begin.length, &begin.excluded).await;
-            let node = match added {
-                Ok(Some(node)) => node,
-                Ok(None) => {
-                    let error = Error::new(ErrorKind::Unavailable, "there is no datanode to join the pipeline");
-                    return Err(Failed { node: None, error });
+            let node = match timeout(patience, choose(&begin)).await {
+                Ok(Ok(node)) => node,
+                Ok(Err(error)) => return Err(Failed { node: None, error }),
+                Err(_) => {
+                    let message = format!("there was no datanode to join the pipeline for {patience:?}");
+                    return Err(Failed { node: None, error: Error::new(ErrorKind::Unavailable, message) });
                 }
-                Err(error) => return Err(Failed { node: None, error }),
             };
             let near = timeout(patience, Near::reach(&begin, node.clone())).await.unwrap_or_else(|_| Err(late()));
             near.map_err(|error| Failed { node: Some(node.id), error })
@@ -89,6 +92,19 @@ impl Joining {
             let error = Error::new(ErrorKind::Internal, "the copy ended").with_source(error);
             Err(Failed { node: None, error })
         })
+    }
+}
+
+/// A node that is to join, once there is one: some may come back, or be live again, in the meantime.
+async fn choose(begin: &Begin) -> Result<Node> {
+    let mut pause = FIRST_PAUSE;
+    loop {
+        let added = begin.file.add_node(begin.chunk, begin.generation, begin.length, &begin.excluded).await?;
+        if let Some(node) = added {
+            return Ok(node);
+        }
+        sleep(pause).await;
+        pause = (2 * pause).min(LONGEST_PAUSE);
     }
 }
 
@@ -146,7 +162,7 @@ impl Near {
     }
 
     /// Ends the copy, which is to have `length` bytes: all that every node of the pipeline has acknowledged, while nothing more is under way.
-    pub(super) async fn finish(&mut self, length: u64, source: &Node, patience: std::time::Duration) -> Result<()> {
+    pub(super) async fn finish(&mut self, length: u64, source: &Node, patience: Duration) -> Result<()> {
         let end = v1::TransferRequest { message: Some(Ask::End(v1::TransferEnd { length })) };
         // A source that is gone is noticed by its answer.
         let _ = self.requests.try_send(end);

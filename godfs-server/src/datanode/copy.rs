@@ -84,9 +84,9 @@ impl<'a> Copy<'a> {
         Ok(Self { shared, reader, sender, haste, sent: 0 })
     }
 
-    /// What is copied.
-    pub(crate) fn reader(&self) -> &dyn ReplicaReader {
-        &*self.reader
+    /// Goes on with what another reader of the same replica reads.
+    pub(crate) fn follow(&mut self, reader: Box<dyn ReplicaReader>) {
+        self.reader = reader;
     }
 
     /// Bytes that were sent.

@@ -153,7 +153,11 @@ impl Drop for CopyClaim {
 
 /// Opens the replica and the rest of the pipeline at once, and answers how it went.
 async fn set_up(shared: &Arc<Shared>, open: &WriteOpen, replies: &Replies) -> Option<Stage> {
-    let (own, downstream) = tokio::join!(open_replica(shared, open), open_downstream(shared, open));
+    let (mut own, downstream) = tokio::join!(open_replica(shared, open), open_downstream(shared, open));
+    if let (WriteMode::Resume, Ok(opened), Ok(_)) = (open.mode, &mut own, &downstream) {
+        // This node and all below hold so much: once the pipeline stands its writer counts it as acknowledged, and sends none of it again.
+        opened.writer.publish(open.length);
+    }
     let mut results = vec![convert::node_result_to_wire(open.node, &own.as_ref().map(drop).map_err(Error::duplicate))];
     let (downstream, reached) = match downstream {
         Ok(Some((stream, reached))) => (Ok(Some(stream)), reached),

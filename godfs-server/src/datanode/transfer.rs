@@ -9,8 +9,8 @@ use std::time::Duration;
 use godfs_client::pipeline::PacketKind;
 use godfs_client::transport::messages::MessageStream;
 use godfs_client::transport::{convert, status};
-use godfs_core::chunk::{Replica, ReplicaReader, ReplicaState};
-use godfs_core::{Error, ErrorKind, Generation, Result};
+use godfs_core::chunk::{Replica, ReplicaState};
+use godfs_core::{ChunkId, Error, ErrorKind, Generation, Result};
 use godfs_proto::v1;
 use godfs_proto::v1::transfer_request::Message as Asked;
 use godfs_proto::v1::transfer_response::Message as Answer;
@@ -90,9 +90,9 @@ async fn carry_out(shared: &Shared, requests: &mut Requests, answers: &Answers) 
     }
     let mut copy = Copy::open(shared, reader, below, target, Haste::Full).await?;
     for _ in 0..ROUNDS {
-        let there = visible(copy.reader());
+        let there = look(shared, &mut copy, chunk, generation).await?;
         copy.send(there, None).await?;
-        if visible(copy.reader()).saturating_sub(copy.sent()) <= NEAR_BYTES {
+        if look(shared, &mut copy, chunk, generation).await?.saturating_sub(copy.sent()) <= NEAR_BYTES {
             break;
         }
     }
@@ -102,6 +102,11 @@ async fn carry_out(shared: &Shared, requests: &mut Requests, answers: &Answers) 
     let Asked::End(end) = next(requests, STOP_PATIENCE).await? else {
         return Err(Error::new(ErrorKind::InvalidArgument, "a transfer that begins twice"));
     };
+    let there = look(shared, &mut copy, chunk, generation).await?;
+    if there != end.length {
+        let message = format!("chunk {chunk} has {there} bytes here, its writer says {}", end.length);
+        return Err(Error::new(ErrorKind::FailedPrecondition, message));
+    }
     copy.send(end.length, Some(PacketKind::Last { sync: open.sync })).await?;
     if copy.sent() != end.length {
         let message = format!("chunk {chunk} has {} bytes here, its writer says {}", copy.sent(), end.length);
@@ -112,9 +117,13 @@ async fn carry_out(shared: &Shared, requests: &mut Requests, answers: &Answers) 
     Ok(Replica { chunk, generation: below, length, visible: length, state })
 }
 
-/// Bytes that readers may see by now.
-fn visible(reader: &dyn ReplicaReader) -> u64 {
-    reader.replica().visible
+/// Has the copy read what there is by now, and says how many bytes readers may see. A reader that was opened before the pipeline had written a byte
+/// sees no more than there was then.
+async fn look(shared: &Shared, copy: &mut Copy<'_>, chunk: ChunkId, generation: Generation) -> Result<u64> {
+    let reader = shared.store.open(chunk, generation).await?;
+    let visible = reader.replica().visible;
+    copy.follow(reader);
+    Ok(visible)
 }
 
 async fn next(requests: &mut Requests, patience: Duration) -> Result<Asked> {

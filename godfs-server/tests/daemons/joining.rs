@@ -53,16 +53,16 @@ impl<'a> Stream<'a> {
         self.writer.hflush().await.expect("acknowledged");
     }
 
-    /// Goes on until `done`.
-    async fn write_until(&mut self, what: &str, done: impl Fn() -> bool) {
+    /// Goes on until the nodes of the pipeline are as `right` says.
+    async fn write_until(&mut self, cluster: &Daemons, path: &str, what: &str, right: impl Fn(&[usize]) -> bool) {
         for _ in 0..400 {
-            if done() {
+            if right(&pipeline(cluster, path)) {
                 return;
             }
             self.write(20_000).await;
             tokio::time::sleep(std::time::Duration::from_millis(20)).await;
         }
-        panic!("waited in vain until {what}");
+        panic!("waited in vain until {what}: {}\n{}", cluster.locate(path), cluster.datanode_logs().join("\n\n"));
     }
 }
 
@@ -95,8 +95,7 @@ async fn a_node_joins_in_the_middle_of_a_chunk() {
         }
         stream.write(MIB).await;
         stream
-            .write_until("a node has joined", || {
-                let now = pipeline(&cluster, "/f");
+            .write_until(&cluster, "/f", "a node has joined", |now| {
                 now.len() == 3 && now.contains(&newcomer) && !now.contains(&victim)
             })
             .await;
@@ -122,8 +121,7 @@ async fn a_chunk_outlives_all_that_began_it() {
     for &victim in &first {
         cluster.kill_datanode(victim);
         stream.write(100_000).await;
-        let whole = || pipeline(&cluster, "/f").len() == 3;
-        stream.write_until("the pipeline has three nodes again", whole).await;
+        stream.write_until(&cluster, "/f", "the pipeline has three nodes again", |now| now.len() == 3).await;
     }
     assert!(pipeline(&cluster, "/f").iter().all(|index| !first.contains(index)));
     stream.writer.close().await.expect("close");
@@ -147,7 +145,8 @@ async fn the_policy_says_when() {
         for (&victim, expected) in first.iter().zip([after_one, after_two]) {
             cluster.kill_datanode(victim);
             stream.write(100_000).await;
-            stream.write_until("as many nodes as the policy says", || pipeline(&cluster, path).len() == expected).await;
+            let what = "there are as many nodes as the policy says";
+            stream.write_until(&cluster, path, what, |now| now.len() == expected).await;
             cluster.start_datanode(victim);
             cluster.wait_live(5);
         }

@@ -13,7 +13,8 @@ async fn exactly_as_many_succeed_as_fit() {
     let namenode = in_memory().await;
     let client = FakeClient::connect(namenode.address()).await;
     client.mkdir("/q").await.expect("mkdir");
-    let quota = |names, space| v1::SetQuotaRequest { call: client.call(), path: "/q".into(), names, space };
+    let quota =
+        |names, space| v1::SetQuotaRequest { call: client.call(), path: "/q".into(), names, space, others_stay: false };
     client.stub.clone().set_quota(quota(Some(FIT as u64), Some(10 * FIT as u64 + 9))).await.expect("set");
     let usage = || async {
         client.stub.clone().usage(v1::UsageRequest { path: "/q".into() }).await.expect("usage").into_inner()
