@@ -563,7 +563,7 @@ impl NamespaceService for Service {
             below.map(|(path, file)| v1::WalkEntry { path: path.clone(), status: Some(status(file)) }).collect();
         let entries: Vec<_> = all.iter().take(300).cloned().collect();
         let next = if all.len() > 300 { entries[299].path.clone() } else { String::new() };
-        let pages = [Ok(v1::WalkPage { entries, next }), Err(Status::unavailable("broken"))];
+        let pages = [Ok(v1::WalkPage { entries, next, denied: Vec::new() }), Err(Status::unavailable("broken"))];
         Ok(Response::new(futures::stream::iter(pages).boxed()))
     }
 

@@ -62,7 +62,7 @@ async fn bad_paths_are_refused_by_every_call() {
                 names.restore_trash(request).await.err()
             }),
             ("quota", {
-                let request = v1::SetQuotaRequest { call, path: p(), names: Some(1), space: None };
+                let request = v1::SetQuotaRequest { call, path: p(), names: Some(1), ..Default::default() };
                 names.set_quota(request).await.err()
             }),
             ("setrep", {
