@@ -71,7 +71,7 @@ mod watch;
 pub use builder::ClientBuilder;
 pub use caller::{parse_caller, process_caller};
 pub use client::Client;
-pub use file::{DfsFile, FileChecksum, Reader, Writer};
+pub use file::{DfsFile, FileChecksum, Follow, Followed, Reader, Writer};
 pub use metadata::{
     ChunkLocation, DirEntry, ETag, FileKind, FileLocations, FileStatus, OpenFileStatus, Quota, ReplicaLocation,
     TrashItem, UnregisteredReplica, Usage,

@@ -7,6 +7,8 @@ mod access;
 mod backup;
 #[path = "cli/making.rs"]
 mod making;
+#[path = "cli/tails.rs"]
+mod tails;
 #[path = "cli/trees.rs"]
 mod trees;
 #[path = "cli/watching.rs"]

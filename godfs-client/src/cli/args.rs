@@ -8,6 +8,7 @@ use super::find::{FindArgs, TreeArgs};
 use super::mode::ModeChange;
 use super::quota::QuotaVerb;
 use super::size::{ByteSize, Moment, Span};
+use super::tail::TailArgs;
 use super::trash::TrashVerb;
 use super::watch::WatchArgs;
 use crate::{CreateOptions, ETag, ReplaceNodes};
@@ -80,6 +81,8 @@ pub(super) enum Verb {
     Get(GetArgs),
     /// Write files to stdout
     Cat(CatArgs),
+    /// Write the end of files to stdout, and what is written at it
+    Tail(TailArgs),
     /// List directories
     Ls(LsArgs),
     /// Show what is known of files and directories
@@ -164,6 +167,7 @@ impl Verb {
             Self::Append(_) => "append",
             Self::Get(_) => "get",
             Self::Cat(_) => "cat",
+            Self::Tail(_) => "tail",
             Self::Ls(_) => "ls",
             Self::Stat(_) => "stat",
             Self::Mkdir(_) => "mkdir",
@@ -287,7 +291,8 @@ pub(super) struct PutArgs {
 
 #[derive(Args, Debug)]
 #[command(after_help = "\
-The file must exist and have no writer. What was written before something failed stays.
+The file must exist and have no writer. What was written before something failed stays. What comes from stdin is shown to readers
+whenever no more comes for a moment.
 
 Examples:
   godfs append today.log /logs/all.log
@@ -1168,6 +1173,9 @@ mod tests {
             "setfattr -n user.a -x user.b /a",
             "setfattr -x user.a -v 1 /a",
             "setfattr --create --replace -n user.a /a",
+            "tail",
+            "tail -n x /a",
+            "tail -n 1 -c 1 /a",
             "fly",
         ] {
             let error = Cli::try_parse_from(["godfs"].into_iter().chain(words.split(' '))).expect_err(words);
@@ -1179,6 +1187,8 @@ mod tests {
             "setfattr -n user.a -v 1 /a /b",
             "ls -lhR /a",
             "rm -rf /a",
+            "tail -fn +3 /a /b",
+            "tail -c 1M -F --until-closed /a",
             "put - /a",
             "put --replace-nodes always a /a",
             "put -p -m u=rw,go= a /a/",

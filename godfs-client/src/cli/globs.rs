@@ -17,6 +17,7 @@ const MAX_PATHS: usize = 100_000;
 pub(super) async fn expand(client: &Client, verb: &mut Verb) -> Result<()> {
     match verb {
         Verb::Cat(args) => all(client, &mut args.paths).await,
+        Verb::Tail(args) => all(client, &mut args.paths).await,
         Verb::Ls(args) => all(client, &mut args.paths).await,
         Verb::Stat(args) => all(client, &mut args.paths).await,
         Verb::Rm(args) => all(client, &mut args.paths).await,

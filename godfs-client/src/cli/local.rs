@@ -48,12 +48,27 @@ pub(super) fn failed(what: &str, path: &Path, error: io::Error) -> Error {
     Error::new(kind, format!("{what} {}: {error}", path.display())).with_source(error)
 }
 
+/// Bytes that a pipe gives at once.
+const PIECE_BYTES: usize = 64 << 10;
+
 /// Reads `source` to its end on a thread of its own, a block at a time; an error is the last thing that comes.
-pub(super) fn read_blocks(mut source: impl Read + Send + 'static) -> mpsc::Receiver<io::Result<Bytes>> {
+pub(super) fn read_blocks(source: impl Read + Send + 'static) -> mpsc::Receiver<io::Result<Bytes>> {
+    read_by(source, read_block)
+}
+
+/// As [`read_blocks`], but what has come is not kept waiting for more.
+pub(super) fn read_pieces(source: impl Read + Send + 'static) -> mpsc::Receiver<io::Result<Bytes>> {
+    read_by(source, read_piece)
+}
+
+fn read_by<R: Read + Send + 'static>(
+    mut source: R,
+    read: impl Fn(&mut R) -> io::Result<Bytes> + Send + 'static,
+) -> mpsc::Receiver<io::Result<Bytes>> {
     let (blocks, receiver) = mpsc::channel(BLOCKS_AHEAD);
     tokio::task::spawn_blocking(move || {
         loop {
-            match read_block(&mut source) {
+            match read(&mut source) {
                 Ok(block) if block.is_empty() => return,
                 Ok(block) => {
                     // Nobody waits for more.
@@ -85,6 +100,21 @@ fn read_block(source: &mut impl Read) -> io::Result<Bytes> {
     }
     block.truncate(filled);
     Ok(block.freeze())
+}
+
+/// What one read gives.
+fn read_piece(source: &mut impl Read) -> io::Result<Bytes> {
+    let mut piece = BytesMut::zeroed(PIECE_BYTES);
+    loop {
+        match source.read(&mut piece) {
+            Ok(read) => {
+                piece.truncate(read);
+                return Ok(piece.freeze());
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
 }
 
 /// A thread that writes what it is sent, in order.

@@ -48,6 +48,7 @@ mod quota;
 mod report;
 pub mod size;
 mod stat;
+mod tail;
 mod target;
 mod touch;
 mod transfer;
@@ -172,6 +173,7 @@ async fn verb(cli: &Cli, context: &Context, output: &mut Output) -> Outcome {
         Verb::Append(args) => put::append(context, args).await,
         Verb::Get(args) => get::get(context, args).await,
         Verb::Cat(args) => content::cat(context, args).await,
+        Verb::Tail(args) => tail::tail(context, args, output).await,
         Verb::Ls(args) => ls::ls(context, args, output).await,
         Verb::Stat(args) => stat::stat(context, args, output).await,
         Verb::Mkdir(args) => names::mkdir(context, args).await,

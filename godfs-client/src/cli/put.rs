@@ -9,6 +9,7 @@ use bytes::Bytes;
 use futures::stream::{self, LocalBoxStream, StreamExt};
 use godfs_core::{DfsPath, Error, ErrorKind, Result};
 use tokio::sync::mpsc::Receiver;
+use tokio::time::{Duration, timeout};
 
 use super::args::{AppendArgs, PutArgs};
 use super::context::Context;
@@ -19,13 +20,29 @@ use super::target::Found;
 use super::transfer::{Child, CopyOptions, Way, copy_all};
 use crate::{CreateOptions, MkdirOptions, RenameOptions};
 
+/// A source from which nothing comes for so long has paused: what came of it is shown to readers.
+const STILL: Duration = Duration::from_millis(50);
+
 /// Runs `append`.
 pub(super) async fn append(context: &Context, args: &AppendArgs) -> Outcome {
     let (from, to) = (PathBuf::from(&args.local), DfsPath::parse(&args.path)?);
     let progress = Progress::bytes((!is_stdin(&from)).then_some(0), context.quiet());
-    let mut blocks = blocks_of(&from, &progress)?;
+    let mut blocks = if is_stdin(&from) { local::read_pieces(io::stdin()) } else { blocks_of(&from, &progress)? };
     let mut writer = context.client.appender(&to).await?;
-    while let Some(block) = blocks.recv().await {
+    let mut flushed = true;
+    loop {
+        // Cancel-safe: a block that comes later is still there.
+        let next = match timeout(STILL, blocks.recv()).await {
+            Err(_) if !flushed => {
+                writer.hflush().await?;
+                flushed = true;
+                continue;
+            }
+            Err(_) => continue,
+            Ok(next) => next,
+        };
+        let Some(block) = next else { break };
+        flushed = !is_stdin(&from);
         // What was taken so far stays, as with `>>` of a shell.
         let block = match block {
             Ok(block) => block,

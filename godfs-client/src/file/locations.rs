@@ -53,6 +53,11 @@ impl Locations {
 
     /// Asks for the chunks from `position` on and remembers them.
     pub(super) async fn ask(&self, position: u64) -> Result<Vec<ChunkLocation>> {
+        self.look(position).await.map(|(_, chunks)| chunks)
+    }
+
+    /// The same, with the file's status.
+    pub(super) async fn look(&self, position: u64) -> Result<(FileStatus, Vec<ChunkLocation>)> {
         let request = v1::LocateRequest {
             path: String::new(),
             inode: self.inode.get(),
@@ -70,7 +75,7 @@ impl Locations {
             .await?;
         let chunks = ChunkLocation::list(&answer.chunks)?;
         self.remember(chunks.clone());
-        Ok(chunks)
+        Ok((FileStatus::from_wire(answer.status.as_ref())?, chunks))
     }
 
     fn find(&self, position: u64) -> Option<ChunkLocation> {

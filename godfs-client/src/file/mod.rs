@@ -3,6 +3,7 @@
 mod checksum;
 mod chunk_writer;
 mod dfs_file;
+mod follow;
 mod joining;
 mod locations;
 mod open_file;
@@ -20,6 +21,7 @@ mod writer;
 pub use checksum::FileChecksum;
 pub(crate) use checksum::checksum;
 pub use dfs_file::DfsFile;
+pub use follow::{Follow, Followed};
 pub(crate) use open_file::OpenFile;
 pub use reader::Reader;
 pub(crate) use truncate::until_cut;

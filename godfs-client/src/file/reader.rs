@@ -15,6 +15,7 @@ use godfs_proto::v1;
 use parking_lot::Mutex;
 use tokio::time::{Instant, timeout};
 
+use super::follow::Follow;
 use super::locations::{CHUNKS_AT_ONCE, Locations};
 use super::range_reader::RangeReader;
 use crate::metadata::{ChunkLocation, FileStatus};
@@ -110,17 +111,19 @@ impl Reader {
         self.len() == 0
     }
 
-    /// Of a file that was being written when it was opened: asks how much can be read by now.
+    /// Asks how much can be read by now, of a file that is being written or was written on since it was opened. It never becomes less: a file that was
+    /// truncated must be opened again.
     ///
     /// # Errors
     /// [`ErrorKind::Unavailable`] when none of the nodes that hold its end can be asked.
     pub async fn refresh(&self) -> Result<u64> {
         let shared = &self.shared;
         let before = self.len();
-        if !shared.status.open {
-            return Ok(before);
+        let (status, chunks) = shared.locations.look(before).await?;
+        if status.small && status.length > before {
+            shared.take_small().await?;
+            return Ok(self.len());
         }
-        let chunks = shared.locations.ask(before).await?;
         let mut length = 0;
         for (at, chunk) in chunks.iter().enumerate() {
             let bytes = if chunk.open { shared.visible(chunk).await? } else { chunk.length };
@@ -162,6 +165,13 @@ impl Reader {
         Ok(all.into())
     }
 
+    /// Gives the bytes from `position` on as they become visible, while the file is written and when it is written on later, and says when it is closed,
+    /// truncated, moved, removed or replaced. It follows the file, under whatever path it has.
+    #[must_use]
+    pub fn follow(&self, position: u64) -> Follow {
+        Follow::new(self, position)
+    }
+
     /// The bytes of `range`, cut at the end of the file, in order and in the pieces they arrive in. Reads ahead of its reader by at most the
     /// flow-control window of one stream, a little above 2 MiB. After an error nothing follows.
     pub fn stream(&self, range: impl RangeBounds<u64>) -> BoxStream<'static, Result<Bytes>> {
@@ -194,6 +204,24 @@ impl Shared {
     /// All bytes of a file that lie with the namenode.
     pub(super) fn small(&self) -> Option<Bytes> {
         self.small.lock().clone()
+    }
+
+    /// Takes the bytes of a small file again, which has more of them by now.
+    async fn take_small(&self) -> Result<()> {
+        let answer = self
+            .namenode
+            .call_at(self.path.clone(), |mut stub, path| async move {
+                stub.open(v1::OpenRequest { path, host: String::new(), chunks: 0 }).await
+            })
+            .await?;
+        let status = FileStatus::from_wire(answer.status.as_ref())?;
+        // One that stands there instead is another file; one with chunks meanwhile is looked at the next time.
+        if status.inode == self.status.inode && status.small {
+            let length = answer.data.len() as u64;
+            *self.small.lock() = Some(answer.data);
+            self.length.fetch_max(length, Ordering::AcqRel);
+        }
+        Ok(())
     }
 
     /// Leaves `node` alone for a while, where another one has the bytes.

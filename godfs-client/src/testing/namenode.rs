@@ -626,8 +626,12 @@ impl NamespaceService for Service {
         Err(not_offered("concat"))
     }
 
-    async fn stat_id(&self, _: Request<v1::StatIdRequest>) -> Answer<v1::StatIdResponse> {
-        Err(not_offered("stat_id"))
+    async fn stat_id(&self, request: Request<v1::StatIdRequest>) -> Answer<v1::StatIdResponse> {
+        let state = self.0.state.lock();
+        let found = state.files.iter().find(|(_, file)| file.inode == request.get_ref().inode);
+        let gone = || to_status(&Error::new(ErrorKind::NotFound, "no such inode"));
+        let (path, file) = found.ok_or_else(gone)?;
+        Ok(Response::new(v1::StatIdResponse { status: Some(status(file)), path: path.clone() }))
     }
 
     async fn open_files(&self, _: Request<v1::OpenFilesRequest>) -> Answer<v1::OpenFilesResponse> {

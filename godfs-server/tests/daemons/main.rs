@@ -3,6 +3,7 @@
 mod abuse;
 mod appending;
 mod dying;
+mod following;
 mod harness;
 mod healing;
 mod joining;
