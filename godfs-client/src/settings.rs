@@ -25,6 +25,13 @@ pub struct ClientSettings {
     pub replace_nodes: ReplaceNodes,
     /// For how long a reader leaves alone a datanode that failed it.
     pub avoid_node: Duration,
+    /// After how much silence of a datanode a reader asks another one that has the bytes, and takes them from whoever answers first.
+    pub read_silence: Duration,
+    /// Whether, and when, a reader does so sooner.
+    pub hedging: Hedging,
+    /// How many of a hundred waits for bytes may be hedged at most, besides the first sixteen: so that datanodes which are all slow do not get twice the
+    /// load.
+    pub hedge_budget_percent: u32,
     /// The host this client runs on, as datanodes name theirs: nearby replicas are preferred. Empty when unknown.
     pub host: String,
     /// What connections are tuned to.
@@ -59,6 +66,44 @@ impl std::str::FromStr for ReplaceNodes {
     }
 }
 
+/// When a reader asks a second datanode for bytes that the first has not given yet, at the cost of reading them twice. It takes what comes first, and leaves
+/// the other alone for two seconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Hedging {
+    /// Not before [`ClientSettings::read_silence`].
+    #[default]
+    Off,
+    /// After this time.
+    After(Duration),
+    /// After as long as so many of a hundred of the client's latest waits took at most. Not before 32 of them are known.
+    Percentile(u8),
+}
+
+impl std::str::FromStr for Hedging {
+    type Err = String;
+
+    /// `off`, milliseconds as `80ms`, seconds as `2s`, or a percentile as `p95`.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let refused = || format!("{text:?} is none of off, a time such as 80ms, a percentile such as p95");
+        if text == "off" {
+            return Ok(Self::Off);
+        }
+        if let Some(percentile) = text.strip_prefix('p') {
+            let percentile = percentile.parse().ok().filter(|percentile| (1..=99).contains(percentile));
+            return percentile.map(Self::Percentile).ok_or_else(refused);
+        }
+        let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).ok_or_else(refused)?);
+        let number = number.parse().map_err(|_| refused())?;
+        match unit {
+            "ms" => Ok(Self::After(Duration::from_millis(number))),
+            "s" => Ok(Self::After(Duration::from_secs(number))),
+            _ => Err(refused()),
+        }
+    }
+}
+
 impl Default for ClientSettings {
     fn default() -> Self {
         Self {
@@ -69,6 +114,9 @@ impl Default for ClientSettings {
             recovery_timeout: Duration::from_secs(60),
             replace_nodes: ReplaceNodes::default(),
             avoid_node: Duration::from_secs(30),
+            read_silence: Duration::from_millis(1_500),
+            hedging: Hedging::default(),
+            hedge_budget_percent: 10,
             host: String::new(),
             transport: TransportSettings::default(),
         }

@@ -11,7 +11,7 @@ use super::size::{ByteSize, Moment, Span};
 use super::tail::TailArgs;
 use super::trash::TrashVerb;
 use super::watch::WatchArgs;
-use crate::{CreateOptions, ETag, ReplaceNodes};
+use crate::{ClientSettings, CreateOptions, ETag, Hedging, ReplaceNodes};
 
 /// The most replicas that a file may ask for.
 const MAX_REPLICATION: i64 = 512;
@@ -160,6 +160,17 @@ pub(super) enum Verb {
 }
 
 impl Verb {
+    /// How it reads files.
+    pub(super) fn reading(&self) -> ReadArgs {
+        match self {
+            Self::Get(args) => args.reading,
+            Self::Cat(args) => args.reading,
+            Self::Bench(BenchVerb::Read(args)) => args.reading,
+            Self::Bench(BenchVerb::Stall(args)) => args.reading,
+            _ => ReadArgs::default(),
+        }
+    }
+
     /// The word that names it.
     pub(super) fn name(&self) -> &'static str {
         match self {
@@ -250,6 +261,24 @@ impl LayoutArgs {
     }
 }
 
+/// How files are read.
+#[derive(Args, Clone, Copy, Debug, Default)]
+pub(super) struct ReadArgs {
+    /// When a second datanode is asked for bytes that one has not given: off (after 1.5s of silence), after a time such as 80ms, or at a percentile
+    /// of the latest waits such as p95 [default: off]
+    #[arg(long, value_name = "WHEN", hide_short_help = true)]
+    pub(super) hedge: Option<Hedging>,
+}
+
+impl ReadArgs {
+    /// Adds what was asked for to `settings`.
+    pub(super) fn apply(&self, settings: &mut ClientSettings) {
+        if let Some(hedge) = self.hedge {
+            settings.hedging = hedge;
+        }
+    }
+}
+
 #[derive(Args, Debug)]
 #[command(override_usage = "godfs put [OPTIONS] <LOCAL>... <PATH>")]
 #[command(after_help = "\
@@ -323,6 +352,8 @@ pub(super) struct GetArgs {
     /// Replace files that exist
     #[arg(short, long)]
     pub(super) force: bool,
+    #[command(flatten)]
+    pub(super) reading: ReadArgs,
     /// Paths in the cluster; last, the local file or directory, or - for stdout
     #[arg(required = true, num_args = 2.., value_name = "PATH|LOCAL")]
     pub(super) paths: Vec<OsString>,
@@ -334,6 +365,8 @@ Examples:
   godfs cat /notes.txt
   godfs cat /logs/a /logs/b | grep error")]
 pub(super) struct CatArgs {
+    #[command(flatten)]
+    pub(super) reading: ReadArgs,
     /// Files, one after another
     #[arg(required = true, value_name = "PATH")]
     pub(super) paths: Vec<String>,
@@ -950,6 +983,8 @@ pub(super) struct BenchReadArgs {
     /// Files at once
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=65_536))]
     pub(super) concurrency: u32,
+    #[command(flatten)]
+    pub(super) reading: ReadArgs,
 }
 
 /// A phase of `bench meta`.
@@ -1034,11 +1069,13 @@ pub(super) struct BenchSmallArgs {
 
 #[derive(Args, Debug)]
 #[command(after_help = "\
-Writes one file, each write acknowledged by all its datanodes before the next, and strikes the process at a random moment. `max` is the
-longest that one write took: how long the writer stood still. A frozen process goes on when the command ends, however it ends.
+The writer writes one file, each write acknowledged by all its datanodes before the next; the reader goes through one of 64 MiB in chunks of
+1 MiB, which lie on all nodes, again and again. The process is struck at a random moment. `max` is the longest that one write or read took: how
+long it stood still. A frozen process goes on when the command ends, however it ends.
 
 Examples:
   godfs bench stall --kill 4711 --role writer
+  godfs bench stall --freeze 4711 --role reader --hedge 50ms
   godfs bench stall --freeze 4711 --role writer --for 20s --json")]
 pub(super) struct BenchStallArgs {
     /// The process to end by SIGKILL: a datanode on this machine
@@ -1053,17 +1090,19 @@ pub(super) struct BenchStallArgs {
     /// The directory to work under
     #[arg(long, value_name = "PATH", default_value = "/")]
     pub(super) path: String,
-    /// Bytes a write, at most 1M
+    /// Bytes a write or read, at most 1M
     #[arg(long, value_name = "SIZE", default_value = "64K")]
     pub(super) size: ByteSize,
     /// How long to run
     #[arg(long = "for", value_name = "TIME", default_value = "12s")]
     pub(super) run: Span,
-    /// The pause after each write
+    /// The pause after each write or read
     #[arg(long, value_name = "TIME", default_value = "2ms")]
     pub(super) pause: Span,
     #[command(flatten)]
     pub(super) layout: LayoutArgs,
+    #[command(flatten)]
+    pub(super) reading: ReadArgs,
 }
 
 /// Whose standstill `bench stall` measures.
@@ -1071,6 +1110,8 @@ pub(super) struct BenchStallArgs {
 pub(super) enum StallRole {
     /// A writer
     Writer,
+    /// A reader
+    Reader,
 }
 
 #[derive(Debug, Subcommand)]
@@ -1174,6 +1215,7 @@ mod tests {
             "setfattr -x user.a -v 1 /a",
             "setfattr --create --replace -n user.a /a",
             "tail",
+            "cat --hedge p100 /a",
             "tail -n x /a",
             "tail -n 1 -c 1 /a",
             "fly",
@@ -1187,6 +1229,8 @@ mod tests {
             "setfattr -n user.a -v 1 /a /b",
             "ls -lhR /a",
             "rm -rf /a",
+            "cat --hedge 80ms /a",
+            "bench stall --kill 4 --role reader --hedge p95",
             "tail -fn +3 /a /b",
             "tail -c 1M -F --until-closed /a",
             "put - /a",

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use godfs_core::{DfsPath, Error, ErrorKind, Result};
 
+use super::args::ReadArgs;
 use super::failure::{Failure, Outcome, say_line};
 use super::target::Found;
-use crate::{Client, FileStatus, RemoveOptions};
+use crate::{Client, ClientSettings, FileStatus, RemoveOptions};
 
 /// How long the end of a command waits for the cluster to take notice of it. What is left then, the cluster clears away by
 /// itself when the session runs out, staged directories excepted.
@@ -19,11 +20,15 @@ pub(super) struct Login {
     pub(super) url: String,
     /// The user of this process, if none is named.
     pub(super) user: Option<String>,
+    /// How it reads.
+    pub(super) reading: ReadArgs,
 }
 
 impl Login {
     pub(super) async fn connect(self) -> Result<Client> {
-        let builder = Client::builder().namenodes(&self.url);
+        let mut settings = ClientSettings::default();
+        self.reading.apply(&mut settings);
+        let builder = Client::builder().namenodes(&self.url).settings(settings);
         match self.user {
             Some(user) => builder.user(&user).connect().await,
             None => builder.connect().await,

@@ -130,7 +130,8 @@ fn run(cli: Cli) -> Outcome {
 }
 
 async fn with_client(mut cli: Cli, url: &str) -> Outcome {
-    let login = Login { url: url.to_owned(), user: cli.user.clone().filter(|user| !user.is_empty()) };
+    let user = cli.user.clone().filter(|user| !user.is_empty());
+    let login = Login { url: url.to_owned(), user, reading: cli.verb.reading() };
     let context = Context::new(login.clone().connect().await?, login, cli.verb.name(), cli.json);
     let mut output = Output::stdout(cli.json);
     globs::expand(&context.client, &mut cli.verb).await?;

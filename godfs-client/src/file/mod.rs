@@ -7,6 +7,7 @@ mod follow;
 mod joining;
 mod locations;
 mod open_file;
+mod patience;
 mod range_reader;
 #[cfg(test)]
 mod read_tests;
@@ -23,6 +24,7 @@ pub(crate) use checksum::checksum;
 pub use dfs_file::DfsFile;
 pub use follow::{Follow, Followed};
 pub(crate) use open_file::OpenFile;
+pub(crate) use patience::Patience;
 pub use reader::Reader;
 pub(crate) use truncate::until_cut;
 pub use writer::Writer;

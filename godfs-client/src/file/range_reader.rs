@@ -1,11 +1,15 @@
 //! Bytes of a range of a file, from whichever replicas give them.
 
+use std::future::poll_fn;
 use std::sync::Arc;
+use std::task::Poll;
 
 use bytes::Bytes;
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use godfs_core::chunk::ReplicaState;
 use godfs_core::{Error, ErrorKind, NodeId, Result};
-use tokio::time::Instant;
+use tokio::time::{Duration, Instant, sleep_until};
 
 use super::reader::Shared;
 use super::replica_stream::ReplicaStream;
@@ -13,7 +17,10 @@ use crate::metadata::ChunkLocation;
 use crate::namenode::Backoff;
 use crate::transport::convert::Node;
 
-/// Gives the bytes of a range in order. A replica that fails is left for the next one at the byte it failed at.
+/// The most replicas that are asked for the same bytes at once.
+const RUNNERS: usize = 2;
+
+/// Gives the bytes of a range in order. A replica that fails is left for the next one at the byte it failed at; one that is silent is raced by another.
 pub(super) struct RangeReader {
     file: Arc<Shared>,
     /// All bytes, when they lie with the namenode.
@@ -33,10 +40,26 @@ struct Waiting {
     backoff: Backoff,
 }
 
+/// A replica that is being read.
 struct Source {
     chunk: ChunkLocation,
     node: Node,
     stream: ReplicaStream,
+}
+
+/// The replicas that were asked for the next bytes and have not answered.
+struct Race {
+    runners: Vec<Runner>,
+    /// When the last of them was asked.
+    since: Instant,
+    /// Whether the budget had nothing for another.
+    spent: bool,
+}
+
+struct Runner {
+    node: Node,
+    /// The stream and what it gave; `None` when it ended.
+    answer: BoxFuture<'static, Result<(ReplicaStream, Option<Bytes>)>>,
 }
 
 impl RangeReader {
@@ -56,59 +79,116 @@ impl RangeReader {
             self.position = self.end;
             return Ok(Some(small.slice(range)).filter(|bytes| !bytes.is_empty()));
         }
-        loop {
-            let Some(source) = &mut self.source else {
-                self.source = Some(self.connect().await?);
-                continue;
-            };
-            match source.stream.next().await {
-                Ok(Some(bytes)) => {
-                    self.position += bytes.len() as u64;
-                    (self.waiting, self.failed) = (None, Vec::new());
-                    if source.stream.is_done()
-                        && let Some(source) = self.source.take()
-                    {
-                        source.stream.finish().await;
+        let begun = Instant::now();
+        let mut race = Race { runners: Vec::with_capacity(1), since: begun, spent: false };
+        let mut chunk = match self.source.take() {
+            Some(source) => race.go_on(source),
+            None => self.file.locations.at(self.position).await?,
+        };
+        let (node, stream, bytes) = loop {
+            if race.runners.is_empty() {
+                chunk = self.enter_first(&mut race, chunk).await?;
+            }
+            let rival = self.choose(&chunk, &race.runners);
+            let patience_ends = race.since + self.patience_with(&race);
+            let answered = tokio::select! {
+                biased;
+                // Who has not answered goes on where it was.
+                answered = race.answered() => answered,
+                // It waits for nothing but the time.
+                () = sleep_until(patience_ends), if rival.is_some() => {
+                    if let Some(rival) = rival {
+                        self.enter_rival(&mut race, &chunk, rival);
                     }
-                    return Ok(Some(bytes));
+                    continue;
                 }
-                Ok(None) => self.give_up_source(Error::new(ErrorKind::Unavailable, "ended before the range did")),
-                Err(error) => self.give_up_source(error),
+            };
+            let error = match answered {
+                (node, Ok((stream, Some(bytes)))) => break (node, stream, bytes),
+                (node, Ok((_, None))) => (node, Error::new(ErrorKind::Unavailable, "ended before the range did")),
+                (node, Err(error)) => (node, error),
+            };
+            self.give_up(&chunk, &error.0, error.1);
+        };
+        self.leave_losers(&race, begun);
+        self.position += bytes.len() as u64;
+        (self.waiting, self.failed) = (None, Vec::new());
+        match stream.is_done() {
+            true => stream.finish().await,
+            false => self.source = Some(Source { chunk, node, stream }),
+        }
+        Ok(Some(bytes))
+    }
+
+    /// Asks the best replica that has not failed at this byte yet. While all fail it goes on asking where they are: others may
+    /// have been made since, and a node may be back, under another address perhaps.
+    async fn enter_first(&mut self, race: &mut Race, mut chunk: ChunkLocation) -> Result<ChunkLocation> {
+        loop {
+            if let Some(node) = self.choose(&chunk, &[]) {
+                self.ask(race, &chunk, node);
+                return Ok(chunk);
+            }
+            self.wait(&chunk).await?;
+            chunk = self.file.locations.refresh(self.position).await?;
+        }
+    }
+
+    /// After how much silence another replica is asked: soon if there is a budget for it, and in any case when it lasts.
+    fn patience_with(&self, race: &Race) -> Duration {
+        let patience = self.file.namenode.patience();
+        if race.spent || race.runners.len() >= RUNNERS { patience.silence() } else { patience.hedge_after() }
+    }
+
+    /// Has another replica asked for the bytes that those who were asked are silent about.
+    fn enter_rival(&self, race: &mut Race, chunk: &ChunkLocation, rival: Node) {
+        let patience = self.file.namenode.patience();
+        let silent = race.since.elapsed() >= patience.silence();
+        if !silent && !patience.spend() {
+            race.spent = true;
+            return;
+        }
+        tracing::debug!(chunk = %chunk.chunk, node = %rival.id, silent, "another replica is asked too");
+        if race.runners.len() >= RUNNERS {
+            // It was silent for the longest.
+            let first = race.runners.remove(0);
+            patience.avoid(first.node.id);
+        }
+        self.ask(race, chunk, rival);
+    }
+
+    /// Asks a replica for the bytes from the position on.
+    fn ask(&self, race: &mut Race, chunk: &ChunkLocation, node: Node) {
+        let (from, to) = self.range_in(chunk);
+        let (namenode, chunk, asked) = (self.file.namenode.clone(), chunk.clone(), node.clone());
+        let answer = async move {
+            let mut stream = ReplicaStream::open(&namenode, &chunk, &asked, from, to).await?;
+            let bytes = stream.next().await?;
+            Ok((stream, bytes))
+        };
+        race.runners.push(Runner { node, answer: answer.boxed() });
+        race.since = Instant::now();
+    }
+
+    /// Those that were overtaken are asked last for a while.
+    fn leave_losers(&self, race: &Race, begun: Instant) {
+        let (patience, took) = (self.file.namenode.patience(), begun.elapsed());
+        patience.took(took);
+        for Runner { node, .. } in &race.runners {
+            match took >= patience.silence() {
+                true => patience.avoid(node.id),
+                false => patience.avoid_briefly(node.id),
             }
         }
     }
 
     /// Leaves a replica that failed.
-    fn give_up_source(&mut self, error: Error) {
-        let Some(Source { chunk, node, .. }) = self.source.take() else { return };
+    fn give_up(&mut self, chunk: &ChunkLocation, node: &Node, error: Error) {
         if error.kind() == ErrorKind::Corrupt {
             self.file.namenode.report_corrupt(chunk.chunk, chunk.generation, node.id, error.message());
         }
-        self.give_up_node(&node, error);
-    }
-
-    fn give_up_node(&mut self, node: &Node, error: Error) {
         tracing::debug!(node = %node.id, address = %node.address, %error, "replica not readable");
-        self.file.avoid(node.id);
+        self.file.namenode.patience().avoid(node.id);
         self.failed.push((node.id, error.context(format_args!("node {} at {}", node.id, node.address))));
-    }
-
-    /// Begins with the best replica that has not failed at this byte yet. While all fail it goes on asking where they are: others may
-    /// have been made since, and a node may be back, under another address perhaps.
-    async fn connect(&mut self) -> Result<Source> {
-        let mut chunk = self.file.locations.at(self.position).await?;
-        loop {
-            let Some(node) = self.choose(&chunk) else {
-                self.wait(&chunk).await?;
-                chunk = self.file.locations.refresh(self.position).await?;
-                continue;
-            };
-            let (from, to) = self.range_in(&chunk);
-            match ReplicaStream::open(&self.file.namenode, &chunk, &node, from, to).await {
-                Ok(stream) => return Ok(Source { chunk, node, stream }),
-                Err(error) => self.give_up_node(&node, error),
-            }
-        }
     }
 
     /// Every replica has failed: pauses before they are tried again, or says that this is in vain.
@@ -132,20 +212,23 @@ impl RangeReader {
             .waiting
             .get_or_insert_with(|| Waiting { until: Instant::now() + patience, backoff: Backoff::new(namenode.env()) });
         let pause = waiting.backoff.pause();
-        self.file.forgive();
+        namenode.patience().forgive(chunk.replicas.iter().map(|replica| replica.node.id));
         self.failed.clear();
         tokio::time::sleep(pause).await;
         Ok(())
     }
 
-    /// Nearest first, but those that failed this file lately, or are not heard from, come last.
-    fn choose(&self, chunk: &ChunkLocation) -> Option<Node> {
+    /// The best replica that has neither failed at this byte nor was asked. Nearest first, but those that failed this client lately, or are not heard
+    /// from, come last.
+    fn choose(&self, chunk: &ChunkLocation, asked: &[Runner]) -> Option<Node> {
+        let patience = self.file.namenode.patience();
         chunk
             .replicas
             .iter()
             .filter(|replica| replica.state.is_some_and(|state| state != ReplicaState::Temporary))
             .filter(|replica| !self.failed.iter().any(|(failed, _)| *failed == replica.node.id))
-            .min_by_key(|replica| (self.file.avoids(replica.node.id), !replica.live))
+            .filter(|replica| !asked.iter().any(|runner| runner.node.id == replica.node.id))
+            .min_by_key(|replica| (patience.avoids(replica.node.id), !replica.live))
             .map(|replica| replica.node.clone())
     }
 
@@ -173,5 +256,31 @@ impl RangeReader {
             self.position, self.file.path, chunk.chunk
         );
         Error::new(kind, message)
+    }
+}
+
+impl Race {
+    /// The replica that is being read is asked for more.
+    fn go_on(&mut self, source: Source) -> ChunkLocation {
+        let Source { chunk, node, mut stream } = source;
+        let answer = async move {
+            let bytes = stream.next().await?;
+            Ok((stream, bytes))
+        };
+        self.runners.push(Runner { node, answer: answer.boxed() });
+        chunk
+    }
+
+    /// Waits for the first answer, and takes the one who gave it out of the race. Cancel-safe.
+    async fn answered(&mut self) -> (Node, Result<(ReplicaStream, Option<Bytes>)>) {
+        poll_fn(|cx| {
+            for at in 0..self.runners.len() {
+                if let Poll::Ready(answer) = self.runners[at].answer.poll_unpin(cx) {
+                    return Poll::Ready((self.runners.remove(at).node, answer));
+                }
+            }
+            Poll::Pending
+        })
+        .await
     }
 }

@@ -9,7 +9,7 @@ use futures::TryStreamExt;
 use godfs_core::ErrorKind;
 use tokio::io::{AsyncReadExt, AsyncSeekExt, AsyncWriteExt};
 
-use crate::settings::ClientSettings;
+use crate::settings::{ClientSettings, Hedging};
 use crate::testing::{CHUNK, FakeCluster, Fault, bytes, options, until};
 use crate::{CreateOptions, Reader};
 
@@ -388,4 +388,43 @@ mod model {
             runtime.block_on(run(operations, reads));
         }
     }
+}
+
+/// A node that never answers, of which nobody knows yet: readers take another in time, and the next ones do not ask it first.
+#[tokio::test(start_paused = true)]
+async fn silence_is_not_waited_out() {
+    for (hedging, most) in [
+        (Hedging::Off, Duration::from_millis(1_600)),
+        (Hedging::After(Duration::from_millis(50)), Duration::from_millis(60)),
+    ] {
+        let cluster = FakeCluster::with_settings(3, ClientSettings { hedging, ..ClientSettings::default() });
+        let data = bytes(3 * CHUNK as usize);
+        cluster.client.put("/f", data.clone(), options()).await.expect("written");
+        cluster.datanode(1).set_fault(Fault::StallReads);
+        let began = tokio::time::Instant::now();
+        assert!(cluster.client.get("/f").await.expect("read") == data);
+        assert!(began.elapsed() <= most, "{hedging:?}: {:?} for three chunks", began.elapsed());
+        let asked = cluster.datanode(1).reads();
+        assert!(cluster.client.get("/f").await.expect("read") == data);
+        assert_eq!(cluster.datanode(1).reads(), asked, "another reader of the client knows");
+    }
+}
+
+/// Where all nodes are silent a hedged read costs a second stream at most, and the budget bounds how many there are.
+#[tokio::test(start_paused = true)]
+async fn hedging_does_not_double_the_load() {
+    let hedging = Hedging::After(Duration::from_millis(1));
+    let mut settings = ClientSettings { hedging, ..ClientSettings::default() };
+    settings.avoid_node = Duration::ZERO;
+    let cluster = FakeCluster::with_settings(2, settings);
+    let data = bytes(CHUNK as usize);
+    cluster.client.put("/f", data.clone(), options().replication(2)).await.expect("written");
+    let reader = cluster.client.reader("/f").await.expect("opened");
+    cluster.datanode(1).set_fault(Fault::SlowReads(Duration::from_millis(100)));
+    cluster.datanode(2).set_fault(Fault::SlowReads(Duration::from_millis(100)));
+    for _ in 0..100 {
+        reader.read_at(0, 4_096).await.expect("read");
+    }
+    let asked = cluster.datanode(1).reads() + cluster.datanode(2).reads();
+    assert!((120..=130).contains(&asked), "{asked} streams for 100 reads: 16 at first, then one of ten");
 }

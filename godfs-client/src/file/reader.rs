@@ -1,6 +1,5 @@
 //! Reads a file.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::ops::{Bound, RangeBounds};
 use std::sync::Arc;
@@ -10,10 +9,10 @@ use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use godfs_core::chunk::ReplicaState;
-use godfs_core::{DfsPath, Error, ErrorKind, NodeId, Result};
+use godfs_core::{DfsPath, Error, ErrorKind, Result};
 use godfs_proto::v1;
 use parking_lot::Mutex;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep_until, timeout};
 
 use super::follow::Follow;
 use super::locations::{CHUNKS_AT_ONCE, Locations};
@@ -52,8 +51,6 @@ pub(super) struct Shared {
     pub(super) locations: Locations,
     /// Bytes that can be read.
     length: AtomicU64,
-    /// Nodes that failed, and when.
-    avoided: Mutex<HashMap<NodeId, Instant>>,
 }
 
 impl Reader {
@@ -77,7 +74,6 @@ impl Reader {
             locations: Locations::new(namenode.clone(), &status, chunks),
             small: Mutex::new(small),
             length: AtomicU64::new(length),
-            avoided: Mutex::default(),
             status,
         };
         let reader = Self { shared: Arc::new(shared) };
@@ -224,21 +220,6 @@ impl Shared {
         Ok(())
     }
 
-    /// Leaves `node` alone for a while, where another one has the bytes.
-    pub(super) fn avoid(&self, node: NodeId) {
-        self.avoided.lock().insert(node, Instant::now());
-    }
-
-    pub(super) fn avoids(&self, node: NodeId) -> bool {
-        let avoided = self.avoided.lock();
-        avoided.get(&node).is_some_and(|since| since.elapsed() < self.namenode.settings().avoid_node)
-    }
-
-    /// Gives every node another chance.
-    pub(super) fn forgive(&self) {
-        self.avoided.lock().clear();
-    }
-
     /// How many bytes of a chunk that is being written every node shows: so every one of them can be read from.
     async fn visible(&self, chunk: &ChunkLocation) -> Result<u64> {
         if let (true, Some(unreachable)) = (chunk.replicas.is_empty(), chunk.unreachable()) {
@@ -246,7 +227,7 @@ impl Shared {
             return Err(Error::new(ErrorKind::Unavailable, message));
         }
         let asked = chunk.replicas.iter().map(|replica| replica.node.clone()).collect::<Vec<_>>();
-        let answers: Vec<Result<Option<u64>>> = futures::stream::iter(asked)
+        let mut asking = futures::stream::iter(asked)
             .map(|node| {
                 let (namenode, chunk, generation) = (self.namenode.clone(), chunk.chunk, chunk.generation);
                 async move {
@@ -273,9 +254,24 @@ impl Shared {
                     Ok((counts && replica.generation >= generation).then_some(replica.visible))
                 }
             })
-            .buffered(ASKED_AT_ONCE)
-            .collect()
-            .await;
+            .buffer_unordered(ASKED_AT_ONCE);
+        let (begun, silence) = (Instant::now(), self.namenode.patience().silence());
+        let mut answers: Vec<Result<Option<u64>>> = Vec::new();
+        loop {
+            // Who is silent for long is not waited for where another one has answered.
+            let answered = answers.iter().any(|answer| matches!(answer, Ok(Some(_))));
+            let answer = tokio::select! {
+                biased;
+                // Those that have not answered go on where they were.
+                answer = asking.next() => answer,
+                // It waits for nothing but the time.
+                () = sleep_until(begun + silence), if answered => None,
+            };
+            match answer {
+                Some(answer) => answers.push(answer),
+                None => break,
+            }
+        }
         let least = answers.iter().filter_map(|answer| answer.as_ref().ok().copied().flatten()).min();
         match least {
             Some(visible) => Ok(visible),

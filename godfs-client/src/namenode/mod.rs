@@ -23,6 +23,7 @@ pub(crate) use backoff::Backoff;
 pub(crate) use pages::Pages;
 pub(crate) use session::Session;
 
+use crate::file::Patience;
 use crate::settings::ClientSettings;
 use crate::transport::caller::{Claim, ClaimedConnection};
 use crate::transport::hello::Identity;
@@ -65,6 +66,7 @@ struct Inner {
     channels: Channels,
     env: Env,
     settings: ClientSettings,
+    patience: Patience,
     state: Mutex<State>,
     /// Held while greeting, so that calls which begin together greet once.
     greeting: tokio::sync::Mutex<()>,
@@ -98,6 +100,7 @@ impl Namenode {
             claim,
             channels,
             env,
+            patience: Patience::new(&settings),
             settings,
             state: Mutex::new(state),
             greeting: tokio::sync::Mutex::default(),
@@ -116,6 +119,11 @@ impl Namenode {
 
     pub(crate) fn settings(&self) -> &ClientSettings {
         &self.0.settings
+    }
+
+    /// What the client's readers know of how soon datanodes answer.
+    pub(crate) fn patience(&self) -> &Patience {
+        &self.0.patience
     }
 
     /// Who this client is, with the cluster as soon as it is known.

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use futures::StreamExt;
 use futures::stream::BoxStream;
@@ -42,6 +43,8 @@ pub(crate) enum Fault {
     Lie,
     /// Serves nothing, and never answers.
     StallReads,
+    /// Takes so long before it serves.
+    SlowReads(Duration),
 }
 
 /// Where in a chunk a node lies.
@@ -362,6 +365,9 @@ impl ChunkService for Service {
         self.0.reads.fetch_add(1, Ordering::SeqCst);
         if self.0.fault() == Some(Fault::StallReads) {
             return std::future::pending().await;
+        }
+        if let Some(Fault::SlowReads(time)) = self.0.fault() {
+            tokio::time::sleep(time).await;
         }
         let answers = self.0.serve(request.get_ref()).map_err(|error| to_status(&error))?;
         Ok(Response::new(futures::stream::iter(answers).boxed()))

@@ -14,5 +14,6 @@ mod restarting;
 mod segments;
 mod silent;
 mod soak;
+mod stalling;
 mod truncating;
 mod watching;

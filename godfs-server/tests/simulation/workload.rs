@@ -16,6 +16,8 @@ use crate::trace::Trace;
 pub(crate) const PATH: &str = "/file";
 /// How often clients ask again for what they wait for.
 const POLL: Duration = Duration::from_millis(100);
+/// How long a read may take while one datanode is lost, killed or silent.
+const LONGEST_STALL: Duration = Duration::from_secs(2);
 /// Until then all must be well again; far above what it takes.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -178,7 +180,12 @@ impl Machine {
         let length = reader.len();
         assert!(length >= acknowledged, "a reader sees {length} bytes of {acknowledged} acknowledged");
         let from = if length == 0 { 0 } else { random.u64(0..length) };
+        let began = tokio::time::Instant::now();
         let bytes = reader.read_at(from, content.len()).await?;
+        // Whatever happens to one node, the others give what it does not; but where those chunks are the namenode may have to say.
+        let took = began.elapsed();
+        let one_lost = self.plan.namenode_killed.is_none() && !self.progress.lock().take_power;
+        assert!(!one_lost || took <= LONGEST_STALL, "a reader stood still for {took:?}");
         let at = usize::try_from(from).expect("small");
         assert!(bytes == content[at..at + bytes.len()], "a reader sees other bytes at {from}");
         assert_eq!(from + bytes.len() as u64, length, "bytes that were seen have gone");
