@@ -53,26 +53,31 @@ pub fn checksums(offset: u64, data: &[u8]) -> Bytes {
 /// [`ErrorKind::Corrupt`], naming the first piece that differs, and [`ErrorKind::InvalidArgument`] when there are not
 /// as many checksums as pieces.
 pub fn verify(offset: u64, data: &[u8], sums: &[u8]) -> Result<()> {
+    let (_, outcome) = verified(offset, data, sums);
+    outcome
+}
+
+/// The same, with how many bytes before the first piece that differs are good.
+pub fn verified(offset: u64, data: &[u8], sums: &[u8]) -> (usize, Result<()>) {
     let expected = split(offset, data).count() * CHECKSUM_BYTES;
     if sums.len() != expected {
-        return Err(Error::new(
-            ErrorKind::InvalidArgument,
-            format!("{} bytes of checksums where {} bytes of data at {offset} need {expected}", sums.len(), data.len()),
-        ));
+        let message =
+            format!("{} bytes of checksums where {} bytes of data at {offset} need {expected}", sums.len(), data.len());
+        return (0, Err(Error::new(ErrorKind::InvalidArgument, message)));
     }
-    let mut at = offset;
+    let mut good = 0;
     for (piece, sum) in split(offset, data).zip(sums.chunks_exact(CHECKSUM_BYTES)) {
         let found = crc32c(piece);
         let wanted = u32::from_be_bytes([sum[0], sum[1], sum[2], sum[3]]);
         if found != wanted {
-            return Err(Error::new(
-                ErrorKind::Corrupt,
-                format!("bytes {at}..{} have checksum {found:08x}, expected {wanted:08x}", at + piece.len() as u64),
-            ));
+            let at = offset + good as u64;
+            let message =
+                format!("bytes {at}..{} have checksum {found:08x}, expected {wanted:08x}", at + piece.len() as u64);
+            return (good, Err(Error::new(ErrorKind::Corrupt, message)));
         }
-        at += piece.len() as u64;
+        good += piece.len();
     }
-    Ok(())
+    (good, Ok(()))
 }
 
 /// Cuts `data`, which begins at byte `offset` of its chunk, at the chunk's piece boundaries.

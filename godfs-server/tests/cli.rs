@@ -269,6 +269,16 @@ async fn loads_leave_nothing_behind() {
     let read = world.json(&format!("bench read --path {folder} --count 7 --json")).await;
     assert_eq!((&read[0]["name"], &read[0]["ops"], &read[0]["bytes"]), (&"read".into(), &7.into(), &716_800.into()));
     assert!(world.ok(&format!("bench read --path {folder}/file-000000")).await.contains("read"));
+    let read = world.json(&format!("bench read --path {folder} --api asyncread --size 50000 --json")).await;
+    assert_eq!((&read[0]["name"], &read[0]["bytes"]), (&"read-asyncread".into(), &150_000.into()));
+    for in_flight in [1, 40] {
+        let line = format!("bench random --path {folder} --size 4096 --count 500 --in-flight {in_flight} --json");
+        let random = world.json(&line).await;
+        let row = &random[0];
+        assert_eq!((&row["name"], &row["ops"], &row["errors"]), (&"random".into(), &500.into(), &0.into()), "{row}");
+        assert_eq!(row["bytes"], 500 * 4_096);
+    }
+    world.fails(&format!("bench random --path {folder} --size 1M"), 3).await;
     assert_eq!(world.json(&format!("ls {folder} --json")).await.as_array().expect("a list").len(), 3);
     assert!(world.json("admin scrub --now --json /").await["corrupt"] == 0);
 }

@@ -166,6 +166,7 @@ impl Verb {
             Self::Get(args) => args.reading,
             Self::Cat(args) => args.reading,
             Self::Bench(BenchVerb::Read(args)) => args.reading,
+            Self::Bench(BenchVerb::Random(args)) => args.reading,
             Self::Bench(BenchVerb::Stall(args)) => args.reading,
             _ => ReadArgs::default(),
         }
@@ -927,6 +928,8 @@ pub(super) enum BenchVerb {
     Write(BenchWriteArgs),
     /// Read files
     Read(BenchReadArgs),
+    /// Small reads from anywhere in files that are there
+    Random(BenchRandomArgs),
     /// Create, stat, list, rename and delete empty files
     Meta(BenchMetaArgs),
     /// Put and get small files, each in one call
@@ -983,8 +986,48 @@ pub(super) struct BenchReadArgs {
     /// Files at once
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=65_536))]
     pub(super) concurrency: u32,
+    /// How the bytes are taken
+    #[arg(long, value_enum, default_value_t = ReadApi::Bytes)]
+    pub(super) api: ReadApi,
     #[command(flatten)]
     pub(super) reading: ReadArgs,
+}
+
+/// How `bench read` takes the bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum ReadApi {
+    /// A stream of buffers as they arrive
+    Bytes,
+    /// Into a buffer of 256 KiB, by tokio's AsyncRead
+    Asyncread,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Each read is one call for bytes at a place of its own, which are verified; the places are scattered over the files.
+
+Examples:
+  godfs bench random --path /bench-1a2b3c4d --in-flight 64
+  godfs bench random --path /models/model.bin --size 64K --in-flight 1 --count 10000 --json")]
+pub(super) struct BenchRandomArgs {
+    /// The file, or the directory whose files, to read from
+    #[arg(long, value_name = "PATH")]
+    pub(super) path: String,
+    /// Bytes a read
+    #[arg(long, value_name = "SIZE", default_value = "4096", value_parser = at_least_a_byte)]
+    pub(super) size: ByteSize,
+    /// Reads
+    #[arg(long, value_name = "N", default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(super) count: u64,
+    /// Reads at once
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    pub(super) in_flight: u32,
+    #[command(flatten)]
+    pub(super) reading: ReadArgs,
+}
+
+fn at_least_a_byte(text: &str) -> Result<ByteSize, String> {
+    text.parse::<ByteSize>().and_then(|size| if size.0 > 0 { Ok(size) } else { Err("at least one byte".to_owned()) })
 }
 
 /// A phase of `bench meta`.

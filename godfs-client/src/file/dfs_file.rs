@@ -10,7 +10,7 @@ use bytes::{Buf, Bytes};
 use futures::stream::BoxStream;
 use futures::{StreamExt, ready};
 use godfs_core::{DfsPath, Error, ErrorKind, Result};
-use tokio::io::{AsyncRead, AsyncSeek, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncBufRead, AsyncRead, AsyncSeek, AsyncWrite, ReadBuf};
 
 use super::reader::Reader;
 use super::writer::Writer;
@@ -21,7 +21,7 @@ const FIRST_READ_BYTES: u64 = 1 << 20;
 /// A seek forward of at most this many bytes counts as reading on.
 const SKIPPED_BYTES: u64 = 256 << 10;
 
-/// A file, open for reading or for writing, with tokio's `AsyncRead`, `AsyncSeek` and `AsyncWrite`.
+/// A file, open for reading or for writing, with tokio's `AsyncRead`, `AsyncBufRead`, `AsyncSeek` and `AsyncWrite`.
 ///
 /// What the mode does not allow fails with [`ErrorKind::Unsupported`]. `poll_flush` only hands bytes to the pipeline, since tokio's
 /// `copy` calls it at each pause: use [`hflush`](Self::hflush) and [`hsync`](Self::hsync) for promises. `poll_shutdown` is
@@ -147,10 +147,8 @@ impl DfsFile {
 }
 
 impl Reading {
-    fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<Result<()>> {
-        if buffer.remaining() == 0 {
-            return Poll::Ready(Ok(()));
-        }
+    /// Waits until something is ready, or the file is at its end.
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
         while self.ready.is_empty() {
             if self.position >= self.reader.len() {
                 return Poll::Ready(Ok(()));
@@ -168,11 +166,23 @@ impl Reading {
                 None => (self.stream, self.sequential) = (None, true),
             }
         }
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<Result<()>> {
+        if buffer.remaining() == 0 {
+            return Poll::Ready(Ok(()));
+        }
+        ready!(self.poll_ready(cx))?;
         let taken = self.ready.len().min(buffer.remaining());
         buffer.put_slice(&self.ready[..taken]);
-        self.ready.advance(taken);
-        self.position += taken as u64;
+        self.consume(taken);
         Poll::Ready(Ok(()))
+    }
+
+    fn consume(&mut self, bytes: usize) {
+        self.ready.advance(bytes);
+        self.position += bytes as u64;
     }
 
     fn seek(&mut self, to: u64) {
@@ -197,6 +207,25 @@ impl AsyncRead for DfsFile {
         match &mut self.mode {
             Mode::Read(reading) => reading.poll_read(cx, buffer).map_err(Into::into),
             Mode::Write(writer) => Poll::Ready(Err(unsupported(writer.path(), "reading", "writing").into())),
+        }
+    }
+}
+
+/// The bytes that were received, without copying them.
+impl AsyncBufRead for DfsFile {
+    fn poll_fill_buf(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<&[u8]>> {
+        match &mut self.get_mut().mode {
+            Mode::Read(reading) => {
+                ready!(reading.poll_ready(cx))?;
+                Poll::Ready(Ok(&reading.ready))
+            }
+            Mode::Write(writer) => Poll::Ready(Err(unsupported(writer.path(), "reading", "writing").into())),
+        }
+    }
+
+    fn consume(mut self: Pin<&mut Self>, bytes: usize) {
+        if let Mode::Read(reading) = &mut self.mode {
+            reading.consume(bytes);
         }
     }
 }

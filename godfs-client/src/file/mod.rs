@@ -9,6 +9,7 @@ mod locations;
 mod open_file;
 mod patience;
 mod range_reader;
+mod ranges;
 #[cfg(test)]
 mod read_tests;
 mod reader;

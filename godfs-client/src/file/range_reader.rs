@@ -1,12 +1,14 @@
 //! Bytes of a range of a file, from whichever replicas give them.
 
 use std::future::poll_fn;
+use std::ops::Range;
 use std::sync::Arc;
 use std::task::Poll;
 
 use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use godfs_core::checksum::PIECE;
 use godfs_core::chunk::ReplicaState;
 use godfs_core::{Error, ErrorKind, NodeId, Result};
 use tokio::time::{Duration, Instant, sleep_until};
@@ -32,6 +34,9 @@ pub(super) struct RangeReader {
     failed: Vec<(NodeId, Error)>,
     /// Set while every replica has failed since the last byte that was given.
     waiting: Option<Waiting>,
+    verify: bool,
+    /// What no replica has, since the last error.
+    lost: Option<Range<u64>>,
 }
 
 /// Waiting for a replica that can be read.
@@ -64,8 +69,26 @@ struct Runner {
 
 impl RangeReader {
     /// The bytes `position..end`, which must lie in the file.
-    pub(super) fn new(file: Arc<Shared>, position: u64, end: u64) -> Self {
-        Self { small: file.small(), file, position, end, source: None, failed: Vec::new(), waiting: None }
+    pub(super) fn new(file: Arc<Shared>, position: u64, end: u64, verify: bool) -> Self {
+        Self {
+            small: file.small(),
+            file,
+            position,
+            end,
+            source: None,
+            failed: Vec::new(),
+            waiting: None,
+            verify,
+            lost: None,
+        }
+    }
+
+    /// After an error: goes on behind what no replica has, where that is known for certain, and says what it is.
+    pub(super) fn skip_lost(&mut self) -> Option<Range<u64>> {
+        let lost = self.lost.take()?;
+        self.position = lost.end;
+        (self.source, self.waiting, self.failed) = (None, None, Vec::new());
+        Some(lost)
     }
 
     /// The next bytes; `None` at the end of the range.
@@ -160,8 +183,9 @@ impl RangeReader {
     fn ask(&self, race: &mut Race, chunk: &ChunkLocation, node: Node) {
         let (from, to) = self.range_in(chunk);
         let (namenode, chunk, asked) = (self.file.namenode.clone(), chunk.clone(), node.clone());
+        let verify = self.verify;
         let answer = async move {
-            let mut stream = ReplicaStream::open(&namenode, &chunk, &asked, from, to).await?;
+            let mut stream = ReplicaStream::open(&namenode, &chunk, &asked, (from, to), verify).await?;
             let bytes = stream.next().await?;
             Ok((stream, bytes))
         };
@@ -193,7 +217,7 @@ impl RangeReader {
 
     /// Every replica has failed: pauses before they are tried again, or says that this is in vain.
     async fn wait(&mut self, chunk: &ChunkLocation) -> Result<()> {
-        let namenode = &self.file.namenode;
+        let namenode = self.file.namenode.clone();
         let patience = namenode.settings().call_timeout;
         // Nodes that don't have the bytes won't get them by waiting; but the locations may be old, so they are asked for once.
         let gone = |error: &Error| matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::NotFound);
@@ -206,7 +230,11 @@ impl RangeReader {
             }
         };
         if hopeless {
-            return Err(self.hopeless(chunk));
+            let all_lie = chunk.unregistered.is_empty()
+                && !self.failed.is_empty()
+                && self.failed.iter().all(|(_, error)| error.kind() == ErrorKind::Corrupt);
+            let error = self.hopeless(chunk, all_lie);
+            return Err(error);
         }
         let waiting = self
             .waiting
@@ -225,10 +253,11 @@ impl RangeReader {
         chunk
             .replicas
             .iter()
-            .filter(|replica| replica.state.is_some_and(|state| state != ReplicaState::Temporary))
+            .filter(|replica| replica.state != Some(ReplicaState::Temporary))
             .filter(|replica| !self.failed.iter().any(|(failed, _)| *failed == replica.node.id))
             .filter(|replica| !asked.iter().any(|runner| runner.node.id == replica.node.id))
-            .min_by_key(|replica| (patience.avoids(replica.node.id), !replica.live))
+            // What is known to be corrupt may have the other pieces.
+            .min_by_key(|replica| (replica.state.is_none(), patience.avoids(replica.node.id), !replica.live))
             .map(|replica| replica.node.clone())
     }
 
@@ -240,8 +269,14 @@ impl RangeReader {
         (self.position - chunk.offset, end)
     }
 
-    fn hopeless(&self, chunk: &ChunkLocation) -> Error {
-        let to = chunk.offset + self.range_in(chunk).1;
+    /// Why the next byte can't be read. Where all replicas were there and lied, the piece that it is in is lost.
+    fn hopeless(&mut self, chunk: &ChunkLocation, all_lie: bool) -> Error {
+        let mut to = chunk.offset + self.range_in(chunk).1;
+        if all_lie {
+            let piece = (self.position - chunk.offset) / PIECE as u64 + 1;
+            to = to.min(chunk.offset + piece * PIECE as u64);
+            self.lost = Some(self.position..to);
+        }
         let corrupt = self.failed.iter().any(|(_, error)| error.kind() == ErrorKind::Corrupt)
             || chunk.replicas.iter().any(|replica| replica.state.is_none());
         let kind = if corrupt { ErrorKind::Corrupt } else { ErrorKind::Unavailable };

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::TryStreamExt;
 use godfs_core::ErrorKind;
-use tokio::io::{AsyncReadExt, AsyncSeekExt, AsyncWriteExt};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncSeekExt, AsyncWriteExt};
 
 use crate::settings::{ClientSettings, Hedging};
 use crate::testing::{CHUNK, FakeCluster, Fault, bytes, options, until};
@@ -163,7 +163,7 @@ async fn bytes_that_no_replica_has_are_named() {
     let error = all(&reader).await.map(drop).expect_err("all lie");
     assert!(began.elapsed() < Duration::from_secs(1), "waiting mends no lie: {:?}", began.elapsed());
     assert_eq!(error.kind(), ErrorKind::Corrupt);
-    assert!(error.message().contains("bytes 16384..65536 of /f"), "{error}");
+    assert!(error.message().contains("bytes 16384..20480 of /f"), "{error}");
     for node in ["node 1", "node 2", "node 3"] {
         assert!(error.message().contains(node), "{error}");
     }
@@ -427,4 +427,83 @@ async fn hedging_does_not_double_the_load() {
     }
     let asked = cluster.datanode(1).reads() + cluster.datanode(2).reads();
     assert!((120..=130).contains(&asked), "{asked} streams for 100 reads: 16 at first, then one of ten");
+}
+
+/// Each replica is corrupt somewhere else: every byte is good on one of them.
+#[tokio::test]
+async fn replicas_that_are_corrupt_in_different_places_make_a_whole() {
+    let (cluster, data) = with_file(3).await;
+    for (node, at) in [(1, 3_000), (2, 21_000), (3, 62_000)] {
+        cluster.datanode(node).flip(at);
+    }
+    assert!(cluster.client.get("/f").await.expect("read") == data);
+    until("it is reported", || !cluster.namenode.state.lock().corrupt.is_empty()).await;
+}
+
+#[tokio::test]
+async fn what_is_lost_is_named_and_the_rest_is_given() {
+    let (cluster, data) = with_file(3).await;
+    for node in 1..=3 {
+        // Of every chunk: in its third piece and in its last.
+        cluster.datanode(node).flip(9_000);
+        cluster.datanode(node).flip(CHUNK as usize - 1);
+    }
+    let reader = cluster.client.reader("/f").await.expect("opened");
+    let error = reader.read_at(0, CHUNK as usize).await.expect_err("two pieces are lost");
+    assert_eq!(error.kind(), ErrorKind::Corrupt);
+    assert!(error.message().contains("bytes 8192..12288, 61440..65536 of /f are lost"), "{error}");
+    let error = reader.read_at(9_000, 10).await.expect_err("lost");
+    assert!(error.message().contains("bytes 9000..9010 of /f are lost"), "{error}");
+    let all: Result<Vec<Bytes>, _> = reader.stream(..).try_collect().await;
+    assert_eq!(all.expect_err("lost").kind(), ErrorKind::Corrupt);
+
+    let ranges =
+        [12_288..20_000, 0..8_192, 8_000..8_200, 8_192..8_193, 65_000..65_537, CHUNK..CHUNK + 5, 1 << 40..1 << 41];
+    let found = reader.read_ranges(&ranges).await;
+    for (range, found) in ranges.iter().zip(&found) {
+        let lost = [2, 3, 4].iter().any(|at| ranges[*at] == *range);
+        match found {
+            Ok(bytes) => {
+                let end = usize::try_from(range.end).expect("small").min(data.len());
+                assert!(!lost && bytes == &data[end.min(range.start as usize)..end], "{range:?}");
+            }
+            Err(error) => assert!(lost && error.kind() == ErrorKind::Corrupt, "{range:?}: {error}"),
+        }
+    }
+
+    let wrong = reader.unverified().read_at(8_192, 4_096).await.expect("as it is");
+    assert_ne!(wrong, data[8_192..12_288]);
+    assert_eq!((wrong[0], wrong[4_095]), (data[8_192], data[12_287]));
+}
+
+#[tokio::test]
+async fn ranges_come_in_their_order_and_cost_few_streams() {
+    let (cluster, data) = with_file(1).await;
+    let reader = cluster.client.reader("/f").await.expect("opened");
+    let ranges: Vec<_> = (0..60_u64).rev().map(|number| number * 1_000..number * 1_000 + 700).collect();
+    let before = cluster.datanode(1).reads();
+    let found = reader.read_ranges(&ranges).await;
+    for (range, found) in ranges.iter().zip(found) {
+        assert_eq!(found.expect("read"), data[range.start as usize..range.end as usize]);
+    }
+    assert_eq!(cluster.datanode(1).reads() - before, 1, "one stream for one chunk");
+    assert!(reader.read_ranges(&[]).await.is_empty());
+}
+
+#[tokio::test]
+async fn lines_are_read_from_the_buffer() {
+    let cluster = FakeCluster::start(3);
+    let text: String = (0..20_000).map(|line| format!("line {line}\n")).collect();
+    cluster.client.put("/f", text.clone(), options()).await.expect("written");
+    let file = cluster.client.reader("/f").await.expect("opened").into_file();
+    let mut lines = file.lines();
+    let mut found = String::new();
+    while let Some(line) = lines.next_line().await.expect("read") {
+        found.push_str(&line);
+        found.push('\n');
+    }
+    assert!(found == text);
+    let mut writing = cluster.client.create("/g", options()).await.expect("created");
+    let error = writing.fill_buf().await.expect_err("open for writing");
+    assert_eq!(error.kind(), std::io::ErrorKind::Unsupported);
 }

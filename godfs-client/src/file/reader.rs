@@ -1,7 +1,7 @@
 //! Reads a file.
 
 use std::fmt;
-use std::ops::{Bound, RangeBounds};
+use std::ops::{Bound, Range, RangeBounds};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -14,9 +14,11 @@ use godfs_proto::v1;
 use parking_lot::Mutex;
 use tokio::time::{Instant, sleep_until, timeout};
 
+use super::dfs_file::DfsFile;
 use super::follow::Follow;
 use super::locations::{CHUNKS_AT_ONCE, Locations};
 use super::range_reader::RangeReader;
+use super::ranges::{self, Parts};
 use crate::metadata::{ChunkLocation, FileStatus};
 use crate::namenode::Namenode;
 use crate::transport::convert;
@@ -24,9 +26,6 @@ use crate::transport::status::from_status;
 
 /// Nodes that are asked at once how much of a chunk they show.
 const ASKED_AT_ONCE: usize = 8;
-
-/// The first room made for the bytes of a range; more follows as they arrive. A length is only what the namenode says.
-const FIRST_ROOM_BYTES: usize = 16 << 20;
 
 /// Reads a file as it was when opened, wherever in it and as often as wanted. Cheap to clone; clones share what is known
 /// of the file's replicas.
@@ -39,6 +38,7 @@ const FIRST_ROOM_BYTES: usize = 16 << 20;
 #[derive(Clone)]
 pub struct Reader {
     shared: Arc<Shared>,
+    verify: bool,
 }
 
 /// What the ranges of a file share.
@@ -76,7 +76,7 @@ impl Reader {
             length: AtomicU64::new(length),
             status,
         };
-        let reader = Self { shared: Arc::new(shared) };
+        let reader = Self { shared: Arc::new(shared), verify: true };
         if reader.shared.status.open {
             reader.refresh().await?;
         }
@@ -136,29 +136,42 @@ impl Reader {
         Ok(self.len())
     }
 
-    /// Up to `length` bytes from `offset` on; fewer only at the end of the file, none beyond it.
+    /// The same file, read without comparing bytes to their checksums: for callers that check them by other means. Bytes that rotted on a disk come through
+    /// as they are, and nobody hears of it.
+    #[must_use]
+    pub fn unverified(&self) -> Self {
+        Self { verify: false, ..self.clone() }
+    }
+
+    /// A handle with the traits of tokio, at the first byte.
+    #[must_use]
+    pub fn into_file(self) -> DfsFile {
+        DfsFile::reading(self)
+    }
+
+    /// Up to `length` bytes from `offset` on; fewer only at the end of the file, none beyond it. Any number of calls may be under way on one reader.
     ///
     /// # Errors
-    /// When no replica has the bytes, naming them; [`ErrorKind::LimitExceeded`] when memory does not hold them.
+    /// When no replica has the bytes, naming them; [`ErrorKind::LimitExceeded`] when memory does not hold them. Where every replica is there and corrupt the
+    /// error is [`ErrorKind::Corrupt`] and names each range that is lost, to the piece of 4 KiB; [`read_ranges`](Self::read_ranges) gives what is left.
     pub async fn read_at(&self, offset: u64, length: usize) -> Result<Bytes> {
         let end = offset.saturating_add(length as u64).min(self.len());
         if offset >= end {
             return Ok(Bytes::new());
         }
         let wanted = usize::try_from(end - offset).unwrap_or(usize::MAX);
-        let mut range = RangeReader::new(Arc::clone(&self.shared), offset, end);
-        let first = range.next().await?.unwrap_or_default();
-        if first.len() == wanted {
-            return Ok(first);
-        }
-        let mut all = Vec::new();
-        let mut next = Some(first);
-        while let Some(bytes) = next {
-            make_room(&mut all, bytes.len(), wanted)?;
-            all.extend_from_slice(&bytes);
-            next = range.next().await?;
-        }
-        Ok(all.into())
+        let mut parts = Parts::read(self, offset..end, wanted).await?;
+        parts.lost(offset..end, &self.shared.path)?;
+        Ok(std::mem::take(&mut parts.bytes).into_iter().next().map_or_else(Bytes::new, |(_, bytes)| bytes))
+    }
+
+    /// The bytes of each of `ranges`, cut at the end of the file, in the order of the ranges. Those that lie close to one another are read together, and several at
+    /// a time. One that can't be read does not keep the others from being given, whether or not they were read with it.
+    ///
+    /// # Errors
+    /// For each range as for [`read_at`](Self::read_at).
+    pub async fn read_ranges(&self, ranges: &[Range<u64>]) -> Vec<Result<Bytes>> {
+        ranges::read(self, ranges).await
     }
 
     /// Gives the bytes from `position` on as they become visible, while the file is written and when it is written on later, and says when it is closed,
@@ -181,7 +194,7 @@ impl Reader {
             Bound::Excluded(&end) => end,
             Bound::Unbounded => u64::MAX,
         };
-        let range = RangeReader::new(Arc::clone(&self.shared), start, end.min(self.len()));
+        let range = self.range(start..end.min(self.len()));
         futures::stream::try_unfold(
             range,
             |mut range| async move { Ok(range.next().await?.map(|bytes| (bytes, range))) },
@@ -193,6 +206,11 @@ impl Reader {
 impl Reader {
     pub(super) fn shared(&self) -> &Arc<Shared> {
         &self.shared
+    }
+
+    /// Reads a range, which must lie in the file.
+    pub(super) fn range(&self, range: Range<u64>) -> RangeReader {
+        RangeReader::new(Arc::clone(&self.shared), range.start, range.end, self.verify)
     }
 }
 
@@ -283,39 +301,8 @@ impl Shared {
     }
 }
 
-/// Makes room for `more` bytes of `wanted` in all: twice what there was, but not beyond what is wanted.
-fn make_room(all: &mut Vec<u8>, more: usize, wanted: usize) -> Result<()> {
-    if all.capacity() - all.len() >= more {
-        return Ok(());
-    }
-    let room = all.capacity().saturating_mul(2).max(FIRST_ROOM_BYTES).min(wanted);
-    let needed = all.len().saturating_add(more).max(room);
-    all.try_reserve_exact(needed - all.len()).map_err(|error| {
-        Error::new(ErrorKind::LimitExceeded, format!("no memory for {needed} bytes at once; read them in parts"))
-            .with_source(error)
-            .with_retryable(false)
-    })
-}
-
 impl fmt::Debug for Reader {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Reader").field("path", self.path()).field("length", &self.len()).finish_non_exhaustive()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn room_grows_with_what_arrives() {
-        let mut all = Vec::new();
-        make_room(&mut all, 10, usize::MAX).expect("room");
-        assert_eq!(all.capacity(), FIRST_ROOM_BYTES);
-        all.resize(FIRST_ROOM_BYTES, 1);
-        make_room(&mut all, 1, FIRST_ROOM_BYTES + 5).expect("room");
-        assert_eq!(all.capacity(), FIRST_ROOM_BYTES + 5, "no more than is wanted");
-        let error = make_room(&mut all, usize::MAX / 2, usize::MAX).expect_err("no machine has that");
-        assert_eq!((error.kind(), error.is_retryable()), (ErrorKind::LimitExceeded, false));
     }
 }

@@ -1,4 +1,4 @@
-//! Bytes of one replica, verified.
+//! Bytes of one replica, verified unless told otherwise.
 
 use bytes::Bytes;
 use godfs_core::checksum::{self, PIECE};
@@ -16,7 +16,7 @@ use crate::transport::{BulkConnection, body};
 /// How long the end of a stream may take after its last byte, before its connection is closed instead.
 const FAREWELL: Duration = Duration::from_millis(200);
 
-/// The bytes of a range of one replica, in order, each packet checked against its checksums. What arrives ahead of its
+/// The bytes of a range of one replica, in order, each piece checked against its checksum. What arrives ahead of its
 /// reader is bounded by the stream's flow-control window.
 pub(super) struct ReplicaStream {
     messages: MessageStream<v1::ReadResponse, ReceiveBody>,
@@ -26,16 +26,19 @@ pub(super) struct ReplicaStream {
     /// Where the range ends in the chunk.
     end: u64,
     stall: Duration,
+    verify: bool,
+    /// What was wrong behind the bytes that were given last.
+    failure: Option<Error>,
 }
 
 impl ReplicaStream {
-    /// Asks `node` for bytes `position..end` of a chunk.
+    /// Asks `node` for bytes `position..end` of a chunk, and has them checked here if `verify`.
     pub(super) async fn open(
         namenode: &Namenode,
         chunk: &ChunkLocation,
         node: &Node,
-        position: u64,
-        end: u64,
+        (position, end): (u64, u64),
+        verify: bool,
     ) -> Result<Self> {
         let stall = namenode.settings().transport.stall_timeout;
         let request = v1::ReadRequest {
@@ -65,13 +68,16 @@ impl ReplicaStream {
                 ),
             ));
         }
-        Ok(Self { messages, connection, position, end, stall })
+        Ok(Self { messages, connection, position, end, stall, verify, failure: None })
     }
 
     /// The next bytes; never empty. `None` when the replica has no more, at the end of the range or before it.
     pub(super) async fn next(&mut self) -> Result<Option<Bytes>> {
         if self.position >= self.end {
             return Ok(None);
+        }
+        if let Some(failure) = self.failure.take() {
+            return Err(failure);
         }
         let message =
             timeout(self.stall, self.messages.message()).await.unwrap_or_else(|_| Err(stalled(self.stall)))?;
@@ -85,7 +91,17 @@ impl ReplicaStream {
                 format!("sent bytes {}..{ends} of the chunk where byte {} is due", packet.offset, self.position),
             ));
         }
-        checksum::verify(packet.offset, &packet.data, &packet.checksums)?;
+        let (good, outcome) = match self.verify {
+            true => checksum::verified(packet.offset, &packet.data, &packet.checksums),
+            false => (packet.data.len(), Ok(())),
+        };
+        let ends = packet.offset + good as u64;
+        if ends <= self.position {
+            // Such pieces as the checksums leave out would be good without a word.
+            return Err(outcome.err().unwrap_or_else(|| Error::new(ErrorKind::InvalidArgument, "sent nothing new")));
+        }
+        // What is good before it is of use all the same.
+        self.failure = outcome.err();
         let from = usize::try_from(self.position - packet.offset).unwrap_or(usize::MAX);
         let to = usize::try_from(self.end.min(ends) - packet.offset).unwrap_or(usize::MAX);
         self.position = self.end.min(ends);

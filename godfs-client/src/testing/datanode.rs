@@ -66,6 +66,7 @@ pub(crate) struct FakeDatanode {
     channels: Channels,
     replicas: Mutex<HashMap<ChunkId, Stored>>,
     fault: Mutex<Option<Fault>>,
+    flipped: Mutex<Vec<usize>>,
     packets: AtomicUsize,
     reads: AtomicUsize,
 }
@@ -96,6 +97,7 @@ impl FakeDatanode {
             channels: Channels::new(TransportSettings::default(), Arc::new(network.clone())),
             replicas: Mutex::new(replicas),
             fault: Mutex::default(),
+            flipped: Mutex::default(),
             packets: AtomicUsize::new(0),
             reads: AtomicUsize::new(0),
         });
@@ -149,6 +151,11 @@ impl FakeDatanode {
     pub(crate) fn adopt(&self, other: &Self, chunk: u64) {
         let stored = other.replica(ChunkId(chunk)).expect("there");
         self.replicas.lock().insert(ChunkId(chunk), stored);
+    }
+
+    /// From now on gives a wrong byte at this place of each chunk.
+    pub(crate) fn flip(&self, at: usize) {
+        self.flipped.lock().push(at);
     }
 
     /// How many reads were asked for.
@@ -324,6 +331,9 @@ impl FakeDatanode {
             let checksums = checksum::checksums(at as u64, &data);
             if self.fault() == Some(Fault::Lie) && (at..end).contains(&LIE_AT) {
                 data[LIE_AT - at] ^= 1;
+            }
+            for flipped in self.flipped.lock().iter().filter(|flipped| (at..end).contains(flipped)) {
+                data[flipped - at] ^= 1;
             }
             answers.push(Ok(v1::ReadResponse { replica: None, offset: at as u64, checksums, data: data.into() }));
             at = end;

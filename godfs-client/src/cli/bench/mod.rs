@@ -8,6 +8,7 @@ mod lanes;
 mod measure;
 mod meta;
 mod names;
+mod random;
 mod read;
 mod small;
 mod small_calls;
@@ -26,6 +27,7 @@ pub(super) async fn bench(context: &Context, verb: &BenchVerb, output: &mut Outp
     let phases = match verb {
         BenchVerb::Write(args) => write::write(context, args).await?,
         BenchVerb::Read(args) => read::read(context, args).await?,
+        BenchVerb::Random(args) => random::random(context, args).await?,
         BenchVerb::Meta(args) => meta::meta(context, args).await?,
         BenchVerb::Small(args) => small::small(context, args).await?,
         BenchVerb::Stall(args) => stall::stall(context, args).await?,

@@ -5,16 +5,20 @@ use std::sync::Arc;
 
 use futures::stream::TryStreamExt;
 use godfs_core::{DfsPath, Error, ErrorKind, Result};
+use tokio::io::AsyncReadExt;
 
-use super::super::args::BenchReadArgs;
+use super::super::args::{BenchReadArgs, ReadApi};
 use super::super::context::Context;
 use super::super::failure::{Failure, Outcome};
 use super::super::view::Measured;
 use super::measure::{Phase, measure};
-use crate::{Client, WalkOptions};
+use crate::{Client, DfsFile, WalkOptions};
 
 /// The most files that are looked for; those beyond are not read.
 const MAX_FILES: usize = 1_000_000;
+
+/// What a program that reads large files reads at once.
+const BUFFER_BYTES: usize = 256 << 10;
 
 /// Runs `bench read`.
 pub(super) async fn read(context: &Context, args: &BenchReadArgs) -> Outcome<Vec<Measured>> {
@@ -25,11 +29,15 @@ pub(super) async fn read(context: &Context, args: &BenchReadArgs) -> Outcome<Vec
         return Err(Error::new(ErrorKind::NotFound, message).into());
     }
     let ops = args.count.unwrap_or(files.len() as u64);
-    let phase = Phase { name: "read", path: path.to_string(), ops, concurrency: args.concurrency };
-    let (client, limit) = (context.client.clone(), args.size.map_or(u64::MAX, |size| size.0));
+    let name = match args.api {
+        ReadApi::Bytes => "read",
+        ReadApi::Asyncread => "read-asyncread",
+    };
+    let phase = Phase { name, path: path.to_string(), ops, concurrency: args.concurrency };
+    let (client, limit, api) = (context.client.clone(), args.size.map_or(u64::MAX, |size| size.0), args.api);
     let figures = measure(phase, move |number| {
         let at = usize::try_from(number % files.len() as u64).unwrap_or(0);
-        read_file(client.clone(), files[at].clone(), limit)
+        read_file(client.clone(), files[at].clone(), limit, api)
     })
     .await;
     if let Some(error) = figures.error {
@@ -39,7 +47,7 @@ pub(super) async fn read(context: &Context, args: &BenchReadArgs) -> Outcome<Vec
 }
 
 /// The file `path`, or all files below the directory `path`.
-async fn files(client: &Client, path: &DfsPath) -> Result<Vec<DfsPath>> {
+pub(super) async fn files(client: &Client, path: &DfsPath) -> Result<Vec<DfsPath>> {
     if client.stat(path).await?.is_file() {
         return Ok(vec![path.clone()]);
     }
@@ -56,12 +64,30 @@ async fn files(client: &Client, path: &DfsPath) -> Result<Vec<DfsPath>> {
     Ok(files)
 }
 
-async fn read_file(client: Client, path: DfsPath, limit: u64) -> Result<u64> {
+async fn read_file(client: Client, path: DfsPath, limit: u64, api: ReadApi) -> Result<u64> {
+    if api == ReadApi::Asyncread {
+        return read_handle(client.open(&path).await?, limit).await;
+    }
     let reader = client.reader(&path).await?;
     let mut blocks = pin!(reader.stream(0..limit));
     let mut bytes = 0;
     while let Some(block) = blocks.try_next().await? {
         bytes += block.len() as u64;
+    }
+    Ok(bytes)
+}
+
+/// Reads a handle into a buffer, as `tokio::io` does.
+async fn read_handle(mut file: DfsFile, limit: u64) -> Result<u64> {
+    let mut buffer = vec![0; BUFFER_BYTES];
+    let mut bytes = 0;
+    while bytes < limit {
+        let wanted = usize::try_from(limit - bytes).unwrap_or(usize::MAX).min(buffer.len());
+        let read = file.read(&mut buffer[..wanted]).await.map_err(|error| Error::io("read", error))?;
+        if read == 0 {
+            break;
+        }
+        bytes += read as u64;
     }
     Ok(bytes)
 }
