@@ -24,8 +24,12 @@ use crate::net::Connection;
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// Calls whose requests are streams. Whoever serves them bounds the wait for the first message, and has its own rules for the rest.
-const STREAMED: [&str; 3] =
-    ["/godfs.v1.ChunkService/Write", "/godfs.v1.ChunkService/Transfer", "/godfs.v1.DatanodeService/Connect"];
+const STREAMED: [&str; 4] = [
+    "/godfs.v1.ChunkService/Write",
+    "/godfs.v1.ChunkService/Transfer",
+    "/godfs.v1.ChunkService/ReadMany",
+    "/godfs.v1.DatanodeService/Connect",
+];
 
 /// What every request may hold in memory, bytes: more than nearly all of them have. Only what goes beyond is counted.
 const FLOOR_BYTES: usize = 16 << 10;

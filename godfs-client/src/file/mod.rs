@@ -14,6 +14,7 @@ mod ranges;
 mod read_tests;
 mod reader;
 mod replica_stream;
+mod small_reads;
 mod truncate;
 mod write_task;
 #[cfg(test)]
@@ -27,5 +28,6 @@ pub use follow::{Follow, Followed};
 pub(crate) use open_file::OpenFile;
 pub(crate) use patience::Patience;
 pub use reader::Reader;
+pub(crate) use small_reads::SmallReads;
 pub(crate) use truncate::until_cut;
 pub use writer::Writer;

@@ -2,24 +2,27 @@
 
 use std::fmt;
 use std::ops::{Bound, Range, RangeBounds};
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::BoxStream;
+use godfs_core::checksum;
 use godfs_core::chunk::ReplicaState;
 use godfs_core::{DfsPath, Error, ErrorKind, Result};
 use godfs_proto::v1;
 use parking_lot::Mutex;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use super::dfs_file::DfsFile;
 use super::follow::Follow;
 use super::locations::{CHUNKS_AT_ONCE, Locations};
 use super::range_reader::RangeReader;
 use super::ranges::{self, Parts};
-use crate::metadata::{ChunkLocation, FileStatus};
+use super::small_reads::SMALL_READ_BYTES;
+use crate::metadata::{ChunkLocation, FileStatus, ReplicaLocation};
 use crate::namenode::Namenode;
 use crate::transport::convert;
 use crate::transport::status::from_status;
@@ -160,6 +163,11 @@ impl Reader {
             return Ok(Bytes::new());
         }
         let wanted = usize::try_from(end - offset).unwrap_or(usize::MAX);
+        if wanted <= SMALL_READ_BYTES
+            && let Some(bytes) = self.shared.read_small(offset..end, self.verify).await
+        {
+            return Ok(bytes);
+        }
         let mut parts = Parts::read(self, offset..end, wanted).await?;
         parts.lost(offset..end, &self.shared.path)?;
         Ok(std::mem::take(&mut parts.bytes).into_iter().next().map_or_else(Bytes::new, |(_, bytes)| bytes))
@@ -218,6 +226,56 @@ impl Shared {
     /// All bytes of a file that lie with the namenode.
     pub(super) fn small(&self) -> Option<Bytes> {
         self.small.lock().clone()
+    }
+
+    /// A small range of one finished chunk, from the node that is asked first, on the stream that all such reads share. `None` when anything is in the way: an
+    /// ordinary read finds out what, and asks another node.
+    async fn read_small(&self, range: Range<u64>, verify: bool) -> Option<Bytes> {
+        if self.small.lock().is_some() {
+            return None;
+        }
+        let chunk = self.locations.at(range.start).await.ok()?;
+        if chunk.open || range.end > chunk.offset + chunk.length {
+            return None;
+        }
+        let patience = self.namenode.patience();
+        let finished = |replica: &&ReplicaLocation| replica.live && replica.state == Some(ReplicaState::Finalized);
+        let usable = chunk.replicas.iter().filter(finished);
+        let node = &usable.min_by_key(|replica| patience.avoids(replica.node.id))?.node;
+        if patience.avoids(node.id) {
+            return None;
+        }
+        let offset = range.start - chunk.offset;
+        let read = v1::SmallRead {
+            number: 0,
+            chunk: chunk.chunk.get(),
+            generation: chunk.generation.get(),
+            offset,
+            length: u32::try_from(range.end - range.start).ok()?,
+        };
+        let begun = Instant::now();
+        let namenode = &self.namenode;
+        let asked = namenode.small_reads().read(namenode.channels(), || namenode.identity().hello(), node, read);
+        let mut asked = pin!(asked);
+        let packet = match timeout(patience.hedge_after(), &mut asked).await {
+            Ok(answer) => answer?.ok()?,
+            Err(_) if patience.hedge_after() < patience.silence() && patience.spend() => {
+                patience.avoid_briefly(node.id);
+                return None;
+            }
+            Err(_) => match timeout_at(begun + patience.silence(), asked).await {
+                Ok(answer) => answer?.ok()?,
+                Err(_) => {
+                    patience.avoid(node.id);
+                    return None;
+                }
+            },
+        };
+        patience.took(begun.elapsed());
+        let from = usize::try_from(offset.checked_sub(packet.offset)?).ok()?;
+        let to = from + usize::try_from(range.end - range.start).ok()?;
+        let bytes = (to <= packet.data.len()).then(|| packet.data.slice(from..to))?;
+        (!verify || checksum::verify(packet.offset, &packet.data, &packet.checksums).is_ok()).then_some(bytes)
     }
 
     /// Takes the bytes of a small file again, which has more of them by now.

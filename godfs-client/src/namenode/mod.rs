@@ -23,7 +23,7 @@ pub(crate) use backoff::Backoff;
 pub(crate) use pages::Pages;
 pub(crate) use session::Session;
 
-use crate::file::Patience;
+use crate::file::{Patience, SmallReads};
 use crate::settings::ClientSettings;
 use crate::transport::caller::{Claim, ClaimedConnection};
 use crate::transport::hello::Identity;
@@ -67,6 +67,7 @@ struct Inner {
     env: Env,
     settings: ClientSettings,
     patience: Patience,
+    small_reads: SmallReads,
     state: Mutex<State>,
     /// Held while greeting, so that calls which begin together greet once.
     greeting: tokio::sync::Mutex<()>,
@@ -101,6 +102,7 @@ impl Namenode {
             channels,
             env,
             patience: Patience::new(&settings),
+            small_reads: SmallReads::default(),
             settings,
             state: Mutex::new(state),
             greeting: tokio::sync::Mutex::default(),
@@ -124,6 +126,11 @@ impl Namenode {
     /// What the client's readers know of how soon datanodes answer.
     pub(crate) fn patience(&self) -> &Patience {
         &self.0.patience
+    }
+
+    /// The streams of small reads to datanodes.
+    pub(crate) fn small_reads(&self) -> &SmallReads {
+        &self.0.small_reads
     }
 
     /// Who this client is, with the cluster as soon as it is known.

@@ -352,6 +352,7 @@ struct Service(Arc<FakeDatanode>);
 impl ChunkService for Service {
     type WriteStream = ReceiverStream<Result<v1::WriteResponse, Status>>;
     type ReadStream = BoxStream<'static, Result<v1::ReadResponse, Status>>;
+    type ReadManyStream = BoxStream<'static, Result<v1::ReadManyResponse, Status>>;
     type TransferStream = BoxStream<'static, Result<v1::TransferResponse, Status>>;
 
     /// Nodes join pipelines of real datanodes alone: a writer goes on without.
@@ -381,6 +382,14 @@ impl ChunkService for Service {
         }
         let answers = self.0.serve(request.get_ref()).map_err(|error| to_status(&error))?;
         Ok(Response::new(futures::stream::iter(answers).boxed()))
+    }
+
+    /// Small reads go to real datanodes alone: a reader takes the long way.
+    async fn read_many(
+        &self,
+        _: Request<Streaming<v1::ReadManyRequest>>,
+    ) -> Result<Response<Self::ReadManyStream>, Status> {
+        Err(to_status(&Error::new(ErrorKind::Unsupported, "this node answers one read at a time")))
     }
 
     async fn inspect(&self, request: Request<v1::InspectRequest>) -> Result<Response<v1::InspectResponse>, Status> {

@@ -47,6 +47,12 @@ impl BulkMessage for v1::ReadResponse {
     }
 }
 
+impl BulkMessage for v1::ReadManyRequest {
+    fn take_data(&mut self) -> Bytes {
+        Bytes::new()
+    }
+}
+
 impl BulkMessage for v1::ReadRequest {
     fn take_data(&mut self) -> Bytes {
         Bytes::new()

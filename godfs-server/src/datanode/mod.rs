@@ -13,7 +13,7 @@
 //! | `identity` | what a node must not forget: who it is, and whom it no longer obeys |
 //! | `service` | the chunk service on the wire |
 //! | `receive` | one node's part of a write pipeline |
-//! | `serve` | reads, and checksums composed of those that are stored |
+//! | `serve`, `read_many` | reads, and checksums composed of those that are stored; many small reads on one stream |
 //! | `namenode` | one link for each namenode: registration, heartbeats, reports up, commands down |
 //! | `commands`, `copy` | what is ordered |
 //! | `scrub` | reads everything again, in time |
@@ -30,6 +30,7 @@ mod executor;
 mod identity;
 mod namenode;
 mod pace;
+mod read_many;
 mod receive;
 mod scrub;
 mod serve;
@@ -183,6 +184,7 @@ impl Datanode {
             corrupt_found: Default::default(),
             recent: Default::default(),
             scrub: Default::default(),
+            open_replicas: Default::default(),
             commands: Semaphore::new(settings.command_workers.clamp(1, Semaphore::MAX_PERMITS)),
             copies: Semaphore::new(settings.copies.clamp(1, Semaphore::MAX_PERMITS)),
             transfers: Semaphore::new(transfer::TRANSFERS),

@@ -27,7 +27,7 @@ use tonic_prost::ProstCodec;
 use tower::Service;
 
 use super::shared::Shared;
-use super::{receive, serve, transfer};
+use super::{read_many, receive, serve, transfer};
 
 /// The largest message of a small call, in bytes.
 const MAX_SMALL_BYTES: usize = 16 << 10;
@@ -62,6 +62,7 @@ impl Service<http::Request<Body>> for ChunkService {
         match request.uri().path() {
             "/godfs.v1.ChunkService/Write" => std::future::ready(Ok(write(&shared, request))).boxed(),
             "/godfs.v1.ChunkService/Transfer" => std::future::ready(Ok(transfer(&shared, request))).boxed(),
+            "/godfs.v1.ChunkService/ReadMany" => std::future::ready(Ok(read_many(&shared, request))).boxed(),
             "/godfs.v1.ChunkService/Read" => read(shared, request).map(Ok).boxed(),
             "/godfs.v1.ChunkService/Inspect" => small(request, |asked| inspect(shared, asked)),
             "/godfs.v1.ChunkService/Recover" => small(request, |asked| recover(shared, asked)),
@@ -82,6 +83,13 @@ fn transfer(shared: &Arc<Shared>, request: http::Request<Body>) -> http::Respons
     let requests = MessageStream::request(request.into_body(), receive::caller());
     let (sender, answers) = transfer::answers();
     shared.spawn(transfer::transfer(Arc::clone(shared), requests, sender));
+    answering(answers)
+}
+
+fn read_many(shared: &Arc<Shared>, request: http::Request<Body>) -> http::Response<Body> {
+    let requests = MessageStream::request(request.into_body(), receive::caller());
+    let (sender, answers) = read_many::answers();
+    shared.spawn(read_many::read_many(Arc::clone(shared), requests, sender));
     answering(answers)
 }
 

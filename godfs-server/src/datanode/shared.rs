@@ -23,6 +23,7 @@ use super::commands::Busy;
 use super::events::{Outbox, ReplicaEvent};
 use super::identity::IdentityFile;
 use super::pace::Pace;
+use super::read_many::OpenReplicas;
 use super::scrub::ScrubState;
 use super::settings::DatanodeSettings;
 use super::upkeep::Vitals;
@@ -67,6 +68,7 @@ pub(crate) struct Shared {
     /// When replicas were written, by this node's clock.
     pub(crate) recent: Mutex<BTreeMap<ChunkId, Duration>>,
     pub(crate) scrub: ScrubState,
+    pub(crate) open_replicas: OpenReplicas,
     pub(crate) commands: Semaphore,
     pub(crate) copies: Semaphore,
     /// Places for copies to nodes that are to join a pipeline.
@@ -137,6 +139,7 @@ impl Shared {
     /// Notes a replica that was finalized here.
     pub(crate) fn finalized(&self, replica: Replica) {
         self.note_written(replica.chunk);
+        self.open_replicas.forget(replica.chunk);
         // A new generation is a new replica: an old verdict says nothing about it.
         self.verdicts.lock().remove(&replica.chunk);
         self.tell(&ReplicaEvent::Finalized(replica));
@@ -145,6 +148,7 @@ impl Shared {
     /// Notes a replica that was deleted here.
     pub(crate) fn deleted(&self, replica: Replica) {
         self.recent.lock().remove(&replica.chunk);
+        self.open_replicas.forget(replica.chunk);
         self.verdicts.lock().remove(&replica.chunk);
         self.tell(&ReplicaEvent::Deleted(replica));
     }

@@ -41,6 +41,7 @@ async fn measure(shared: &Shared) {
     let mut failed = false;
     loop {
         ticks.tick().await;
+        shared.open_replicas.expire();
         match Vitals::measure(&*shared.store).await {
             Ok(measured) => {
                 *shared.vitals.lock() = measured;

@@ -10,6 +10,7 @@ mod joining;
 mod kills;
 mod life;
 mod owned;
+mod random;
 mod restarting;
 mod segments;
 mod silent;

@@ -8,3 +8,4 @@ mod next_node;
 mod orders;
 mod pipeline;
 mod registration;
+mod small_reads;

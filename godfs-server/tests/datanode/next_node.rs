@@ -51,6 +51,7 @@ fn answer(sequence: u64, results: &[u32]) -> v1::WriteResponse {
 impl ChunkService for NextNode {
     type WriteStream = BoxStream<'static, Result<v1::WriteResponse, Status>>;
     type ReadStream = BoxStream<'static, Result<v1::ReadResponse, Status>>;
+    type ReadManyStream = BoxStream<'static, Result<v1::ReadManyResponse, Status>>;
     type TransferStream = BoxStream<'static, Result<v1::TransferResponse, Status>>;
 
     async fn transfer(
@@ -75,6 +76,14 @@ impl ChunkService for NextNode {
 
     async fn read(&self, _: Request<v1::ReadRequest>) -> Result<Response<Self::ReadStream>, Status> {
         Err(Status::unimplemented(""))
+    }
+
+    /// Small reads go to real datanodes alone: a reader takes the long way.
+    async fn read_many(
+        &self,
+        _: Request<Streaming<v1::ReadManyRequest>>,
+    ) -> Result<Response<Self::ReadManyStream>, Status> {
+        Err(Status::unimplemented("this node answers one read at a time"))
     }
 
     async fn inspect(&self, _: Request<v1::InspectRequest>) -> Result<Response<v1::InspectResponse>, Status> {

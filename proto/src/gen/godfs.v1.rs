@@ -5393,6 +5393,51 @@ pub struct ReadResponse {
     #[prost(bytes = "bytes", tag = "15")]
     pub data: ::prost::bytes::Bytes,
 }
+/// Reads that are asked for together: at most 256, of at most 1 MiB in all.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ReadManyRequest {
+    /// Only in the first message.
+    #[prost(message, optional, tag = "1")]
+    pub hello: ::core::option::Option<Hello>,
+    /// Only in the first message: the node that this is meant for, another one refuses.
+    #[prost(uint32, tag = "2")]
+    pub node: u32,
+    #[prost(message, repeated, tag = "3")]
+    pub reads: ::prost::alloc::vec::Vec<SmallRead>,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SmallRead {
+    /// Chosen by the caller, who gets it back.
+    #[prost(uint64, tag = "1")]
+    pub number: u64,
+    #[prost(uint64, tag = "2")]
+    pub chunk: u64,
+    /// The lowest generation to accept.
+    #[prost(uint64, tag = "3")]
+    pub generation: u64,
+    #[prost(uint64, tag = "4")]
+    pub offset: u64,
+    /// Bytes; all of them must be there.
+    #[prost(uint32, tag = "5")]
+    pub length: u32,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ReadManyResponse {
+    /// In any order.
+    #[prost(message, repeated, tag = "1")]
+    pub answers: ::prost::alloc::vec::Vec<SmallReadAnswer>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SmallReadAnswer {
+    #[prost(uint64, tag = "1")]
+    pub number: u64,
+    /// Absent: the packet is there.
+    #[prost(message, optional, tag = "2")]
+    pub error: ::core::option::Option<ErrorDetail>,
+    /// Whole pieces around the bytes that were asked for.
+    #[prost(message, optional, tag = "3")]
+    pub packet: ::core::option::Option<ReadResponse>,
+}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct InspectRequest {
     #[prost(message, optional, tag = "1")]
@@ -5665,6 +5710,31 @@ pub mod chunk_service_client {
                 .insert(GrpcMethod::new("godfs.v1.ChunkService", "Read"));
             self.inner.server_streaming(req, path, codec).await
         }
+        /// Many small reads, asked for and answered as they come, each by its number: the first message names caller and node.
+        pub async fn read_many(
+            &mut self,
+            request: impl tonic::IntoStreamingRequest<Message = super::ReadManyRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::ReadManyResponse>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/godfs.v1.ChunkService/ReadMany",
+            );
+            let mut req = request.into_streaming_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("godfs.v1.ChunkService", "ReadMany"));
+            self.inner.streaming(req, path, codec).await
+        }
         /// What this node holds of a chunk.
         pub async fn inspect(
             &mut self,
@@ -5803,6 +5873,17 @@ pub mod chunk_service_server {
             &self,
             request: tonic::Request<super::ReadRequest>,
         ) -> std::result::Result<tonic::Response<Self::ReadStream>, tonic::Status>;
+        /// Server streaming response type for the ReadMany method.
+        type ReadManyStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::ReadManyResponse, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// Many small reads, asked for and answered as they come, each by its number: the first message names caller and node.
+        async fn read_many(
+            &self,
+            request: tonic::Request<tonic::Streaming<super::ReadManyRequest>>,
+        ) -> std::result::Result<tonic::Response<Self::ReadManyStream>, tonic::Status>;
         /// What this node holds of a chunk.
         async fn inspect(
             &self,
@@ -6000,6 +6081,54 @@ pub mod chunk_service_server {
                                 max_encoding_message_size,
                             );
                         let res = grpc.server_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/godfs.v1.ChunkService/ReadMany" => {
+                    #[allow(non_camel_case_types)]
+                    struct ReadManySvc<T: ChunkService>(pub Arc<T>);
+                    impl<
+                        T: ChunkService,
+                    > tonic::server::StreamingService<super::ReadManyRequest>
+                    for ReadManySvc<T> {
+                        type Response = super::ReadManyResponse;
+                        type ResponseStream = T::ReadManyStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<
+                                tonic::Streaming<super::ReadManyRequest>,
+                            >,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ChunkService>::read_many(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ReadManySvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.streaming(method, req).await;
                         Ok(res)
                     };
                     Box::pin(fut)

@@ -1,0 +1,187 @@
+//! Many small reads on one stream: they cost a stream, its headers and its trailers no more than once, those that wait together travel together, and
+//! replicas that are read again and again stay open.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt;
+use futures::future::join_all;
+use futures::stream::FuturesUnordered;
+use godfs_client::transport::messages::MessageStream;
+use godfs_client::transport::{convert, status};
+use godfs_core::checksum::PIECE;
+use godfs_core::chunk::{ChunkStore, MAX_CHUNK_BYTES, MAX_PACKET_BYTES, ReplicaReader};
+use godfs_core::{ChunkId, Error, ErrorKind, Generation, Result};
+use godfs_proto::v1;
+use parking_lot::Mutex;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tonic::Status;
+use tonic::body::Body;
+
+use super::budget::{Credit, Share};
+use super::shared::Shared;
+
+/// Reads of one message.
+const MAX_READS: usize = 256;
+/// Messages of one stream that are answered at once: those that wait for a disk do not hold up the others.
+const MESSAGES_AT_ONCE: usize = 4;
+
+/// Replicas that are kept open for small reads, each a descriptor or a share of one.
+const KEPT_OPEN: usize = 256;
+/// For how long: so long what was deleted may take its room on the disk still.
+const KEPT_FOR: Duration = Duration::from_secs(2);
+
+/// Answers to the caller.
+pub(crate) type Answers = mpsc::Sender<Result<v1::ReadManyResponse, Status>>;
+
+/// What the caller asks for.
+pub(crate) type Requests = MessageStream<v1::ReadManyRequest, Body>;
+
+/// A channel for the answers of one stream.
+pub(crate) fn answers() -> (Answers, mpsc::Receiver<Result<v1::ReadManyResponse, Status>>) {
+    // What is in it has given back its room, so it is short.
+    mpsc::channel(1)
+}
+
+/// Serves one stream to its end.
+pub(crate) async fn read_many(shared: Arc<Shared>, mut requests: Requests, answers: Answers) {
+    let outcome = tokio::select! {
+        // A read may be given up anywhere.
+        biased;
+        () = answers.closed() => return,
+        outcome = serve(&shared, &mut requests, &answers) => outcome,
+    };
+    if let Err(error) = outcome {
+        // A caller that is gone needs no answer.
+        let _ = answers.send(Err(status::to_status(&error))).await;
+    }
+}
+
+async fn serve(shared: &Shared, requests: &mut Requests, answers: &Answers) -> Result<()> {
+    let patience = Duration::from_millis(shared.settings.first_message_ms);
+    let first = tokio::time::timeout(patience, requests.message())
+        .await
+        .map_err(|_| Error::new(ErrorKind::DeadlineExceeded, format!("nothing was asked for {patience:?}")))??
+        .ok_or_else(|| Error::new(ErrorKind::InvalidArgument, "an empty request"))?;
+    shared.check_caller(first.hello.as_ref(), first.node)?;
+    let share = shared.open_stream()?;
+    let mut running = FuturesUnordered::new();
+    running.push(answer(shared, &share, first.reads));
+    let mut asking = true;
+    while asking || !running.is_empty() {
+        tokio::select! {
+            // Every arm keeps its place: what is not taken now is taken later.
+            biased;
+            () = share.lost() => return Err(Share::lost_error()),
+            answered = running.next(), if !running.is_empty() => {
+                let Some(answered) = answered else { continue };
+                // Its room is given back as the connection takes it, whose own buffer is bounded.
+                let (message, _credit) = answered?;
+                if answers.send(Ok(message)).await.is_err() {
+                    return Ok(());
+                }
+            }
+            request = requests.message(), if asking && running.len() < MESSAGES_AT_ONCE => match request? {
+                Some(request) => running.push(answer(shared, &share, request.reads)),
+                None => asking = false,
+            },
+        }
+    }
+    Ok(())
+}
+
+/// Answers one message, whose reads fail each by itself.
+async fn answer(shared: &Shared, share: &Share, reads: Vec<v1::SmallRead>) -> Result<(v1::ReadManyResponse, Credit)> {
+    let sizes = reads.iter().map(|read| (read.length as usize).div_ceil(PIECE).saturating_add(1).saturating_mul(PIECE));
+    let bytes = sizes.fold(0, usize::saturating_add);
+    if reads.len() > MAX_READS || reads.iter().map(|read| u64::from(read.length)).sum::<u64>() > MAX_PACKET_BYTES as u64
+    {
+        let message = format!("{} reads at once; the limit is {MAX_READS}, of {MAX_PACKET_BYTES} bytes", reads.len());
+        return Err(Error::new(ErrorKind::InvalidArgument, message));
+    }
+    let credit = share.take(bytes).await;
+    let answers = join_all(reads.into_iter().map(|read| async move {
+        let number = read.number;
+        match one(shared, read).await {
+            Ok(packet) => v1::SmallReadAnswer { number, error: None, packet: Some(packet) },
+            Err(error) => v1::SmallReadAnswer { number, error: Some(status::to_detail(&error)), packet: None },
+        }
+    }));
+    Ok((v1::ReadManyResponse { answers: answers.await }, credit))
+}
+
+async fn one(shared: &Shared, read: v1::SmallRead) -> Result<v1::ReadResponse> {
+    let chunk = convert::chunk(read.chunk)?;
+    let end = read.offset.saturating_add(u64::from(read.length));
+    if read.length == 0 || end > MAX_CHUNK_BYTES {
+        let message = format!("{} bytes at {} of chunk {chunk}", read.length, read.offset);
+        return Err(Error::new(ErrorKind::InvalidArgument, message));
+    }
+    let reader = shared.open_replicas.reader(&*shared.store, chunk, Generation(read.generation), end).await?;
+    let begin = read.offset / PIECE as u64 * PIECE as u64;
+    let length = usize::try_from(end.next_multiple_of(PIECE as u64) - begin).unwrap_or(MAX_PACKET_BYTES);
+    match reader.read(begin, length, shared.settings.verify_reads).await {
+        Ok(packet) if begin + (packet.data.len() as u64) < end => {
+            let message = format!("{} bytes of chunk {chunk} at {begin}, up to {end} are asked for", packet.data.len());
+            Err(Error::new(ErrorKind::InvalidArgument, message))
+        }
+        Ok(packet) => Ok(convert::read_packet_to_wire(packet)),
+        Err(error) => {
+            shared.open_replicas.forget(chunk);
+            if error.kind() == ErrorKind::Corrupt {
+                shared.suspect(chunk);
+            }
+            Err(error)
+        }
+    }
+}
+
+/// Replicas that were opened for small reads lately.
+#[derive(Debug, Default)]
+pub(crate) struct OpenReplicas {
+    open: Mutex<HashMap<ChunkId, Opened>>,
+}
+
+#[derive(Debug)]
+struct Opened {
+    reader: Arc<dyn ReplicaReader>,
+    since: Instant,
+}
+
+impl OpenReplicas {
+    /// A reader of a replica of at least this generation that shows at least this much, if the replica does.
+    async fn reader(
+        &self,
+        store: &dyn ChunkStore,
+        chunk: ChunkId,
+        generation: Generation,
+        end: u64,
+    ) -> Result<Arc<dyn ReplicaReader>> {
+        let known = self.open.lock().get(&chunk).map(|opened| (Arc::clone(&opened.reader), opened.since));
+        if let Some((reader, since)) = known {
+            let replica = reader.replica();
+            if since.elapsed() < KEPT_FOR && replica.generation >= generation && replica.visible >= end {
+                return Ok(reader);
+            }
+        }
+        let reader: Arc<dyn ReplicaReader> = store.open(chunk, generation).await?.into();
+        let mut open = self.open.lock();
+        if open.len() >= KEPT_OPEN && !open.contains_key(&chunk) {
+            open.clear();
+        }
+        open.insert(chunk, Opened { reader: Arc::clone(&reader), since: Instant::now() });
+        Ok(reader)
+    }
+
+    /// Lets a replica go: it was deleted, or is another now.
+    pub(crate) fn forget(&self, chunk: ChunkId) {
+        self.open.lock().remove(&chunk);
+    }
+
+    /// Lets those go that were opened too long ago.
+    pub(crate) fn expire(&self) {
+        self.open.lock().retain(|_, opened| opened.since.elapsed() < KEPT_FOR);
+    }
+}
