@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use godfs_core::chunk::{
-    ChunkStore, CreateReplica, Packet, ReopenReplica, Replica, ReplicaReader, ReplicaWriter, Space,
+    ChunkStore, CreateReplica, LocalFile, Packet, ReopenReplica, Replica, ReplicaReader, ReplicaWriter, Space,
 };
 use godfs_core::{ChunkId, Error, ErrorKind, Generation, Result};
 
@@ -159,6 +159,11 @@ impl ReplicaReader for MeteredReader {
 
     fn capacity(&self) -> u64 {
         self.inner.capacity()
+    }
+
+    /// What other processes read by themselves could not be counted.
+    async fn local(&self) -> Result<Option<LocalFile>> {
+        Ok(None)
     }
 
     async fn read(&self, offset: u64, length: usize, verify: bool) -> Result<Packet> {

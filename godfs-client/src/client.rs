@@ -52,6 +52,12 @@ impl Client {
         &self.namenode
     }
 
+    /// Bytes of chunks that this client, and its clones, have read from the files of datanodes on this machine so far, and not through the network.
+    #[must_use]
+    pub fn local_bytes_read(&self) -> u64 {
+        self.namenode.local().bytes()
+    }
+
     /// What the cluster said of itself.
     ///
     /// # Errors

@@ -78,7 +78,7 @@ pub use metadata::{
 };
 pub use namenode::Greeting;
 pub use options::{CreateOptions, MkdirOptions, RemoveOptions, RenameOptions, RestoreOptions, WalkOptions};
-pub use settings::{ClientSettings, Hedging, ReplaceNodes};
+pub use settings::{ClientSettings, Hedging, LocalReads, ReplaceNodes};
 pub use watch::{Attribute, Change, ChangeKind, ChangePlace, Watch, WatchFrom};
 
 pub use godfs_core::namespace::{Acl, AclChange, AclEntry, AclPlace, AclSubject, Caller, XattrMode};

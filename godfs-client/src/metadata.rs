@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
+use bytes::Bytes;
 use godfs_core::chunk::ReplicaState;
 use godfs_core::{ChunkId, DfsPath, Error, ErrorKind, Generation, InodeId, NodeId, Result, SessionId, Version};
 use godfs_proto::v1;
@@ -289,6 +290,8 @@ pub struct ChunkLocation {
     pub replicas: Vec<ReplicaLocation>,
     /// Replicas on datanodes that have never registered: restored metadata may name such. Nobody knows where they listen.
     pub unregistered: Vec<UnregisteredReplica>,
+    /// What a datanode on this machine gives its file for.
+    pub(crate) grant: Bytes,
 }
 
 /// Where one replica is.
@@ -337,6 +340,7 @@ impl ChunkLocation {
             open: wire.open,
             replicas,
             unregistered,
+            grant: wire.grant.clone(),
         })
     }
 

@@ -32,6 +32,8 @@ pub struct ClientSettings {
     /// How many of a hundred waits for bytes may be hedged at most, besides the first sixteen: so that datanodes which are all slow do not get twice the
     /// load.
     pub hedge_budget_percent: u32,
+    /// Whether bytes on datanodes of this machine are read from their files.
+    pub local_reads: LocalReads,
     /// The host this client runs on, as datanodes name theirs: nearby replicas are preferred. Empty when unknown.
     pub host: String,
     /// What connections are tuned to.
@@ -62,6 +64,30 @@ impl std::str::FromStr for ReplaceNodes {
             "when-small" | "when_small" => Ok(Self::WhenSmall),
             "always" => Ok(Self::Always),
             _ => Err(format!("{text:?} is none of never, when-small, always")),
+        }
+    }
+}
+
+/// Whether bytes on datanodes of this machine are read from their files, which the datanode hands over, and not through the network. They are verified all the same.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum LocalReads {
+    /// Where that is possible: on Linux, of finished replicas above the size of those that share files. Else, and on any trouble, through the network.
+    #[default]
+    Auto,
+    /// Never.
+    Never,
+}
+
+impl std::str::FromStr for LocalReads {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            "never" => Ok(Self::Never),
+            _ => Err(format!("{text:?} is none of auto, never")),
         }
     }
 }
@@ -117,6 +143,7 @@ impl Default for ClientSettings {
             read_silence: Duration::from_millis(1_500),
             hedging: Hedging::default(),
             hedge_budget_percent: 10,
+            local_reads: LocalReads::default(),
             host: String::new(),
             transport: TransportSettings::default(),
         }

@@ -57,6 +57,7 @@ mod cluster;
 #[cfg(feature = "daemons")]
 pub mod daemon;
 pub mod datanode;
+mod grant;
 pub mod namenode;
 pub mod net;
 mod patience;

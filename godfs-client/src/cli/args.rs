@@ -11,7 +11,7 @@ use super::size::{ByteSize, Moment, Span};
 use super::tail::TailArgs;
 use super::trash::TrashVerb;
 use super::watch::WatchArgs;
-use crate::{ClientSettings, CreateOptions, ETag, Hedging, ReplaceNodes};
+use crate::{ClientSettings, CreateOptions, ETag, Hedging, LocalReads, ReplaceNodes};
 
 /// The most replicas that a file may ask for.
 const MAX_REPLICATION: i64 = 512;
@@ -269,6 +269,9 @@ pub(super) struct ReadArgs {
     /// of the latest waits such as p95 [default: off]
     #[arg(long, value_name = "WHEN", hide_short_help = true)]
     pub(super) hedge: Option<Hedging>,
+    /// Whether bytes on datanodes of this machine are read from their files: auto (where possible) or never [default: auto]
+    #[arg(long, value_name = "WHETHER", hide_short_help = true)]
+    pub(super) local: Option<LocalReads>,
 }
 
 impl ReadArgs {
@@ -276,6 +279,9 @@ impl ReadArgs {
     pub(super) fn apply(&self, settings: &mut ClientSettings) {
         if let Some(hedge) = self.hedge {
             settings.hedging = hedge;
+        }
+        if let Some(local) = self.local {
+            settings.local_reads = local;
         }
     }
 }
@@ -1259,6 +1265,7 @@ mod tests {
             "setfattr --create --replace -n user.a /a",
             "tail",
             "cat --hedge p100 /a",
+            "cat --local always /a",
             "tail -n x /a",
             "tail -n 1 -c 1 /a",
             "fly",
@@ -1272,7 +1279,7 @@ mod tests {
             "setfattr -n user.a -v 1 /a /b",
             "ls -lhR /a",
             "rm -rf /a",
-            "cat --hedge 80ms /a",
+            "cat --hedge 80ms --local never /a",
             "bench stall --kill 4 --role reader --hedge p95",
             "tail -fn +3 /a /b",
             "tail -c 1M -F --until-closed /a",

@@ -30,6 +30,11 @@ pub(super) fn cpu_time() -> Duration {
     Duration::ZERO
 }
 
+/// The most memory that this process ever had resident, bytes; 0 where the system does not say.
+pub(super) fn rss_max() -> u64 {
+    0
+}
+
 /// What `bench stall` does to a process.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Signal {

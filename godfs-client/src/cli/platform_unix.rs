@@ -40,6 +40,13 @@ pub(super) fn cpu_time() -> Duration {
     Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0))
 }
 
+/// The most memory that this process ever had resident, bytes; 0 where the system does not say.
+pub(super) fn rss_max() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    peak.and_then(|peak| peak.trim().trim_end_matches(" kB").parse::<u64>().ok()).map_or(0, |kib| kib << 10)
+}
+
 /// What `bench stall` does to a process.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Signal {

@@ -313,6 +313,11 @@ pub(super) struct Measured {
     /// Whether what changed was on disk when it was answered; left out where nothing changed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) synced: Option<bool>,
+    /// Whether all bytes of chunks came from files of this machine's datanodes; left out where none were read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) local: Option<bool>,
+    /// The most memory that this process ever had resident, bytes; 0 where the system does not say.
+    pub(super) rss_max_bytes: u64,
     /// Where it worked.
     pub(super) path: String,
 }

@@ -5,6 +5,11 @@ mod chunk_writer;
 mod dfs_file;
 mod follow;
 mod joining;
+mod local;
+#[cfg(target_os = "linux")]
+mod local_linux;
+#[cfg(not(target_os = "linux"))]
+mod local_other;
 mod locations;
 mod open_file;
 mod patience;
@@ -25,6 +30,7 @@ pub use checksum::FileChecksum;
 pub(crate) use checksum::checksum;
 pub use dfs_file::DfsFile;
 pub use follow::{Follow, Followed};
+pub(crate) use local::LocalReplicas;
 pub(crate) use open_file::OpenFile;
 pub(crate) use patience::Patience;
 pub use reader::Reader;

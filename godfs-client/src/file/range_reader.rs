@@ -13,8 +13,8 @@ use godfs_core::chunk::ReplicaState;
 use godfs_core::{Error, ErrorKind, NodeId, Result};
 use tokio::time::{Duration, Instant, sleep_until};
 
+use super::local::Source;
 use super::reader::Shared;
-use super::replica_stream::ReplicaStream;
 use crate::metadata::ChunkLocation;
 use crate::namenode::Backoff;
 use crate::transport::convert::Node;
@@ -29,7 +29,7 @@ pub(super) struct RangeReader {
     small: Option<Bytes>,
     position: u64,
     end: u64,
-    source: Option<Source>,
+    source: Option<Current>,
     /// Which nodes failed, and why, since the locations were last asked for.
     failed: Vec<(NodeId, Error)>,
     /// Set while every replica has failed since the last byte that was given.
@@ -46,10 +46,10 @@ struct Waiting {
 }
 
 /// A replica that is being read.
-struct Source {
+struct Current {
     chunk: ChunkLocation,
     node: Node,
-    stream: ReplicaStream,
+    stream: Source,
 }
 
 /// The replicas that were asked for the next bytes and have not answered.
@@ -64,7 +64,7 @@ struct Race {
 struct Runner {
     node: Node,
     /// The stream and what it gave; `None` when it ended.
-    answer: BoxFuture<'static, Result<(ReplicaStream, Option<Bytes>)>>,
+    answer: BoxFuture<'static, Result<(Source, Option<Bytes>)>>,
 }
 
 impl RangeReader {
@@ -138,7 +138,7 @@ impl RangeReader {
         (self.waiting, self.failed) = (None, Vec::new());
         match stream.is_done() {
             true => stream.finish().await,
-            false => self.source = Some(Source { chunk, node, stream }),
+            false => self.source = Some(Current { chunk, node, stream }),
         }
         Ok(Some(bytes))
     }
@@ -185,7 +185,7 @@ impl RangeReader {
         let (namenode, chunk, asked) = (self.file.namenode.clone(), chunk.clone(), node.clone());
         let verify = self.verify;
         let answer = async move {
-            let mut stream = ReplicaStream::open(&namenode, &chunk, &asked, (from, to), verify).await?;
+            let mut stream = Source::open(&namenode, &chunk, &asked, (from, to), verify).await?;
             let bytes = stream.next().await?;
             Ok((stream, bytes))
         };
@@ -296,8 +296,8 @@ impl RangeReader {
 
 impl Race {
     /// The replica that is being read is asked for more.
-    fn go_on(&mut self, source: Source) -> ChunkLocation {
-        let Source { chunk, node, mut stream } = source;
+    fn go_on(&mut self, source: Current) -> ChunkLocation {
+        let Current { chunk, node, mut stream } = source;
         let answer = async move {
             let bytes = stream.next().await?;
             Ok((stream, bytes))
@@ -307,7 +307,7 @@ impl Race {
     }
 
     /// Waits for the first answer, and takes the one who gave it out of the race. Cancel-safe.
-    async fn answered(&mut self) -> (Node, Result<(ReplicaStream, Option<Bytes>)>) {
+    async fn answered(&mut self) -> (Node, Result<(Source, Option<Bytes>)>) {
         poll_fn(|cx| {
             for at in 0..self.runners.len() {
                 if let Poll::Ready(answer) = self.runners[at].answer.poll_unpin(cx) {

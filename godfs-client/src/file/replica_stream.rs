@@ -108,11 +108,6 @@ impl ReplicaStream {
         Ok(Some(packet.data.slice(from..to)))
     }
 
-    /// Whether the whole range was given.
-    pub(super) fn is_done(&self) -> bool {
-        self.position >= self.end
-    }
-
     /// Ends a stream whose range was given, so that its connection can be used again. Best effort.
     pub(super) async fn finish(mut self) {
         if let Ok(Ok(None)) = timeout(FAREWELL, self.messages.message()).await {

@@ -23,7 +23,7 @@ pub(crate) use backoff::Backoff;
 pub(crate) use pages::Pages;
 pub(crate) use session::Session;
 
-use crate::file::{Patience, SmallReads};
+use crate::file::{LocalReplicas, Patience, SmallReads};
 use crate::settings::ClientSettings;
 use crate::transport::caller::{Claim, ClaimedConnection};
 use crate::transport::hello::Identity;
@@ -68,6 +68,7 @@ struct Inner {
     settings: ClientSettings,
     patience: Patience,
     small_reads: SmallReads,
+    local: Arc<LocalReplicas>,
     state: Mutex<State>,
     /// Held while greeting, so that calls which begin together greet once.
     greeting: tokio::sync::Mutex<()>,
@@ -103,6 +104,7 @@ impl Namenode {
             env,
             patience: Patience::new(&settings),
             small_reads: SmallReads::default(),
+            local: Arc::new(LocalReplicas::new(settings.local_reads)),
             settings,
             state: Mutex::new(state),
             greeting: tokio::sync::Mutex::default(),
@@ -126,6 +128,11 @@ impl Namenode {
     /// What the client's readers know of how soon datanodes answer.
     pub(crate) fn patience(&self) -> &Patience {
         &self.0.patience
+    }
+
+    /// The files of replicas on this machine.
+    pub(crate) fn local(&self) -> &Arc<LocalReplicas> {
+        &self.0.local
     }
 
     /// The streams of small reads to datanodes.

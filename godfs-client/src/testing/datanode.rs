@@ -408,6 +408,13 @@ impl ChunkService for Service {
         Ok(Response::new(v1::RecoverResponse { replica: Some(convert::replica_to_wire(&replica)) }))
     }
 
+    async fn local_socket(
+        &self,
+        _: Request<v1::LocalSocketRequest>,
+    ) -> Result<Response<v1::LocalSocketResponse>, Status> {
+        Ok(Response::new(v1::LocalSocketResponse::default()))
+    }
+
     async fn checksum(&self, request: Request<v1::ChecksumRequest>) -> Result<Response<v1::ChecksumResponse>, Status> {
         let stored = self.0.replica(ChunkId(request.get_ref().chunk)).ok_or_else(|| Status::not_found("none"))?;
         let length = usize::try_from(request.get_ref().length).expect("small");

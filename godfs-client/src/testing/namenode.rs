@@ -266,6 +266,7 @@ fn locations(file: &FakeFile, from: u64, nodes: &[Node], order: &[u32]) -> Vec<v
                 length: chunk.length.unwrap_or(0),
                 generation: chunk.generation,
                 open: chunk.length.is_none(),
+                grant: Bytes::new(),
                 replicas: ids
                     .iter()
                     .map(|id| v1::ReplicaLocation {

@@ -207,6 +207,26 @@ pub trait ReplicaWriter: Send + fmt::Debug {
     fn replica(&self) -> Replica;
 }
 
+/// The file of a replica, and where things lie in it.
+///
+/// What is read from it counts only if the [guard](Self::guard) is the same afterwards: before bytes that belong to the replica are changed or cut off, the
+/// guarded bytes change.
+#[derive(Debug)]
+pub struct LocalFile {
+    /// The file, open for reading alone.
+    pub file: std::fs::File,
+    /// Where the first byte of data lies.
+    pub data_at: u64,
+    /// Where the checksum of the first whole piece lies; the others follow.
+    pub checksums_at: u64,
+    /// CRC32C of the last piece, if it is not whole.
+    pub tail: u32,
+    /// How many bytes at the beginning of the file are guarded.
+    pub guard_bytes: u32,
+    /// Their CRC32C.
+    pub guard: u32,
+}
+
 /// Reads one replica. Holds it open: neither deletion nor append changes what it sees. Once the replica was cut, reads
 /// of what was cut off may fail with `Fenced`: open it again.
 #[async_trait]
@@ -216,6 +236,11 @@ pub trait ReplicaReader: Send + Sync + fmt::Debug {
 
     /// The most bytes that the replica may ever hold, as its creation said. A copy takes it over, so that it can be written on as well.
     fn capacity(&self) -> u64;
+
+    /// The file of a finalized replica, for a process of this machine that reads it itself. `None` where the store can't give one.
+    async fn local(&self) -> Result<Option<LocalFile>> {
+        Ok(None)
+    }
 
     /// Reads from the start of the piece that holds `offset`, at most [`MAX_PACKET_BYTES`] and not beyond the visible
     /// length, verified unless `verify` is false. Empty data means the end. The packet carries the checksums as stored (of the last, unfinished

@@ -21,6 +21,10 @@ pub struct DiskIo;
 const PAGE: usize = 4_096;
 
 impl Io for DiskIo {
+    fn is_system(&self) -> bool {
+        true
+    }
+
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn IoFile>> {
         let mut options = OpenOptions::new();
         options.read(true);
@@ -142,6 +146,13 @@ impl IoFile for DiskFile {
 
     fn drop_cached(&self, offset: u64, length: u64) -> io::Result<()> {
         dont_need(&self.0, offset, length)
+    }
+
+    #[cfg(target_os = "linux")]
+    fn read_only(&self) -> io::Result<Option<File>> {
+        use std::os::fd::AsRawFd;
+        // A duplicate could be written to, as this one can. This works whatever has become of the file's name.
+        File::open(format!("/proc/self/fd/{}", self.0.as_raw_fd())).map(Some)
     }
 }
 

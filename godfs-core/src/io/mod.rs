@@ -62,6 +62,10 @@ pub struct DiskSpace {
 /// rename, removal) is durable after `sync_dir` of its directory; before that a crash may keep or lose each on its
 /// own, and may keep later writes while it loses earlier ones. Any method may be called from several threads.
 pub trait Io: Send + Sync + fmt::Debug {
+    /// Whether its files are those of the system, so that sockets can lie among them.
+    fn is_system(&self) -> bool {
+        false
+    }
     /// Opens a file.
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn IoFile>>;
     /// Creates a directory and those above it that are missing. A directory that exists is no error.
@@ -117,6 +121,12 @@ pub trait IoFile: Send + Sync + fmt::Debug {
 
     /// Lets go of the memory that caches these bytes, as far as they are on the disk. A hint.
     fn drop_cached(&self, offset: u64, length: u64) -> io::Result<()>;
+
+    /// The same file opened once more, for reading alone, to be handed to another process. `None` where it is no file of the system, or not
+    /// all of it is to be seen.
+    fn read_only(&self) -> io::Result<Option<std::fs::File>> {
+        Ok(None)
+    }
 }
 
 /// Holds a folder's lock; dropping it lets go.

@@ -14,6 +14,7 @@
 //! | `service` | the chunk service on the wire |
 //! | `receive` | one node's part of a write pipeline |
 //! | `serve`, `read_many` | reads, and checksums composed of those that are stored; many small reads on one stream |
+//! | `local` | the files of replicas for readers on the same machine |
 //! | `namenode` | one link for each namenode: registration, heartbeats, reports up, commands down |
 //! | `commands`, `copy` | what is ordered |
 //! | `scrub` | reads everything again, in time |
@@ -28,6 +29,7 @@ mod copy;
 mod events;
 mod executor;
 mod identity;
+mod local;
 mod namenode;
 mod pace;
 mod read_many;
@@ -171,8 +173,10 @@ impl Datanode {
         }
         let vitals = Mutex::new(Vitals::measure(&*store).await?);
         let settings = options.settings;
+        let instance = env.random.next_u64();
+        let socket = if settings.local_reads && io.is_system() { local::listen(instance) } else { None };
         let shared = Arc::new(Shared {
-            instance: env.random.next_u64(),
+            instance,
             channels: Channels::new(settings.transport.clone(), options.connector),
             budget: Budget::new(
                 settings.max_streams,
@@ -185,6 +189,8 @@ impl Datanode {
             recent: Default::default(),
             scrub: Default::default(),
             open_replicas: Default::default(),
+            grants: Default::default(),
+            socket: socket.as_ref().map_or_else(String::new, |(_, name)| name.clone()),
             commands: Semaphore::new(settings.command_workers.clamp(1, Semaphore::MAX_PERMITS)),
             copies: Semaphore::new(settings.copies.clamp(1, Semaphore::MAX_PERMITS)),
             transfers: Semaphore::new(transfer::TRANSFERS),
@@ -211,6 +217,9 @@ impl Datanode {
         let routes = Routes::new(ChunkService::new(Arc::clone(&shared)));
         let (routes, health) = with_health_and_reflection(routes)?;
         let serving = serve(options.listener, routes, &shared.settings.serve);
+        if let Some((listener, _)) = socket {
+            shared.spawn(local::run(Arc::clone(&shared), listener));
+        }
         shared.spawn(report_health(shared.registered.subscribe(), health));
         shared.spawn(scrub::run(Arc::clone(&shared)));
         let kept = Arc::clone(&shared);

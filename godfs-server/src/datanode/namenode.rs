@@ -158,6 +158,7 @@ impl<'a> Link<'a> {
         let registration = registration(&registered).map_err(|error| error.context(namenode))?;
         let node = registration.node;
         shared.identity.registered(registration, shared.accept).await.map_err(|error| error.context(namenode))?;
+        shared.grants.learn(namenode, &registered.grant_key);
         tracing::info!(%namenode, %node, "registered");
         // Before the listing, so that whatever happens after it is told.
         outbox.connect(shared.verdicts());

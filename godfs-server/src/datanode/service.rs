@@ -66,6 +66,9 @@ impl Service<http::Request<Body>> for ChunkService {
             "/godfs.v1.ChunkService/Read" => read(shared, request).map(Ok).boxed(),
             "/godfs.v1.ChunkService/Inspect" => small(request, |asked| inspect(shared, asked)),
             "/godfs.v1.ChunkService/Recover" => small(request, |asked| recover(shared, asked)),
+            "/godfs.v1.ChunkService/LocalSocket" => {
+                small(request, move |asked| std::future::ready(local_socket(&shared, &asked)))
+            }
             "/godfs.v1.ChunkService/Checksum" => small(request, |asked| checksum(shared, asked)),
             _ => std::future::ready(Ok(Status::unimplemented("").into_http())).boxed(),
         }
@@ -127,6 +130,11 @@ async fn recover(shared: Arc<Shared>, asked: v1::RecoverRequest) -> Result<v1::R
     let (chunk, generation) = (convert::chunk(asked.chunk)?, convert::generation(asked.generation)?);
     let replica = shared.store.recover(chunk, generation).await?;
     Ok(v1::RecoverResponse { replica: Some(convert::replica_to_wire(&replica)) })
+}
+
+fn local_socket(shared: &Shared, asked: &v1::LocalSocketRequest) -> Result<v1::LocalSocketResponse> {
+    shared.check_caller(asked.hello.as_ref(), asked.node)?;
+    Ok(v1::LocalSocketResponse { name: shared.socket.clone(), instance: shared.instance })
 }
 
 async fn checksum(shared: Arc<Shared>, asked: v1::ChecksumRequest) -> Result<v1::ChecksumResponse> {

@@ -18,6 +18,8 @@ pub struct DatanodeSettings {
     pub stream_memory_bytes: u64,
     /// Whether reads are checked against their checksums here too, and not only by the client. Default no.
     pub verify_reads: bool,
+    /// Whether readers on the same machine may have the files of finished replicas, and read them by themselves.
+    pub local_reads: bool,
     /// Replicas of which the writer says that they will have at most so many bytes share files, up to 1 MiB; 0: every replica has a file of
     /// its own. What is there already stays where it is. Not used with a given store. Default 1 MiB.
     pub small_replica_bytes: u64,
@@ -58,6 +60,7 @@ impl Default for DatanodeSettings {
             idle_stream_ms: 120_000,
             stream_memory_bytes: 256 << 20,
             verify_reads: false,
+            local_reads: true,
             small_replica_bytes: 1 << 20,
             first_message_ms: 10_000,
             command_workers: 8,

@@ -22,6 +22,7 @@ use super::budget::{Budget, Share};
 use super::commands::Busy;
 use super::events::{Outbox, ReplicaEvent};
 use super::identity::IdentityFile;
+use super::local::Grants;
 use super::pace::Pace;
 use super::read_many::OpenReplicas;
 use super::scrub::ScrubState;
@@ -68,6 +69,10 @@ pub(crate) struct Shared {
     /// When replicas were written, by this node's clock.
     pub(crate) recent: Mutex<BTreeMap<ChunkId, Duration>>,
     pub(crate) scrub: ScrubState,
+    /// What grants are checked with.
+    pub(crate) grants: Grants,
+    /// Where callers on this machine get the files of replicas; empty where they don't.
+    pub(crate) socket: String,
     pub(crate) open_replicas: OpenReplicas,
     pub(crate) commands: Semaphore,
     pub(crate) copies: Semaphore,

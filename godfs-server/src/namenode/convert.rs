@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use godfs_client::transport::convert::replica_state_to_wire;
-use godfs_core::NodeId;
 use godfs_core::cluster::{NodeState, NodeStatus, Nodes, ScrubStatus};
 use godfs_core::namespace::{ChunkLocation, FileKind, FileStatus, ReplicaPlace};
 use godfs_core::placement::{Reader, sort_by_nearness};
+use godfs_core::{ChunkId, NodeId};
 use godfs_proto::v1;
 
 /// A duration in whole milliseconds.
@@ -47,7 +48,12 @@ pub(super) fn node(nodes: &Nodes, id: NodeId) -> v1::Node {
 
 /// A chunk with its replicas: of an open chunk in the order of the pipeline; else live ones first, good ones first among those, then nearest to
 /// the reader first.
-pub(super) fn location(nodes: &Nodes, reader: &Reader, location: &ChunkLocation) -> v1::ChunkLocation {
+pub(super) fn location(
+    nodes: &Nodes,
+    reader: &Reader,
+    location: &ChunkLocation,
+    grant: impl FnOnce(ChunkId) -> Bytes,
+) -> v1::ChunkLocation {
     let view = nodes.view();
     let live = |id| view.node(id).is_some_and(|node| node.live);
     let mut places = location.info.replicas.clone();
@@ -69,6 +75,7 @@ pub(super) fn location(nodes: &Nodes, reader: &Reader, location: &ChunkLocation)
         generation: location.info.generation.get(),
         open: location.info.open,
         replicas: places.iter().map(replica).collect(),
+        grant: if location.info.open { Bytes::new() } else { grant(location.info.chunk) },
     }
 }
 

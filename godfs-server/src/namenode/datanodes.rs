@@ -111,6 +111,7 @@ async fn admit(state: &Arc<State>, register: &v1::Register) -> Result<(Arc<Link>
         heartbeat_ms: millis(state.settings.liveness.heartbeat),
         scope: authority.scope.clone(),
         epoch: authority.epoch.get(),
+        grant_key: state.grant_key.to_wire(),
     };
     // The queue is new and has room.
     link.send(down_message(DownMessage::Registered(registered))).await?;

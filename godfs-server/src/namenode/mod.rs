@@ -307,6 +307,7 @@ async fn assemble(
     let queue = RepairQueue::new(settings.repair, Arc::clone(&policy), Arc::clone(&env.random));
     let state = Arc::new(State {
         identity: Identity::namenode("namenode", cluster_id),
+        grant_key: crate::grant::GrantKey::new(&env),
         nodes: Mutex::new(Nodes::new(settings.liveness, started)),
         links: Links::new(Authority { scope: incarnation.to_string(), epoch }),
         repair: repair::Repair::new(queue),

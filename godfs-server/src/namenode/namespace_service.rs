@@ -132,7 +132,9 @@ impl Names {
     ) -> (v1::FileStatus, bytes::Bytes, Vec<v1::ChunkLocation>, bool) {
         let reader = Reader { host: host.to_owned(), domain: None };
         let nodes = self.0.nodes.lock();
-        let chunks = located.chunks.iter().map(|chunk| location(&nodes, &reader, chunk)).collect();
+        let (key, cluster) = (&self.0.grant_key, self.0.cluster_id);
+        let grant = |chunk| bytes::Bytes::copy_from_slice(&key.grant(cluster, chunk));
+        let chunks = located.chunks.iter().map(|chunk| location(&nodes, &reader, chunk, grant)).collect();
         (status_to_wire(located.status), located.data, chunks, located.more)
     }
 

@@ -19,6 +19,7 @@ use super::reports::Quarantine;
 use super::settings::NamenodeSettings;
 use super::tasks::Tasks;
 use super::verify::Hints;
+use crate::grant::GrantKey;
 
 /// One namenode. What it knows beside the namespace is a cache: rows say what is so.
 #[derive(Debug)]
@@ -28,6 +29,8 @@ pub(super) struct State {
     pub(super) policy: Arc<dyn ReplicationPolicy>,
     pub(super) cluster_id: ClusterId,
     pub(super) incarnation: Incarnation,
+    /// What lets readers have the files of replicas on their own machine.
+    pub(super) grant_key: GrantKey,
     /// How it introduces itself.
     pub(super) identity: Identity,
     pub(super) namespace: Namespace,

@@ -9,6 +9,7 @@ mod healing;
 mod joining;
 mod kills;
 mod life;
+mod local;
 mod owned;
 mod random;
 mod restarting;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use godfs_client::CreateOptions;
+use godfs_client::{Client, ClientSettings, CreateOptions, LocalReads};
 
 use crate::harness::{Daemons, noise};
 
@@ -14,7 +14,9 @@ const READS: usize = 120;
 #[tokio::test(flavor = "multi_thread")]
 async fn small_reads_outlive_datanodes() {
     let mut cluster = Daemons::start(4);
-    let client = cluster.client().await;
+    let mut settings = ClientSettings::default();
+    settings.local_reads = LocalReads::Never;
+    let client = Client::builder().namenodes(&cluster.url()).settings(settings).connect().await.expect("connect");
     let data = Arc::new(noise(12 * MIB + 777, 5));
     client.put("/f", data.to_vec(), CreateOptions::new().chunk_size(MIB as u64)).await.expect("put");
     let reader = client.reader("/f").await.expect("open");

@@ -186,6 +186,7 @@ impl Service {
                 heartbeat_ms: 50,
                 scope: "namenode".into(),
                 epoch: state.epoch,
+                grant_key: Default::default(),
             };
             let node = state.nodes.entry(id).or_default();
             node.uuid = register.node_uuid.to_vec();

@@ -94,6 +94,13 @@ impl ChunkService for NextNode {
         Err(Status::unimplemented(""))
     }
 
+    async fn local_socket(
+        &self,
+        _: Request<v1::LocalSocketRequest>,
+    ) -> Result<Response<v1::LocalSocketResponse>, Status> {
+        Ok(Response::new(v1::LocalSocketResponse::default()))
+    }
+
     async fn checksum(&self, _: Request<v1::ChecksumRequest>) -> Result<Response<v1::ChecksumResponse>, Status> {
         Err(Status::unimplemented(""))
     }

@@ -767,6 +767,9 @@ pub struct ChunkLocation {
     /// Nearest to the caller first, those that are live before the others.
     #[prost(message, repeated, tag = "6")]
     pub replicas: ::prost::alloc::vec::Vec<ReplicaLocation>,
+    /// Proves to a datanode that the namenode lets its holder read this chunk; empty for one that is being written.
+    #[prost(bytes = "bytes", tag = "7")]
+    pub grant: ::prost::bytes::Bytes,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct OpenRequest {
@@ -5527,6 +5530,62 @@ pub mod transfer_response {
     }
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct LocalSocketRequest {
+    #[prost(message, optional, tag = "1")]
+    pub hello: ::core::option::Option<Hello>,
+    #[prost(uint32, tag = "2")]
+    pub node: u32,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct LocalSocketResponse {
+    /// A Unix socket by its abstract name, as Linux has them; empty where there is none.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// Of this process. Who answers on the socket with another one is on another machine.
+    #[prost(uint64, tag = "2")]
+    pub instance: u64,
+}
+/// On the socket, behind its length in four bytes, big endian: asks for the file of a finished replica.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct LocalOpen {
+    #[prost(message, optional, tag = "1")]
+    pub hello: ::core::option::Option<Hello>,
+    #[prost(uint32, tag = "2")]
+    pub node: u32,
+    #[prost(uint64, tag = "3")]
+    pub chunk: u64,
+    /// The lowest generation to accept.
+    #[prost(uint64, tag = "4")]
+    pub generation: u64,
+    /// As the namenode gave it with the chunk's location.
+    #[prost(bytes = "bytes", tag = "5")]
+    pub grant: ::prost::bytes::Bytes,
+}
+/// The answer, behind its length as well; with its first byte comes the file's descriptor, which can only be read.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct LocalOpened {
+    /// Absent: the file is there.
+    #[prost(message, optional, tag = "1")]
+    pub error: ::core::option::Option<ErrorDetail>,
+    #[prost(uint64, tag = "2")]
+    pub instance: u64,
+    #[prost(message, optional, tag = "3")]
+    pub replica: ::core::option::Option<Replica>,
+    /// Where the first byte of the chunk, and the checksum of its first piece, lie in the file.
+    #[prost(uint64, tag = "4")]
+    pub data_at: u64,
+    #[prost(uint64, tag = "5")]
+    pub checksums_at: u64,
+    /// CRC32C of the last piece, where it is not whole: the file has none.
+    #[prost(uint32, tag = "6")]
+    pub tail: u32,
+    /// The first so many bytes of the file, and their CRC32C: what was read counts only if they are the same afterwards.
+    #[prost(uint32, tag = "7")]
+    pub guard_bytes: u32,
+    #[prost(uint32, tag = "8")]
+    pub guard: u32,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ChecksumRequest {
     #[prost(message, optional, tag = "1")]
     pub hello: ::core::option::Option<Hello>,
@@ -5811,6 +5870,31 @@ pub mod chunk_service_client {
                 .insert(GrpcMethod::new("godfs.v1.ChunkService", "Transfer"));
             self.inner.streaming(req, path, codec).await
         }
+        /// Where a caller on the same machine gets the files of replicas.
+        pub async fn local_socket(
+            &mut self,
+            request: impl tonic::IntoRequest<super::LocalSocketRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::LocalSocketResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/godfs.v1.ChunkService/LocalSocket",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("godfs.v1.ChunkService", "LocalSocket"));
+            self.inner.unary(req, path, codec).await
+        }
         /// CRC32C of the first bytes of a chunk, composed from the stored checksums.
         pub async fn checksum(
             &mut self,
@@ -5906,6 +5990,14 @@ pub mod chunk_service_server {
             &self,
             request: tonic::Request<tonic::Streaming<super::TransferRequest>>,
         ) -> std::result::Result<tonic::Response<Self::TransferStream>, tonic::Status>;
+        /// Where a caller on the same machine gets the files of replicas.
+        async fn local_socket(
+            &self,
+            request: tonic::Request<super::LocalSocketRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::LocalSocketResponse>,
+            tonic::Status,
+        >;
         /// CRC32C of the first bytes of a chunk, composed from the stored checksums.
         async fn checksum(
             &self,
@@ -6271,6 +6363,51 @@ pub mod chunk_service_server {
                     };
                     Box::pin(fut)
                 }
+                "/godfs.v1.ChunkService/LocalSocket" => {
+                    #[allow(non_camel_case_types)]
+                    struct LocalSocketSvc<T: ChunkService>(pub Arc<T>);
+                    impl<
+                        T: ChunkService,
+                    > tonic::server::UnaryService<super::LocalSocketRequest>
+                    for LocalSocketSvc<T> {
+                        type Response = super::LocalSocketResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::LocalSocketRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ChunkService>::local_socket(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = LocalSocketSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
                 "/godfs.v1.ChunkService/Checksum" => {
                     #[allow(non_camel_case_types)]
                     struct ChecksumSvc<T: ChunkService>(pub Arc<T>);
@@ -6444,6 +6581,9 @@ pub struct Registered {
     pub scope: ::prost::alloc::string::String,
     #[prost(uint64, tag = "7")]
     pub epoch: u64,
+    /// 32 bytes, known to the namenode and its datanodes: what grants are checked with.
+    #[prost(bytes = "bytes", tag = "8")]
+    pub grant_key: ::prost::bytes::Bytes,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Heartbeat {

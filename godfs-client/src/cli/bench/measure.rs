@@ -10,7 +10,7 @@ use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::super::platform::cpu_time;
+use super::super::platform::{cpu_time, rss_max};
 use super::super::view::Measured;
 
 /// What is to be measured.
@@ -146,6 +146,8 @@ impl Tally {
             errors: self.errors,
             cpu_seconds: cpu.as_secs_f64(),
             synced: None,
+            local: None,
+            rss_max_bytes: rss_max(),
             path: phase.path,
         };
         Figures { measured, error: self.first_error }

@@ -43,7 +43,8 @@ pub(super) async fn read(context: &Context, args: &BenchReadArgs) -> Outcome<Vec
     if let Some(error) = figures.error {
         context.say(&Failure::from(error.context("the first of the errors")));
     }
-    Ok(vec![figures.measured])
+    let local = (figures.measured.bytes > 0).then(|| context.client.local_bytes_read() >= figures.measured.bytes);
+    Ok(vec![Measured { local, ..figures.measured }])
 }
 
 /// The file `path`, or all files below the directory `path`.

@@ -59,6 +59,8 @@ mod tests {
             errors: 0,
             cpu_seconds: 1.25,
             synced: Some(true),
+            local: None,
+            rss_max_bytes: 1 << 20,
             path: "/bench".into(),
         };
         let text = table(&[phase.clone(), phase]);

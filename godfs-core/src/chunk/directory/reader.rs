@@ -9,8 +9,9 @@ use bytes::{Bytes, BytesMut};
 use super::file::Share;
 use super::index::Live;
 use crate::checksum::{self, CHECKSUM_BYTES, PIECE, crc32c};
+use crate::chunk::format::HEADER_BYTES;
 use crate::chunk::rules::{piece_start, read_range};
-use crate::chunk::{Packet, Replica, ReplicaReader};
+use crate::chunk::{LocalFile, Packet, Replica, ReplicaReader};
 use crate::env::Env;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -77,6 +78,15 @@ impl ReplicaReader for DirectoryReader {
         self.share.capacity
     }
 
+    async fn local(&self) -> Result<Option<LocalFile>> {
+        let View::Fixed(replica, tail) = self.view else { return Ok(None) };
+        let (share, cuts) = (Arc::clone(&self.share), self.cuts);
+        self.env
+            .blocking(move || local(&share, cuts, replica, tail))
+            .await
+            .map_err(|error| error.context(format_args!("share chunk {}", replica.chunk)))
+    }
+
     async fn read(&self, offset: u64, length: usize, verify: bool) -> Result<Packet> {
         let (ends, share) = self.view.ends_in(&self.share);
         let range = read_range(offset, length, ends.visible);
@@ -89,6 +99,28 @@ impl ReplicaReader for DirectoryReader {
             .await
             .map_err(|error| error.context(format_args!("read chunk {chunk}")))
     }
+}
+
+/// The file itself, with the header that is written anew before anything below the replica's length changes.
+fn local(share: &Share, cuts: usize, replica: Replica, tail: u32) -> Result<Option<LocalFile>> {
+    let failed = |error: io::Error| Error::io("its file", error);
+    let Some(file) = share.file.read_only().map_err(failed)? else { return Ok(None) };
+    let header = share.file.read_at(0, HEADER_BYTES).map_err(failed)?;
+    if header.len() < HEADER_BYTES {
+        return Err(Error::new(ErrorKind::Corrupt, "the file ends in its header"));
+    }
+    // After the header: a cut that came before it is seen here, a later one changes it.
+    if share.untouched_since(cuts) < replica.length {
+        return Err(Error::new(ErrorKind::Fenced, "the replica was cut since it was opened: open it again"));
+    }
+    Ok(Some(LocalFile {
+        file,
+        data_at: share.layout.data_at(0),
+        checksums_at: share.layout.checksum_at(0),
+        tail,
+        guard_bytes: HEADER_BYTES as u32,
+        guard: crc32c(&header),
+    }))
 }
 
 /// Reads a range that begins on a piece and ends on one or at what is visible.
