@@ -161,6 +161,14 @@ impl ReplicaReader for MeteredReader {
         self.inner.capacity()
     }
 
+    fn read_cached(&self, offset: u64, length: usize, verify: bool) -> Option<Result<Packet>> {
+        let packet = self.inner.read_cached(offset, length, verify);
+        if let Some(Ok(packet)) = &packet {
+            self.meter.read.fetch_add(packet.data.len() as u64, Ordering::Relaxed);
+        }
+        packet
+    }
+
     /// What other processes read by themselves could not be counted.
     async fn local(&self) -> Result<Option<LocalFile>> {
         Ok(None)

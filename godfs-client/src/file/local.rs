@@ -301,6 +301,8 @@ pub(super) async fn read_small(
     if to > replica.length {
         return None;
     }
+    // A task that reads on and on lets the others have their turn.
+    tokio::task::consume_budget().await;
     // What is in memory takes a moment; what is not waits elsewhere.
     let read = match replica.read(from, to, verify, false) {
         Ok(None) => namenode.env().blocking(move || replica.read(from, to, verify, true)).await,

@@ -53,6 +53,13 @@ impl BulkMessage for v1::ReadManyRequest {
     }
 }
 
+impl BulkMessage for v1::ReadManyResponse {
+    /// Its payloads are small: they share the one frame.
+    fn take_data(&mut self) -> Bytes {
+        Bytes::new()
+    }
+}
+
 impl BulkMessage for v1::ReadRequest {
     fn take_data(&mut self) -> Bytes {
         Bytes::new()

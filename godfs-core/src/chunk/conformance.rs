@@ -51,6 +51,9 @@ pub async fn all(factory: &dyn Factory) {
     limits(factory).await;
     readers_see_what_is_published(factory).await;
     readers_outlive_changes(factory).await;
+    what_is_in_memory(factory).await;
+    #[cfg(unix)]
+    local_files(factory).await;
     creation_and_replacement(factory).await;
     copies_replace_leftovers(factory).await;
     one_writer(factory).await;
@@ -276,6 +279,57 @@ pub async fn readers_see_what_is_published(factory: &dyn Factory) {
     assert_eq!(writer.replica().visible, 30_000, "no more than there is");
     writer.finalize(true).await.expect("finalize");
     assert_eq!(read_all(reader.as_ref(), 5_000).await.expect("the same reader"), data);
+}
+
+/// What is read on the spot is what is read otherwise.
+pub async fn what_is_in_memory(factory: &dyn Factory) {
+    let store = factory.create(None).await;
+    let data = pattern(14, 50_000);
+    write_finalized(store.as_ref(), CHUNK, 1, &data).await;
+    let reader = store.open(CHUNK, Generation(1)).await.expect("open");
+    for (offset, length) in [(0, 1), (4_096, 4_096), (10_000, 9_000), (45_056, 8_192), (49_999, 1), (50_000, 10)] {
+        let otherwise = reader.read(offset, length, true).await.expect("read");
+        if let Some(packet) = reader.read_cached(offset, length, true) {
+            assert_eq!(packet.expect("read"), otherwise, "{length} bytes at {offset}");
+        }
+    }
+}
+
+/// Files that are handed to other processes can only be read, hold what was told of them, and say by their guard when that changes.
+#[cfg(unix)]
+pub async fn local_files(factory: &dyn Factory) {
+    use std::os::unix::fs::FileExt;
+    let store = factory.create(None).await;
+    let data = pattern(15, 10_000);
+    let mut writer = store.create(rbw(CHUNK, 1)).await.expect("create");
+    append(writer.as_mut(), &data, 5_000).await.expect("append");
+    writer.publish(10_000);
+    let unfinished = store.open(CHUNK, Generation(1)).await.expect("open");
+    assert!(unfinished.local().await.expect("asked").is_none(), "what is being written is not shared");
+    writer.finalize(true).await.expect("finalize");
+    let reader = store.open(CHUNK, Generation(1)).await.expect("open");
+    let Some(local) = reader.local().await.expect("asked") else { return };
+    let read = |at: u64, length: usize| {
+        let mut bytes = vec![0; length];
+        local.file.read_exact_at(&mut bytes, at).expect("read");
+        bytes
+    };
+    let guard = || checksum::crc32c(&read(0, local.guard_bytes as usize));
+    let sums = checksum::checksums(0, &data);
+    assert_eq!(read(local.data_at, 10_000), data);
+    assert_eq!(read(local.checksums_at, 8), sums[..8]);
+    assert_eq!(local.tail.to_be_bytes(), sums[8..]);
+    assert_eq!(guard(), local.guard);
+    assert!(local.file.write_all_at(b"x", local.data_at).is_err(), "it can be written to");
+    let writer = store.reopen(reopen(2, 10_000)).await.expect("reopen");
+    assert_eq!(read(local.data_at, 10_000), data, "what an append leaves alone");
+    writer.finalize(true).await.expect("finalize");
+    let reader = store.open(CHUNK, Generation(2)).await.expect("open");
+    let again = reader.local().await.expect("asked").expect("as before");
+    store.settle(CHUNK, Generation(3), 6_000).await.expect("cut");
+    assert_ne!(guard(), local.guard, "a cut shows");
+    assert_ne!(guard(), again.guard, "a cut shows");
+    assert!(reader.local().await.is_err(), "what was cut is not shared any more");
 }
 
 /// A reader survives deletion, replacement and append; after a cut it sees what it saw, or is told to open again.

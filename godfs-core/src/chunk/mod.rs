@@ -237,6 +237,11 @@ pub trait ReplicaReader: Send + Sync + fmt::Debug {
     /// The most bytes that the replica may ever hold, as its creation said. A copy takes it over, so that it can be written on as well.
     fn capacity(&self) -> u64;
 
+    /// As [`read`](Self::read), on the spot, of bytes that are in memory: `None` when it would have to wait, or the store can't tell. For small reads.
+    fn read_cached(&self, _offset: u64, _length: usize, _verify: bool) -> Option<Result<Packet>> {
+        None
+    }
+
     /// The file of a finalized replica, for a process of this machine that reads it itself. `None` where the store can't give one.
     async fn local(&self) -> Result<Option<LocalFile>> {
         Ok(None)

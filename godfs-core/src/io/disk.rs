@@ -122,6 +122,18 @@ impl IoFile for DiskFile {
         Ok(Bytes::from(buffer).slice(pad..))
     }
 
+    #[cfg(target_os = "linux")]
+    fn read_cached(&self, offset: u64, length: usize) -> io::Result<Option<Bytes>> {
+        use rustix::io::{Errno, ReadWriteFlags, preadv2};
+        let mut buffer = vec![0; length];
+        match preadv2(&self.0, &mut [io::IoSliceMut::new(&mut buffer)], offset, ReadWriteFlags::NOWAIT) {
+            Ok(read) if read == length => Ok(Some(buffer.into())),
+            // The end of the file, or of what is in memory.
+            Ok(_) | Err(Errno::AGAIN | Errno::OPNOTSUPP | Errno::INVAL | Errno::NOSYS | Errno::INTR) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     fn write_all_at(&self, offset: u64, data: &[u8]) -> io::Result<()> {
         self.0.write_all_at(data, offset)
     }

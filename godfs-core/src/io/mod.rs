@@ -107,6 +107,10 @@ pub trait IoFile: Send + Sync + fmt::Debug {
     /// Reads `length` bytes at `offset`, fewer only at the end of the file, into a new buffer that begins on a page
     /// boundary. The caller bounds `length`.
     fn read_at(&self, offset: u64, length: usize) -> io::Result<Bytes>;
+    /// The same, of bytes that are in memory: `None` when it would have to wait for a disk, or can't tell.
+    fn read_cached(&self, _offset: u64, _length: usize) -> io::Result<Option<Bytes>> {
+        Ok(None)
+    }
     /// Writes all of `data` at `offset`.
     fn write_all_at(&self, offset: u64, data: &[u8]) -> io::Result<()>;
     /// The length in bytes.

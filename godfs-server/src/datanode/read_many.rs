@@ -5,9 +5,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::StreamExt;
-use futures::future::join_all;
-use futures::stream::FuturesUnordered;
+use futures::future::{BoxFuture, join_all};
+use futures::stream::{self, FuturesUnordered};
+use futures::{FutureExt, Stream, StreamExt};
 use godfs_client::transport::messages::MessageStream;
 use godfs_client::transport::{convert, status};
 use godfs_core::checksum::PIECE;
@@ -15,9 +15,7 @@ use godfs_core::chunk::{ChunkStore, MAX_CHUNK_BYTES, MAX_PACKET_BYTES, ReplicaRe
 use godfs_core::{ChunkId, Error, ErrorKind, Generation, Result};
 use godfs_proto::v1;
 use parking_lot::Mutex;
-use tokio::sync::mpsc;
 use tokio::time::Instant;
-use tonic::Status;
 use tonic::body::Body;
 
 use super::budget::{Credit, Share};
@@ -33,83 +31,107 @@ const KEPT_OPEN: usize = 256;
 /// For how long: so long what was deleted may take its room on the disk still.
 const KEPT_FOR: Duration = Duration::from_secs(2);
 
-/// Answers to the caller.
-pub(crate) type Answers = mpsc::Sender<Result<v1::ReadManyResponse, Status>>;
-
 /// What the caller asks for.
 pub(crate) type Requests = MessageStream<v1::ReadManyRequest, Body>;
 
-/// A channel for the answers of one stream.
-pub(crate) fn answers() -> (Answers, mpsc::Receiver<Result<v1::ReadManyResponse, Status>>) {
-    // What is in it has given back its room, so it is short.
-    mpsc::channel(1)
+/// The answers on one stream: nothing is read before they are polled, and a few messages ahead.
+pub(crate) fn answers(
+    shared: Arc<Shared>,
+    requests: Requests,
+) -> impl Stream<Item = Result<v1::ReadManyResponse>> + Send + 'static {
+    let stream = Answering { shared, requests, share: None, running: FuturesUnordered::new(), asking: true };
+    stream::unfold(Some(stream), |stream| async move {
+        let mut stream = stream?;
+        match stream.next().await {
+            Ok(Some(message)) => Some((Ok(message), Some(stream))),
+            Ok(None) => None,
+            Err(error) => Some((Err(error), None)),
+        }
+    })
 }
 
-/// Serves one stream to its end.
-pub(crate) async fn read_many(shared: Arc<Shared>, mut requests: Requests, answers: Answers) {
-    let outcome = tokio::select! {
-        // A read may be given up anywhere.
-        biased;
-        () = answers.closed() => return,
-        outcome = serve(&shared, &mut requests, &answers) => outcome,
-    };
-    if let Err(error) = outcome {
-        // A caller that is gone needs no answer.
-        let _ = answers.send(Err(status::to_status(&error))).await;
-    }
+/// A stream of small reads.
+struct Answering {
+    shared: Arc<Shared>,
+    requests: Requests,
+    /// Its place, once the caller has said who it is.
+    share: Option<Arc<Share>>,
+    running: FuturesUnordered<BoxFuture<'static, Result<(v1::ReadManyResponse, Credit)>>>,
+    /// Whether more may be asked for.
+    asking: bool,
 }
 
-async fn serve(shared: &Shared, requests: &mut Requests, answers: &Answers) -> Result<()> {
-    let patience = Duration::from_millis(shared.settings.first_message_ms);
-    let first = tokio::time::timeout(patience, requests.message())
-        .await
-        .map_err(|_| Error::new(ErrorKind::DeadlineExceeded, format!("nothing was asked for {patience:?}")))??
-        .ok_or_else(|| Error::new(ErrorKind::InvalidArgument, "an empty request"))?;
-    shared.check_caller(first.hello.as_ref(), first.node)?;
-    let share = shared.open_stream()?;
-    let mut running = FuturesUnordered::new();
-    running.push(answer(shared, &share, first.reads));
-    let mut asking = true;
-    while asking || !running.is_empty() {
-        tokio::select! {
-            // Every arm keeps its place: what is not taken now is taken later.
-            biased;
-            () = share.lost() => return Err(Share::lost_error()),
-            answered = running.next(), if !running.is_empty() => {
-                let Some(answered) = answered else { continue };
-                // Its room is given back as the connection takes it, whose own buffer is bounded.
-                let (message, _credit) = answered?;
-                if answers.send(Ok(message)).await.is_err() {
-                    return Ok(());
+impl Answering {
+    async fn next(&mut self) -> Result<Option<v1::ReadManyResponse>> {
+        let share = match &self.share {
+            Some(share) => Arc::clone(share),
+            None => self.begin().await?,
+        };
+        while self.asking || !self.running.is_empty() {
+            tokio::select! {
+                // Every arm keeps its place: what is not taken now is taken later.
+                biased;
+                () = share.lost() => return Err(Share::lost_error()),
+                answered = self.running.next(), if !self.running.is_empty() => {
+                    // The room is given back as the message is handed to the connection, whose own buffer is bounded.
+                    if let Some(answered) = answered {
+                        return answered.map(|(message, _credit)| Some(message));
+                    }
+                }
+                request = self.requests.message(), if self.asking && self.running.len() < MESSAGES_AT_ONCE => {
+                    match request? {
+                        Some(request) => self.running.push(answer(&self.shared, &share, request.reads)),
+                        None => self.asking = false,
+                    }
                 }
             }
-            request = requests.message(), if asking && running.len() < MESSAGES_AT_ONCE => match request? {
-                Some(request) => running.push(answer(shared, &share, request.reads)),
-                None => asking = false,
-            },
         }
+        Ok(None)
     }
-    Ok(())
+
+    /// Waits for who calls, and takes a place.
+    async fn begin(&mut self) -> Result<Arc<Share>> {
+        let patience = Duration::from_millis(self.shared.settings.first_message_ms);
+        let first = tokio::time::timeout(patience, self.requests.message())
+            .await
+            .map_err(|_| Error::new(ErrorKind::DeadlineExceeded, format!("nothing was asked for {patience:?}")))??
+            .ok_or_else(|| Error::new(ErrorKind::InvalidArgument, "an empty request"))?;
+        self.shared.check_caller(first.hello.as_ref(), first.node)?;
+        let share = Arc::new(self.shared.open_stream()?);
+        self.running.push(answer(&self.shared, &share, first.reads));
+        self.share = Some(Arc::clone(&share));
+        Ok(share)
+    }
 }
 
 /// Answers one message, whose reads fail each by itself.
-async fn answer(shared: &Shared, share: &Share, reads: Vec<v1::SmallRead>) -> Result<(v1::ReadManyResponse, Credit)> {
-    let sizes = reads.iter().map(|read| (read.length as usize).div_ceil(PIECE).saturating_add(1).saturating_mul(PIECE));
-    let bytes = sizes.fold(0, usize::saturating_add);
-    if reads.len() > MAX_READS || reads.iter().map(|read| u64::from(read.length)).sum::<u64>() > MAX_PACKET_BYTES as u64
-    {
-        let message = format!("{} reads at once; the limit is {MAX_READS}, of {MAX_PACKET_BYTES} bytes", reads.len());
-        return Err(Error::new(ErrorKind::InvalidArgument, message));
-    }
-    let credit = share.take(bytes).await;
-    let answers = join_all(reads.into_iter().map(|read| async move {
-        let number = read.number;
-        match one(shared, read).await {
-            Ok(packet) => v1::SmallReadAnswer { number, error: None, packet: Some(packet) },
-            Err(error) => v1::SmallReadAnswer { number, error: Some(status::to_detail(&error)), packet: None },
+fn answer(
+    shared: &Arc<Shared>,
+    share: &Arc<Share>,
+    reads: Vec<v1::SmallRead>,
+) -> BoxFuture<'static, Result<(v1::ReadManyResponse, Credit)>> {
+    let (shared, share) = (Arc::clone(shared), Arc::clone(share));
+    async move {
+        let asked: u64 = reads.iter().map(|read| u64::from(read.length)).sum();
+        if reads.len() > MAX_READS || asked > MAX_PACKET_BYTES as u64 {
+            let message =
+                format!("{} reads at once; the limit is {MAX_READS}, of {MAX_PACKET_BYTES} bytes", reads.len());
+            return Err(Error::new(ErrorKind::InvalidArgument, message));
         }
-    }));
-    Ok((v1::ReadManyResponse { answers: answers.await }, credit))
+        // Each takes the pieces around it.
+        let bytes = usize::try_from(asked).unwrap_or(MAX_PACKET_BYTES) + reads.len() * 2 * PIECE;
+        let credit = share.take(bytes).await;
+        let shared = &*shared;
+        let answers = join_all(reads.into_iter().map(|read| async move {
+            let number = read.number;
+            match one(shared, read).await {
+                Ok(packet) => v1::SmallReadAnswer { number, error: None, packet: Some(packet) },
+                Err(error) => v1::SmallReadAnswer { number, error: Some(status::to_detail(&error)), packet: None },
+            }
+        }));
+        Ok((v1::ReadManyResponse { answers: answers.await }, credit))
+    }
+    .boxed()
 }
 
 async fn one(shared: &Shared, read: v1::SmallRead) -> Result<v1::ReadResponse> {
@@ -122,7 +144,13 @@ async fn one(shared: &Shared, read: v1::SmallRead) -> Result<v1::ReadResponse> {
     let reader = shared.open_replicas.reader(&*shared.store, chunk, Generation(read.generation), end).await?;
     let begin = read.offset / PIECE as u64 * PIECE as u64;
     let length = usize::try_from(end.next_multiple_of(PIECE as u64) - begin).unwrap_or(MAX_PACKET_BYTES);
-    match reader.read(begin, length, shared.settings.verify_reads).await {
+    let verify = shared.settings.verify_reads;
+    // What is in memory takes less than it takes to have it read elsewhere.
+    let packet = match reader.read_cached(begin, length, verify) {
+        Some(packet) => packet,
+        None => reader.read(begin, length, verify).await,
+    };
+    match packet {
         Ok(packet) if begin + (packet.data.len() as u64) < end => {
             let message = format!("{} bytes of chunk {chunk} at {begin}, up to {end} are asked for", packet.data.len());
             Err(Error::new(ErrorKind::InvalidArgument, message))

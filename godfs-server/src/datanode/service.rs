@@ -91,9 +91,7 @@ fn transfer(shared: &Arc<Shared>, request: http::Request<Body>) -> http::Respons
 
 fn read_many(shared: &Arc<Shared>, request: http::Request<Body>) -> http::Response<Body> {
     let requests = MessageStream::request(request.into_body(), receive::caller());
-    let (sender, answers) = read_many::answers();
-    shared.spawn(read_many::read_many(Arc::clone(shared), requests, sender));
-    answering(answers)
+    body::response(read_many::answers(Arc::clone(shared), requests).boxed())
 }
 
 /// The answers of a stream, as they come.

@@ -54,6 +54,16 @@ impl Share {
         self.file.read_at(self.layout.data_at(offset), length)
     }
 
+    /// The same two, of what is in memory.
+    pub(super) fn cached(&self, offset: u64, length: usize, pieces: usize) -> io::Result<Option<(Bytes, Bytes)>> {
+        let Some(data) = self.file.read_cached(self.layout.data_at(offset), length)? else { return Ok(None) };
+        if pieces == 0 {
+            return Ok(Some((data, Bytes::new())));
+        }
+        let at = self.layout.checksum_at(offset / PIECE as u64);
+        Ok(self.file.read_cached(at, pieces * CHECKSUM_BYTES)?.map(|sums| (data, sums)))
+    }
+
     /// How many of the first `limit` bytes of data the stored checksums prove, and the checksum of the last piece if
     /// it is unfinished. `tails` are candidates for that, longest first.
     pub(super) fn prove(&self, limit: u64, tails: &[(u64, u32)]) -> io::Result<(u64, u32)> {

@@ -1,6 +1,7 @@
 //! Readers of a replica.
 
 use std::io;
+use std::ops::Range;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -78,6 +79,18 @@ impl ReplicaReader for DirectoryReader {
         self.share.capacity
     }
 
+    fn read_cached(&self, offset: u64, length: usize, verify: bool) -> Option<Result<Packet>> {
+        let (ends, share) = self.view.ends_in(&self.share);
+        let range = read_range(offset, length, ends.visible);
+        if range.is_empty() {
+            return None;
+        }
+        // What goes wrong here is found out, and said, by who waits.
+        let span = Span::of(range, ends);
+        let (stored, sums) = share.cached(span.range.start, span.length(), span.whole()).ok()??;
+        Some(span.packet(&share, self.cuts, &stored, sums, verify))
+    }
+
     async fn local(&self) -> Result<Option<LocalFile>> {
         let View::Fixed(replica, tail) = self.view else { return Ok(None) };
         let (share, cuts) = (Arc::clone(&self.share), self.cuts);
@@ -124,42 +137,73 @@ fn local(share: &Share, cuts: usize, replica: Replica, tail: u32) -> Result<Opti
 }
 
 /// Reads a range that begins on a piece and ends on one or at what is visible.
-fn read(share: &Share, cuts: usize, range: std::ops::Range<u64>, ends: Ends, verify: bool) -> Result<Packet> {
-    let start = range.start;
-    let size = |bytes: u64| usize::try_from(bytes).expect("a read is at most a packet");
-    let failed = |error: io::Error| Error::io(format_args!("bytes {}..{}", range.start, range.end), error);
-    // The last piece is read as far as it is stored, because its checksum covers all of that.
-    let stored_end = range.end.next_multiple_of(PIECE as u64).min(ends.length).max(range.end);
-    let stored = share.data(start, size(stored_end - start)).map_err(failed)?;
-    let whole = size(piece_start(stored_end) - start) / PIECE;
-    let mut sums = match whole {
+fn read(share: &Share, cuts: usize, range: Range<u64>, ends: Ends, verify: bool) -> Result<Packet> {
+    let span = Span::of(range, ends);
+    let failed = |error: io::Error| Error::io(format_args!("bytes {}..{}", span.range.start, span.range.end), error);
+    let stored = share.data(span.range.start, span.length()).map_err(failed)?;
+    let sums = match span.whole() {
         0 => Bytes::new(),
-        _ => share.checksums(start / PIECE as u64, whole).map_err(failed)?,
+        whole => share.checksums(span.range.start / PIECE as u64, whole).map_err(failed)?,
     };
-    if share.untouched_since(cuts) < stored_end {
-        let message = format!("the replica was cut below {stored_end} bytes since it was opened: open it again");
-        return Err(Error::new(ErrorKind::Fenced, message));
+    span.packet(share, cuts, &stored, sums, verify)
+}
+
+/// What is read from the file for a range.
+struct Span {
+    range: Range<u64>,
+    ends: Ends,
+    /// The last piece is read as far as it is stored, because its checksum covers all of that.
+    stored_end: u64,
+}
+
+impl Span {
+    fn of(range: Range<u64>, ends: Ends) -> Self {
+        let stored_end = range.end.next_multiple_of(PIECE as u64).min(ends.length).max(range.end);
+        Self { range, ends, stored_end }
     }
-    if stored.len() < size(stored_end - start) || sums.len() < whole * CHECKSUM_BYTES {
-        return Err(Error::new(ErrorKind::Corrupt, format!("the file ends before byte {stored_end}")));
+
+    fn length(&self) -> usize {
+        size(self.stored_end - self.range.start)
     }
-    if piece_start(stored_end) < stored_end {
-        sums = joined(&sums, whole, ends.tail);
+
+    /// Pieces whose checksums are stored.
+    fn whole(&self) -> usize {
+        size(piece_start(self.stored_end) - self.range.start) / PIECE
     }
-    if verify {
-        checksum::verify(start, &stored, &sums)?;
-    }
-    let data = stored.slice(..size(range.end - start));
-    if range.end < stored_end {
-        // A checksum is made here, for the visible part of the last piece: only ever from bytes that are proved.
-        let last = piece_start(range.end);
-        let (number, piece) = (size(last - start) / PIECE, stored.slice(size(last - start)..));
-        if !verify {
-            checksum::verify(last, &piece, &sums[number * CHECKSUM_BYTES..])?;
+
+    /// The packet of what was read.
+    fn packet(self, share: &Share, cuts: usize, stored: &Bytes, mut sums: Bytes, verify: bool) -> Result<Packet> {
+        let Self { range, ends, stored_end } = &self;
+        let (start, stored_end, whole) = (range.start, *stored_end, self.whole());
+        if share.untouched_since(cuts) < stored_end {
+            let message = format!("the replica was cut below {stored_end} bytes since it was opened: open it again");
+            return Err(Error::new(ErrorKind::Fenced, message));
         }
-        sums = joined(&sums, number, crc32c(&data[size(last - start)..]));
+        if stored.len() < self.length() || sums.len() < whole * CHECKSUM_BYTES {
+            return Err(Error::new(ErrorKind::Corrupt, format!("the file ends before byte {stored_end}")));
+        }
+        if piece_start(stored_end) < stored_end {
+            sums = joined(&sums, whole, ends.tail);
+        }
+        if verify {
+            checksum::verify(start, stored, &sums)?;
+        }
+        let data = stored.slice(..size(range.end - start));
+        if range.end < stored_end {
+            // A checksum is made here, for the visible part of the last piece: only ever from bytes that are proved.
+            let last = piece_start(range.end);
+            let (number, piece) = (size(last - start) / PIECE, stored.slice(size(last - start)..));
+            if !verify {
+                checksum::verify(last, &piece, &sums[number * CHECKSUM_BYTES..])?;
+            }
+            sums = joined(&sums, number, crc32c(&data[size(last - start)..]));
+        }
+        Ok(Packet { offset: start, data, checksums: sums })
     }
-    Ok(Packet { offset: start, data, checksums: sums })
+}
+
+fn size(bytes: u64) -> usize {
+    usize::try_from(bytes).expect("a read is at most a packet")
 }
 
 /// The first `count` checksums with one more.

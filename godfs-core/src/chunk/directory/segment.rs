@@ -297,6 +297,15 @@ impl IoFile for SlotFile {
         self.segment.file.read_at(self.segment.base(self.number) + offset, length)
     }
 
+    fn read_cached(&self, offset: u64, length: usize) -> io::Result<Option<Bytes>> {
+        match offset.checked_add(length as u64) {
+            Some(end) if end <= self.length.load(Ordering::Acquire) => {
+                self.segment.file.read_cached(self.segment.base(self.number) + offset, length)
+            }
+            _ => Ok(None),
+        }
+    }
+
     fn write_all_at(&self, offset: u64, data: &[u8]) -> io::Result<()> {
         let end = offset.checked_add(data.len() as u64).ok_or_else(Self::outside)?;
         if end > self.footprint() {
