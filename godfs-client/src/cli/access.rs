@@ -3,7 +3,6 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use futures::stream::TryStreamExt;
 use godfs_core::namespace::{
     Acl, AclChange, AclEntry, AclSubject, XattrMode, check_principal, parse_acl, parse_acl_subjects,
 };
@@ -33,18 +32,14 @@ async fn each(
             if !(recursive && directory) {
                 return Ok(());
             }
-            let mut below = context.client.walk(&path, crate::WalkOptions::new())?;
-            while let Some((path, status)) = below.try_next().await? {
+            let visit = async |path: DfsPath, status: FileStatus| {
                 // What a link leads to may lie elsewhere.
                 if status.is_symlink() {
-                    continue;
+                    return Ok(());
                 }
-                match work(&path, &status).await {
-                    Err(Failure::Error(error)) => context.say(&error.into()),
-                    other => other?,
-                }
-            }
-            Ok(())
+                context.pass(work(&path, &status).await)
+            };
+            context.each_below(&path, crate::WalkOptions::new(), visit).await
         })
         .await
 }

@@ -3,12 +3,13 @@
 use std::cell::{Cell, RefCell};
 use std::time::Duration;
 
+use futures::stream::StreamExt;
 use godfs_core::{DfsPath, Error, ErrorKind, Result};
 
 use super::args::ReadArgs;
 use super::failure::{Failure, Outcome, say_line};
 use super::target::Found;
-use crate::{Client, ClientSettings, FileStatus, RemoveOptions};
+use crate::{Client, ClientSettings, FileStatus, RemoveOptions, WalkOptions};
 
 /// How long the end of a command waits for the cluster to take notice of it. What is left then, the cluster clears away by
 /// itself when the session runs out, staged directories excepted.
@@ -77,9 +78,35 @@ impl Context {
     /// Does something with each of `items`. One that fails does not stop the others, unless nobody reads what is printed.
     pub(super) async fn each<T>(&self, items: &[T], mut work: impl AsyncFnMut(&T) -> Outcome) -> Outcome {
         for item in items {
-            match work(item).await {
-                Err(Failure::Error(error)) => self.say(&error.into()),
-                other => other?,
+            self.pass(work(item).await)?;
+        }
+        Ok(())
+    }
+
+    /// Says what failed with one of several things, so that the others are done.
+    pub(super) fn pass(&self, outcome: Outcome) -> Outcome {
+        match outcome {
+            Err(Failure::Error(error)) => {
+                self.say(&error.into());
+                Ok(())
+            }
+            other => other,
+        }
+    }
+
+    /// All that `options` ask for below a directory. A directory that may not be listed is said and passed by.
+    pub(super) async fn each_below(
+        &self,
+        path: &DfsPath,
+        options: WalkOptions,
+        mut work: impl AsyncFnMut(DfsPath, FileStatus) -> Outcome,
+    ) -> Outcome {
+        let mut below = self.client.walk(path, options.past_denied(true))?;
+        while let Some(found) = below.next().await {
+            match found {
+                Ok((path, status)) => work(path, status).await?,
+                Err(error) if error.kind() == ErrorKind::PermissionDenied => self.say(&error.into()),
+                Err(error) => return Err(error.into()),
             }
         }
         Ok(())

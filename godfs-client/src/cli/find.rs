@@ -3,8 +3,7 @@
 use std::ffi::OsString;
 
 use clap::{Args, ValueEnum};
-use futures::stream::{BoxStream, StreamExt};
-use godfs_core::{DfsPath, ErrorKind, Result};
+use godfs_core::DfsPath;
 
 use super::context::Context;
 use super::failure::Outcome;
@@ -83,7 +82,7 @@ pub(super) fn two_dashes(args: &mut [OsString]) {
 
 /// Runs `find`.
 pub(super) async fn find(context: &Context, args: &FindArgs, output: &mut Output) -> Outcome {
-    let mut options = WalkOptions::new().past_denied(true).min_depth(args.mindepth.unwrap_or(0));
+    let mut options = WalkOptions::new().min_depth(args.mindepth.unwrap_or(0));
     if let Some(name) = &args.name {
         options = options.name(name);
     }
@@ -102,15 +101,10 @@ pub(super) async fn find(context: &Context, args: &FindArgs, output: &mut Output
     }
     context
         .each(&args.paths, async |path| {
-            let mut found = context.client.walk(&DfsPath::parse(path)?, options.clone())?;
-            while let Some((path, status)) = next(context, &mut found).await? {
-                if output.json() {
-                    output.object(&entry(&path, &status))?;
-                } else {
-                    output.line(path.as_str())?;
-                }
-            }
-            Ok(())
+            let print = async |path: DfsPath, status| {
+                if output.json() { output.object(&entry(&path, &status)) } else { output.line(path.as_str()) }
+            };
+            context.each_below(&DfsPath::parse(path)?, options.clone(), print).await
         })
         .await
 }
@@ -134,22 +128,9 @@ pub(super) struct TreeArgs {
     pub(super) paths: Vec<String>,
 }
 
-/// The next entry. Says which directories were passed by.
-async fn next(
-    context: &Context,
-    walk: &mut BoxStream<'static, Result<(DfsPath, FileStatus)>>,
-) -> Result<Option<(DfsPath, FileStatus)>> {
-    loop {
-        match walk.next().await.transpose() {
-            Err(error) if error.kind() == ErrorKind::PermissionDenied => context.say(&error.into()),
-            found => return found,
-        }
-    }
-}
-
 /// Runs `tree`.
 pub(super) async fn tree(context: &Context, args: &TreeArgs, output: &mut Output) -> Outcome {
-    let mut options = WalkOptions::new().past_denied(true);
+    let mut options = WalkOptions::new();
     if args.directories {
         options = options.kind(FileKind::Directory);
     }
@@ -163,18 +144,17 @@ pub(super) async fn tree(context: &Context, args: &TreeArgs, output: &mut Output
             if !output.json() {
                 output.line(root.as_str())?;
             }
-            let mut below = context.client.walk(&root, options.clone())?;
-            while let Some((path, status)) = next(context, &mut below).await? {
+            let print = async |path: DfsPath, status: FileStatus| {
                 let (count, slash) = if status.is_dir() { (&mut directories, "/") } else { (&mut files, "") };
                 *count += 1;
                 if output.json() {
-                    output.object(&entry(&path, &status))?;
-                    continue;
+                    return output.object(&entry(&path, &status));
                 }
                 let depth = path.names().count() - root.names().count();
                 let name = path.name().unwrap_or_default();
-                output.line(&format!("{:indent$}{name}{slash}", "", indent = 4 * depth))?;
-            }
+                output.line(&format!("{:indent$}{name}{slash}", "", indent = 4 * depth))
+            };
+            context.each_below(&root, options.clone(), print).await?;
             if output.json() { Ok(()) } else { output.line(&format!("{directories} directories, {files} files")) }
         })
         .await

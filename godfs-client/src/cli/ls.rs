@@ -77,10 +77,8 @@ impl Listing<'_> {
         }
         self.first = false;
         if self.args.recursive {
-            let mut below = client.walk(&path, WalkOptions::new())?;
-            while let Some((path, status)) = below.try_next().await? {
-                self.print(output, &entry(&path, &status), true)?;
-            }
+            let print = async |path, status| self.print(output, &entry(&path, &status), true);
+            context.each_below(&path, WalkOptions::new(), print).await?;
         } else {
             let mut entries = client.list(&path)?;
             while let Some(found) = entries.try_next().await? {

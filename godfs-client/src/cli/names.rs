@@ -1,13 +1,12 @@
 //! `mkdir`, `rm`, `mv`, `exchange`, `truncate`, `concat`, `setrep`: what changes names and their attributes.
 
-use futures::stream::TryStreamExt;
 use godfs_core::{DfsPath, Error, ErrorKind, Result};
 
 use super::args::{ConcatArgs, ExchangeArgs, MkdirArgs, MvArgs, RmArgs, SetrepArgs, TruncateArgs};
 use super::context::{Context, found};
 use super::failure::Outcome;
 use super::target::{Found, Last, may_replace};
-use crate::{MkdirOptions, RemoveOptions, RenameOptions, WalkOptions};
+use crate::{FileKind, MkdirOptions, RemoveOptions, RenameOptions, WalkOptions};
 
 /// The permission bits that symbolic ones for a new directory begin with, as with mkdir(1).
 const NEW_DIRECTORY: u16 = 0o777;
@@ -107,13 +106,10 @@ pub(super) async fn setrep(context: &Context, args: &SetrepArgs) -> Outcome {
                 let message = format!("{path}; -r sets all files below it");
                 return Err(Error::new(ErrorKind::IsADirectory, message).into());
             }
-            let mut below = client.walk(&path, WalkOptions::new())?;
-            while let Some((path, status)) = below.try_next().await? {
-                if status.is_file() {
-                    client.set_replication(&path, args.replication).await?;
-                }
-            }
-            Ok(())
+            let files = WalkOptions::new().kind(FileKind::File);
+            let set =
+                async |path, _| context.pass(client.set_replication(&path, args.replication).await.map_err(Into::into));
+            context.each_below(&path, files, set).await
         })
         .await
 }

@@ -125,13 +125,36 @@ async fn users_keep_their_files_to_themselves() {
     // What may not be listed is named, and the rest is found.
     world.ok("mkdir -m 700 /shared/closed").await;
     world.ok("mkdir /shared/open").await;
-    for verb in ["find", "tree"] {
+    for verb in ["find", "tree", "ls -R"] {
         let ran = world.run(&format!("--user eve {verb} /shared")).await;
         let found = String::from_utf8(ran.stdout).expect("text");
         assert!(found.contains("closed") && found.contains("open"), "{found}");
         assert_eq!((ran.code, ran.stderr.lines().count()), (5, 1), "{}", ran.stderr);
         assert!(ran.stderr.contains("user eve lacks r on /shared/closed"), "{}", ran.stderr);
     }
+    // So it is with changes: what lies behind the closed directory is changed.
+    world.ok("mkdir /shared/b /shared/z").await;
+    world.ok("put a /shared/b/a").await;
+    world.ok("put a /shared/z/a").await;
+    world.ok("chown -R eve:users /shared").await;
+    world.ok("chown root /shared/closed").await;
+    let status = async |path: &str| world.json(&format!("stat --json {path}")).await;
+    for (verb, key, value) in [
+        ("chmod -R u+x", "mode", json!("0744")),
+        ("chgrp -R staff", "group", json!("staff")),
+        ("setrep -r 2", "replication", json!(2)),
+        ("setfattr -R -n user.x -v y", "", json!(null)),
+    ] {
+        let ran = world.run(&format!("--user eve:users,staff {verb} /shared")).await;
+        assert_eq!(ran.code, 5, "{verb}: {}", ran.stderr);
+        assert!(ran.stderr.contains("user eve lacks r on /shared/closed"), "{verb}: {}", ran.stderr);
+        for path in ["/shared/b/a", "/shared/z/a"] {
+            assert!(key.is_empty() || status(path).await[key] == value, "{verb}: {path}");
+        }
+    }
+    world.ok("getfattr -n user.x /shared/z/a").await;
+    world.ok("chown -R root:supergroup /shared").await;
+    world.ok("rm -r --skip-trash /shared/b /shared/z").await;
     world.ok("rm -r --skip-trash /shared/closed /shared/open").await;
 
     world.fails("--user a:b:c ls /", 2).await;
