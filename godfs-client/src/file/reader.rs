@@ -223,6 +223,15 @@ impl Reader {
     }
 }
 
+/// What a node shows of a chunk that is being written.
+enum Shown {
+    Bytes(u64),
+    /// It has no replica.
+    Absent,
+    /// It has one that is of no use now: older, or waiting for recovery.
+    Uncounted,
+}
+
 impl Shared {
     /// All bytes of a file that lie with the namenode.
     pub(super) fn small(&self) -> Option<Bytes> {
@@ -327,20 +336,23 @@ impl Shared {
                     });
                     let replica = match answer {
                         Ok(answer) => convert::required_replica(answer.into_inner().replica.as_ref())?,
-                        // The pipeline does not stand yet.
-                        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Some(0)),
+                        // The pipeline does not stand yet, or the node has lost what it had with its power.
+                        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Shown::Absent),
                         Err(error) => return Err(error),
                     };
                     let counts = matches!(replica.state, ReplicaState::Rbw | ReplicaState::Finalized);
-                    Ok((counts && replica.generation >= generation).then_some(replica.visible))
+                    match counts && replica.generation >= generation {
+                        true => Ok(Shown::Bytes(replica.visible)),
+                        false => Ok(Shown::Uncounted),
+                    }
                 }
             })
             .buffer_unordered(ASKED_AT_ONCE);
         let (begun, silence) = (Instant::now(), self.namenode.patience().silence());
-        let mut answers: Vec<Result<Option<u64>>> = Vec::new();
+        let mut answers: Vec<Result<Shown>> = Vec::new();
         loop {
             // Who is silent for long is not waited for where another one has answered.
-            let answered = answers.iter().any(|answer| matches!(answer, Ok(Some(_))));
+            let answered = answers.iter().any(|answer| matches!(answer, Ok(Shown::Bytes(_))));
             let answer = tokio::select! {
                 biased;
                 // Those that have not answered go on where they were.
@@ -353,9 +365,15 @@ impl Shared {
                 None => break,
             }
         }
-        let least = answers.iter().filter_map(|answer| answer.as_ref().ok().copied().flatten()).min();
+        let least = answers.iter().filter_map(|answer| match answer {
+            Ok(Shown::Bytes(bytes)) => Some(*bytes),
+            _ => None,
+        });
+        let least = least.min();
         match least {
             Some(visible) => Ok(visible),
+            // Before the pipeline stands, nobody has anything.
+            None if answers.iter().any(|answer| matches!(answer, Ok(Shown::Absent))) => Ok(0),
             // Nobody shows anything.
             None => answers.into_iter().find_map(Result::err).map_or(Ok(0), |error| {
                 Err(error.context(format_args!("{}: none of the nodes that hold its end can be asked", self.path)))

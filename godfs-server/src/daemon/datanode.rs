@@ -63,6 +63,9 @@ pub struct DatanodeArgs {
     /// Replicas that are expected to be no larger than this share files; 0: each has its own [default: 1MiB, which is the most]
     #[arg(long, env = "GODFS_SMALL_REPLICAS", value_name = "SIZE")]
     pub small_replicas: Option<ByteSize>,
+    /// Whether clients on this machine may have the files of replicas, to read them by themselves [default: true]
+    #[arg(long, env = "GODFS_LOCAL_READS", value_name = "BOOL")]
+    pub local_reads: Option<bool>,
     /// Refuse to start unless the folder is this node's
     #[arg(long, env = "GODFS_EXPECT_NODE", value_name = "ID")]
     pub expect_node: Option<u32>,
@@ -84,7 +87,7 @@ pub struct DatanodeArgs {
 
 layers!(DatanodeArgs {
     dir, namenode, listen, advertise, domain, capacity, reserve, expect_node, accept_incarnation, scrub_period, scrub_rate,
-    small_replicas
+    small_replicas, local_reads
 } nested { logs });
 
 /// The `main` of `godfs-datanode`.
@@ -114,6 +117,9 @@ async fn start(args: DatanodeArgs) -> Result<Box<dyn Running>> {
     options.accept_incarnation = args.accept_incarnation;
     if let Some(ByteSize(bytes)) = args.small_replicas {
         options.settings.small_replica_bytes = bytes;
+    }
+    if let Some(local_reads) = args.local_reads {
+        options.settings.local_reads = local_reads;
     }
     if let Some(Span(period)) = args.scrub_period {
         options.settings.scrub_period_ms = millis(period);

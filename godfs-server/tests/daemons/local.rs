@@ -16,7 +16,7 @@ use godfs_proto::v1;
 use prost::Message;
 use tokio::io::AsyncWriteExt;
 
-use crate::harness::{Daemons, noise, wait_for};
+use crate::harness::{Daemons, Flags, noise, wait_for};
 
 const MIB: usize = 1 << 20;
 
@@ -184,6 +184,16 @@ async fn nobody_gets_a_file_without_a_grant() {
     assert_eq!(client.local_bytes_read(), 3 * MIB as u64);
     let read = std::fs::read(&replicas(&cluster)[0]).expect("a file");
     assert!(read.chunks(512).take(8).any(|slot| matches!(Record::decode(slot), Slot::Record(_))));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_datanode_may_give_no_files() {
+    let flags = Flags { datanode: vec!["--local-reads", "false"], ..Flags::default() };
+    let cluster = Daemons::with(1, &flags);
+    let client = cluster.client().await;
+    client.put("/f", noise(3 * MIB, 8), large()).await.expect("put");
+    assert!(client.get("/f").await.expect("get") == noise(3 * MIB, 8));
+    assert_eq!(client.local_bytes_read(), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
