@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use godfs_core::chunk::ReplicaState;
-use godfs_core::{ChunkId, DfsPath, Error, ErrorKind, Generation, InodeId, NodeId, Result, SessionId, Version};
+use godfs_core::{ChunkId, DfsPath, Error, ErrorKind, Generation, InodeId, NodeId, Result, SessionNumber, Version};
 use godfs_proto::v1;
 
 use crate::transport::convert::{self, Node};
@@ -245,7 +245,7 @@ pub struct OpenFileStatus {
     pub length: u64,
     /// The session of its writer, and who that says it is; `None` when the writer is gone and the namenode recovers the file, or when it is being
     /// cut.
-    pub writer: Option<(SessionId, String)>,
+    pub writer: Option<(SessionNumber, String)>,
     /// For how long the namenode has heard nothing of the writer, as far as it was awake to hear it.
     pub silent: Option<Duration>,
 }
@@ -256,7 +256,7 @@ impl OpenFileStatus {
             inode: convert::inode(wire.inode)?,
             path: if wire.path.is_empty() { None } else { Some(DfsPath::parse(&wire.path)?) },
             length: wire.length,
-            writer: (wire.session > 0).then_some((SessionId(wire.session), wire.client)),
+            writer: (wire.session > 0).then_some((SessionNumber(wire.session), wire.client)),
             silent: wire.silent_ms.map(Duration::from_millis),
         })
     }

@@ -5,7 +5,9 @@
 
 use std::any::Any;
 use std::fmt;
+use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use parking_lot::Mutex;
@@ -61,12 +63,12 @@ pub struct Env {
 }
 
 impl Env {
-    /// The machine's clock, a generator seeded by the system, and tokio's pool of blocking threads.
+    /// The machine's clock, randomness that nobody can guess, and tokio's pool of blocking threads.
     #[must_use]
     pub fn system() -> Self {
         Self {
             clock: Arc::new(SystemClock),
-            random: Arc::new(SeededRandom::new(fastrand::u64(..))),
+            random: Arc::new(SystemRandom::default()),
             executor: Arc::new(BlockingPool::default()),
         }
     }
@@ -175,6 +177,20 @@ impl Clock for TokioClock {
     }
 }
 
+/// Randomness that tells nobody what comes next, however much of it they have seen: a counter under SipHash, whose 128-bit key comes from the system.
+/// Ids of sessions and keys of grants are drawn from it.
+#[derive(Debug, Default)]
+pub struct SystemRandom {
+    key: RandomState,
+    drawn: AtomicU64,
+}
+
+impl Random for SystemRandom {
+    fn next_u64(&self) -> u64 {
+        self.key.hash_one(self.drawn.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
 /// A seeded generator (wyrand).
 #[derive(Debug)]
 pub struct SeededRandom(Mutex<fastrand::Rng>);
@@ -260,6 +276,10 @@ mod tests {
         assert_eq!(a.next_u128(), b.next_u128());
         assert!((0..1_000).all(|_| a.below(3) < 3));
         assert_eq!(a.below(0), 0);
+        // Not even the same counter gives the same numbers elsewhere.
+        let (a, b) = (SystemRandom::default(), SystemRandom::default());
+        let drawn: std::collections::HashSet<_> = (0..100).flat_map(|_| [a.next_u64(), b.next_u64()]).collect();
+        assert_eq!(drawn.len(), 200);
     }
 
     #[tokio::test]

@@ -71,8 +71,12 @@ number! {
     Epoch(u64)
 }
 number! {
-    /// One client's registration at the namenode.
+    /// One client's registration at the namenode: drawn at random, and known to that client alone, since whoever names it may call, renew and end it.
     SessionId(u64)
+}
+number! {
+    /// What others are told of a session: counted on, and good for nothing but telling sessions apart.
+    SessionNumber(u64)
 }
 number! {
     /// The right of one session to write one file.

@@ -82,7 +82,8 @@ pub mod placement;
 pub use chunk::ChunkStore;
 pub use error::{Error, ErrorKind, Result};
 pub use id::{
-    ChunkId, ClusterId, Epoch, Generation, Incarnation, InodeId, LeaseId, NodeId, NodeUuid, SessionId, Version,
+    ChunkId, ClusterId, Epoch, Generation, Incarnation, InodeId, LeaseId, NodeId, NodeUuid, SessionId, SessionNumber,
+    Version,
 };
 pub use metadata::MetadataStore;
 pub use path::{DfsPath, IntoPath};

@@ -14,6 +14,8 @@ mod history;
 mod linearizable;
 #[path = "namenode/quotas.rs"]
 mod quotas;
+#[path = "namenode/sessions.rs"]
+mod sessions;
 #[path = "namenode/trash.rs"]
 mod trash;
 #[path = "namenode/walking.rs"]

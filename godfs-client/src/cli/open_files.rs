@@ -1,7 +1,7 @@
 //! `open-files` and `recover`: who writes what, and files whose writer is gone.
 
 use futures::stream::TryStreamExt;
-use godfs_core::{DfsPath, SessionId};
+use godfs_core::{DfsPath, SessionNumber};
 
 use super::args::{OpenFilesArgs, RecoverArgs};
 use super::context::Context;
@@ -20,7 +20,7 @@ pub(super) async fn open_files(context: &Context, args: &OpenFilesArgs, output: 
             inode: file.inode.get(),
             path: file.path.map(|path| path.to_string()),
             length: file.length,
-            session: session.map(SessionId::get),
+            session: session.map(SessionNumber::get),
             client,
             silent_ms: file.silent.map(|silent| u64::try_from(silent.as_millis()).unwrap_or(u64::MAX)),
         };

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use crate::chunk::ReplicaState;
-use crate::id::{ChunkId, Generation, InodeId, LeaseId, NodeId, NodeUuid, SessionId, Version};
+use crate::id::{ChunkId, Generation, InodeId, LeaseId, NodeId, NodeUuid, SessionId, SessionNumber, Version};
 use crate::path::DfsPath;
 
 use super::collector::Frontier;
@@ -323,6 +323,8 @@ pub struct OpenFileInfo {
     pub lease: LeaseId,
     /// Who may write; [`RECOVERY_SESSION`](super::RECOVERY_SESSION) when the writer is gone, or the file is being cut.
     pub session: SessionId,
+    /// What others are told of that session; 0 where it is the namenode's own.
+    pub number: SessionNumber,
     /// Who that client says it is; empty where the session is the namenode's own.
     pub client: String,
     /// Which renewal of the session was its last; `None` where it is the namenode's own.

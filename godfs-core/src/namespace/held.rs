@@ -2,10 +2,10 @@
 
 use std::fmt;
 
-use super::rows::{self, LeaseRow, RECOVERY};
+use super::rows::{self, LeaseRow, RECOVERY, SessionRow};
 use super::{Context, leases};
 use crate::error::{Error, ErrorKind};
-use crate::id::{InodeId, LeaseId, SessionId, Version};
+use crate::id::{InodeId, LeaseId, SessionId, SessionNumber, Version};
 use crate::metadata::{Snapshot, Step, Transaction};
 use crate::path::DfsPath;
 
@@ -19,6 +19,8 @@ pub struct Held {
     pub lease: LeaseId,
     /// Whose it is.
     pub session: SessionId,
+    /// What others are told of that session.
+    pub number: SessionNumber,
     /// Which renewal of the session was its last.
     pub renewal: Version,
     /// Who that client says it is.
@@ -35,7 +37,7 @@ impl Held {
 
 impl fmt::Display for Held {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "is being written by session {} ({:?})", self.session, self.client)
+        write!(f, "is being written by session {} ({:?})", self.number, self.client)
     }
 }
 
@@ -52,7 +54,8 @@ pub(super) fn check_closed(snapshot: &mut dyn Snapshot, path: &DfsPath, inode: I
     let Some(row) = rows::find_session(snapshot, session)?.filter(|row| !row.ended) else {
         return Err(recovering(path).into());
     };
-    let held = Held { inode, lease: open.lease, session, renewal: row.version, client: row.name };
+    let SessionRow { number, version: renewal, name: client, .. } = row;
+    let held = Held { inode, lease: open.lease, session, number, renewal, client };
     Err(Error::new(ErrorKind::BeingWritten, format!("{path} {held}")).with_source(held).into())
 }
 

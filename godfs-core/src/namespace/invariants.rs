@@ -611,9 +611,7 @@ fn slots_belong_to_sessions(snapshot: &mut dyn Snapshot, findings: &mut Findings
 }
 
 fn ids_are_below_the_next(snapshot: &mut dyn Snapshot, findings: &mut Findings) -> Step<()> {
-    for (series, tables) in
-        [(Series::Names, &[Table::Inodes, Table::Sessions, Table::Leases][..]), (Series::Chunks, &[Table::Chunks])]
-    {
+    for (series, tables) in [(Series::Names, &[Table::Inodes, Table::Leases][..]), (Series::Chunks, &[Table::Chunks])] {
         let next = rows::next_id(snapshot, series)?;
         for &table in tables {
             let last = snapshot.scan(Space::Rows, &Range::prefix(&keys::table(table), 1).reversed())?;
@@ -623,6 +621,12 @@ fn ids_are_below_the_next(snapshot: &mut dyn Snapshot, findings: &mut Findings) 
             }
         }
     }
+    let next = rows::next_id(snapshot, Series::Names)?;
+    each(snapshot, Space::Rows, Table::Sessions, &mut |_, _, value| {
+        let number = SessionRow::decode(value)?.number;
+        findings.check(number.0 < next, || format!("session {number}, the next one is {next}"));
+        Ok(())
+    })?;
     let next = rows::next_id(snapshot, Series::Nodes)?;
     each(snapshot, Space::Rows, Table::Nodes, &mut |snapshot, key, value| {
         let node = KeyReader::new(key)?.u32()?;

@@ -8,7 +8,7 @@ use super::rows::{self, FileRow, Hidden, InodeRow, LeaseRow, OpenState, RECOVERY
 use super::sessions::{Recorded, once};
 use super::{Context, MAX_PAGE, access, deletes, files, paths, quotas, sums, usage};
 use crate::error::{Error, ErrorKind};
-use crate::id::{InodeId, LeaseId, SessionId, Version};
+use crate::id::{InodeId, LeaseId, SessionId, SessionNumber, Version};
 use crate::metadata::{Counters, Range, Snapshot, Space, Step, Transaction};
 use crate::path::DfsPath;
 
@@ -183,12 +183,13 @@ pub(super) fn open_files(
     for (key, value) in snapshot.scan(Space::Rows, &range)? {
         let lease = LeaseId(keys::KeyReader::new(&key)?.u64()?);
         let LeaseRow { session, inode } = LeaseRow::decode(&value)?;
-        let (client, renewal) = rows::find_session(snapshot, session)?.map(|row| (row.name, row.version)).unzip();
+        let writer = rows::find_session(snapshot, session)?;
         files.push(OpenFileInfo {
             lease,
             session,
-            client: client.unwrap_or_default(),
-            renewal,
+            number: writer.as_ref().map_or(SessionNumber(0), |row| row.number),
+            renewal: writer.as_ref().map(|row| row.version),
+            client: writer.map(|row| row.name).unwrap_or_default(),
             inode,
             path: paths::path_of(snapshot, inode)?,
             length: rows::find_inode(snapshot, inode)?.and_then(|row| row.file().map(|file| file.length)).unwrap_or(0),

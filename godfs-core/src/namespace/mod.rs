@@ -272,7 +272,8 @@ impl Namespace {
 
     /// Registers a client. `name` is for reports.
     pub async fn open_session(&self, name: String) -> Result<SessionId> {
-        self.commit(move |txn, context| sessions::open(txn, context, &name)).await
+        let session = SessionId(self.env.random.next_u64());
+        self.commit(move |txn, context| sessions::open(txn, context, session, &name)).await
     }
 
     /// Keeps a session alive: its row gets a new version.

@@ -51,6 +51,11 @@ pub(super) fn of(snapshot: &mut dyn Snapshot, context: &Context, path: &DfsPath)
     find(snapshot, directory)
 }
 
+/// A new directory begins with limits.
+pub(super) fn begin(txn: &mut dyn Transaction, directory: InodeId, quota: Quota) {
+    put(txn, directory, Quota::default(), quota);
+}
+
 /// A directory goes for good.
 pub(super) fn forget(txn: &mut dyn Transaction, directory: InodeId) -> Step<()> {
     if any(txn)? {

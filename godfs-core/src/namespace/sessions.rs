@@ -7,7 +7,7 @@ use super::outcome::{Operation, Outcome};
 use super::rows::{self, RECOVERY, Series, SessionRow, SlotRow, keys};
 use super::{Context, MAX_PAGE};
 use crate::error::{Error, ErrorKind};
-use crate::id::{SessionId, Version};
+use crate::id::{SessionId, SessionNumber, Version};
 use crate::metadata::{Range, Snapshot, Space, Step, Transaction};
 
 /// How many leases of a session are handed over in one transaction.
@@ -61,14 +61,19 @@ pub(super) enum Recorded<T> {
     No(T),
 }
 
-pub(super) fn open(txn: &mut dyn Transaction, context: &Context, name: &str) -> Step<SessionId> {
+/// Opens `session`, which was drawn at random: only whoever opened it can name it.
+pub(super) fn open(txn: &mut dyn Transaction, context: &Context, session: SessionId, name: &str) -> Step<SessionId> {
     if name.len() > MAX_SESSION_NAME_BYTES {
         let message = format!("the name of a session has {} bytes, the limit is {MAX_SESSION_NAME_BYTES}", name.len());
         return Err(Error::new(ErrorKind::InvalidArgument, message).into());
     }
-    let session = SessionId(rows::draw_ids(txn, Series::Names, 1)?);
+    if session == RECOVERY || rows::find_session(txn, session)?.is_some() {
+        let message = "the id that was drawn for the session is taken: draw another";
+        return Err(Error::new(ErrorKind::Unavailable, message).into());
+    }
     let row = SessionRow {
         version: Version::PENDING,
+        number: SessionNumber(rows::draw_ids(txn, Series::Names, 1)?),
         name: name.to_owned(),
         opened_ms: context.now_ms,
         renewed_ms: context.now_ms,
@@ -129,7 +134,7 @@ pub(super) fn page(snapshot: &mut dyn Snapshot, after: SessionId, limit: usize) 
     let mut sessions = Vec::new();
     for (key, value) in snapshot.scan(Space::Rows, &range)? {
         let session = SessionId(keys::KeyReader::new(&key)?.u64()?);
-        let SessionRow { version, name, opened_ms, renewed_ms, ended } = SessionRow::decode(&value)?;
+        let SessionRow { version, number: _, name, opened_ms, renewed_ms, ended } = SessionRow::decode(&value)?;
         sessions.push(SessionInfo { session, version, name, opened_ms, renewed_ms, ended });
     }
     Ok(sessions)

@@ -63,6 +63,11 @@ pub struct NamespaceSettings {
     pub max_file_chunks: u64,
     /// How long what is deleted by way of the trash stays there; 0 turns the trash off: such deletes are final. What is in it keeps its own time.
     pub trash_expiry: Duration,
+    /// The quota that a user's directory in the trash begins with, when something is deleted into it first: names. `None` for no limit. It can be
+    /// set otherwise later, as any quota.
+    pub trash_names: Option<u64>,
+    /// The same of bytes times replicas.
+    pub trash_bytes: Option<u64>,
     /// Whether callers are asked what they may do. Without, everybody may do everything; owners and modes are kept all the same.
     pub permissions: bool,
 }
@@ -85,6 +90,8 @@ impl Default for NamespaceSettings {
             max_directory_entries: 10_000_000,
             max_file_chunks: 1_000_000,
             trash_expiry: Duration::from_secs(24 * 60 * 60),
+            trash_names: None,
+            trash_bytes: None,
             permissions: true,
         }
     }

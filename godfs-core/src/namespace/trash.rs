@@ -4,14 +4,15 @@
 //! makes them when they are needed first. A mark in the item's inode says that it has rows in the tables of the trash: whoever renames or removes an inode
 //! with that mark takes them away.
 
-use super::answers::TrashItem;
+use super::answers::{Quota, TrashItem};
 use super::changes::{ChangeKind, announce};
 use super::options::{Call, Owner};
 use super::outcome::Operation;
 use super::paths::{self, Place};
 use super::rows::{self, EntryKind, EntryRow, InodeKind, InodeRow, Marks, Series, TrashRow, keys};
 use super::sessions::{Recorded, once};
-use super::{Context, MAX_PAGE, access, deletes, directories, names, reach, reads, usage};
+use super::settings::NamespaceSettings;
+use super::{Context, MAX_PAGE, access, deletes, directories, names, quotas, reach, reads, usage};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{InodeId, Version};
 use crate::metadata::{Abort, Range, Snapshot, Space, Stamped, Step, Transaction};
@@ -47,7 +48,15 @@ pub(super) fn delete(
         let item = home.join(&id)?;
         let target = Place { ancestors, name: &id, entry: None };
         reach::check_trash(txn, entry, path, &item)?;
-        names::relink(txn, context, entry, &source, &target, names::Relink { trashed: true, ..Default::default() })?;
+        let trashed = names::Relink { trashed: true, ..Default::default() };
+        names::relink(txn, context, entry, &source, &target, trashed).map_err(|abort| match abort {
+            Abort::Failed(error) if error.kind() == ErrorKind::QuotaExceeded => {
+                let why =
+                    format!("{path} does not fit into the trash: {}; empty it, or delete for good", error.message());
+                Abort::Failed(Error::new(ErrorKind::QuotaExceeded, why))
+            }
+            other => other,
+        })?;
         announce(txn, context, entry.inode, entry.kind, path, &ChangeKind::Renamed { to: item.clone() });
         let lifetime = u64::try_from(context.settings.trash_expiry.as_millis()).unwrap_or(u64::MAX);
         let row = TrashRow {
@@ -264,7 +273,14 @@ fn home(txn: &mut dyn Transaction, context: &Context) -> Step<(Vec<InodeId>, Dfs
                 let message = format!("metadata: {name} of the trash is no directory");
                 return Err(Error::new(ErrorKind::Corrupt, message).into());
             }
-            None => make(txn, context, &ancestors, &path, owner)?,
+            None => {
+                let made = make(txn, context, &ancestors, &path, owner)?;
+                if ancestors.len() > 1 {
+                    let NamespaceSettings { trash_names, trash_bytes, .. } = *context.settings;
+                    quotas::begin(txn, made, Quota { names: trash_names, space: trash_bytes });
+                }
+                made
+            }
         };
         ancestors.push(directory);
     }

@@ -101,6 +101,12 @@ pub struct ClusterArgs {
     /// How long what `godfs rm` deletes stays in the trash; 0s for no trash [default: 24h]
     #[arg(long, env = "GODFS_TRASH_EXPIRY", value_name = "TIME")]
     pub trash_expiry: Option<Span>,
+    /// The most names that each user may have in the trash. Set when a user deletes something first; `godfs quota set /.trash/USER` changes it [default: no limit]
+    #[arg(long, env = "GODFS_TRASH_NAMES", value_name = "N")]
+    pub trash_names: Option<u64>,
+    /// The most bytes, times replicas, that each user may have in the trash, likewise [default: no limit]
+    #[arg(long, env = "GODFS_TRASH_BYTES", value_name = "SIZE")]
+    pub trash_bytes: Option<ByteSize>,
     /// Bytes of the metadata log that are kept for `godfs watch`, so that it can go on where it stood [default: 256MiB]
     #[arg(long, env = "GODFS_RETAINED_LOG", value_name = "SIZE")]
     pub retained_log: Option<ByteSize>,
@@ -135,6 +141,8 @@ impl ClusterArgs {
             max_directory_entries: self.max_directory_entries.or(file.max_directory_entries),
             max_file_chunks: self.max_file_chunks.or(file.max_file_chunks),
             trash_expiry: self.trash_expiry.or(file.trash_expiry),
+            trash_names: self.trash_names.or(file.trash_names),
+            trash_bytes: self.trash_bytes.or(file.trash_bytes),
             retained_log: self.retained_log.or(file.retained_log),
             permissions: self.permissions.or(file.permissions),
             heartbeat: self.heartbeat.or(file.heartbeat),
@@ -174,6 +182,8 @@ impl ClusterArgs {
         namespace.max_depth = self.max_depth.unwrap_or(namespace.max_depth);
         namespace.max_directory_entries = self.max_directory_entries.unwrap_or(namespace.max_directory_entries);
         namespace.max_file_chunks = self.max_file_chunks.unwrap_or(namespace.max_file_chunks);
+        namespace.trash_names = self.trash_names;
+        namespace.trash_bytes = self.trash_bytes.map(|ByteSize(bytes)| bytes);
         if let Some(replication) = self.replication {
             settings.namespace.replication = replication;
         }
@@ -242,7 +252,7 @@ mod tests {
     fn limits_come_from_flags_and_from_the_file() {
         let folder = tempfile::tempdir().expect("folder");
         let path = folder.path().join("godfs.toml");
-        let text = "[cluster]\nmax-name-bytes = 9\nmax-directory-entries = 100\ntrash-expiry = \"1h\"\n";
+        let text = "[cluster]\nmax-name-bytes = 9\nmax-directory-entries = 100\ntrash-expiry = \"1h\"\ntrash-bytes = \"1GiB\"\n";
         std::fs::write(&path, text).expect("write");
         let path = path.to_str().expect("text");
         let flags = ["godfs-namenode", "--config", path, "--max-directory-entries", "7", "--max-depth", "0"];
@@ -250,6 +260,7 @@ mod tests {
         let settings = args.cluster.settings().namespace;
         assert_eq!((settings.max_name_bytes, settings.max_directory_entries), (9, 7));
         assert_eq!(settings.trash_expiry, Duration::from_secs(3_600));
+        assert_eq!((settings.trash_bytes, settings.trash_names), (Some(1 << 30), None));
         // What is out of bounds is refused before anything is served.
         let error = settings.check().expect_err("out of bounds");
         assert_eq!(error.message(), "max_depth is 0, it must be 1 to 1000");

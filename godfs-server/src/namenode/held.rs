@@ -32,7 +32,7 @@ where
             return Err(patience(&error, silence.lasted, state.settings.namespace.lease_soft_limit));
         }
         if state.namespace.take_from_silent(held.clone()).await? {
-            tracing::info!(inode = %held.inode, session = %held.session, client = held.client, silent = ?silence.lasted, "file taken from its writer");
+            tracing::info!(inode = %held.inode, session = %held.number, client = held.client, silent = ?silence.lasted, "file taken from its writer");
             state.leases.look();
         }
     }

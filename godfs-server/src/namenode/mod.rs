@@ -7,7 +7,7 @@
 //!
 //! | module | subject |
 //! |---|---|
-//! | `namespace_service`, `attributes`, `allocate`, `walk`, `watch` | clients: names, files, owners and lists, where new chunks go; whole trees; changes |
+//! | `namespace_service`, `attributes`, `allocate`, `walk`, `watch`, `watches` | clients: names, files, owners and lists, where new chunks go; whole trees; changes |
 //! | `datanodes`, `reports`, `links` | datanodes: registration, what they report, commands to them |
 //! | `repair`, `garbage`, `verify` | copies and drops; deletions; replicas read again |
 //! | `leases`, `held`, `collector` | sessions, recovery of open files; files that others write; what was deleted |
@@ -35,6 +35,7 @@ mod trash;
 mod verify;
 mod walk;
 mod watch;
+mod watches;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -316,7 +317,7 @@ async fn assemble(
         hints: verify::Hints::default(),
         tasks: Tasks::new(CancellationToken::new()),
         backups: tokio::sync::Mutex::default(),
-        watches: Arc::new(tokio::sync::Semaphore::new(watch::MAX_WATCHES)),
+        watches: Arc::default(),
         spool_folder,
         settings,
         env,

@@ -606,7 +606,7 @@ impl NamespaceService for Names {
                 let silence = file.renewal.map(|renewal| self.0.leases.silence(self.0.now(), file.session, renewal));
                 answer.files.push(v1::OpenFile {
                     lease: file.lease.get(),
-                    session: file.session.get(),
+                    session: file.number.get(),
                     client: file.client,
                     inode: file.inode.get(),
                     path,
@@ -649,12 +649,10 @@ impl NamespaceService for Names {
     async fn watch(&self, request: Request<v1::WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
         let namespace = self.by(&request)?;
         let watch = watch::Watch::parse(request.get_ref()).map_err(|error| status::to_status(&error))?;
-        let permit = Arc::clone(&self.0.watches).try_acquire_owned().map_err(|_| {
-            let message = format!("{} watches are under way, there may be no more", watch::MAX_WATCHES);
-            status::to_status(&Error::new(ErrorKind::LimitExceeded, message))
-        })?;
+        let user = caller::claimed(request.metadata()).map_err(|error| status::to_status(&error))?;
+        let taken = self.0.watches.take(user.user()).map_err(|error| status::to_status(&error))?;
         let (pages, receive) = mpsc::channel(LIST_READ_AHEAD);
-        self.0.tasks.spawn(watch.send(Arc::clone(&self.0), namespace, permit, pages));
+        self.0.tasks.spawn(watch.send(Arc::clone(&self.0), namespace, taken, pages));
         Ok(Response::new(ReceiverStream::new(receive)))
     }
 

@@ -19,6 +19,7 @@ use super::reports::Quarantine;
 use super::settings::NamenodeSettings;
 use super::tasks::Tasks;
 use super::verify::Hints;
+use super::watches::Watches;
 use crate::grant::GrantKey;
 
 /// One namenode. What it knows beside the namespace is a cache: rows say what is so.
@@ -42,8 +43,8 @@ pub(super) struct State {
     pub(super) quarantine: Quarantine,
     pub(super) hints: Hints,
     pub(super) tasks: Tasks,
-    /// One permit for each stream of changes that there may be.
-    pub(super) watches: Arc<tokio::sync::Semaphore>,
+    /// The streams of changes.
+    pub(super) watches: Arc<Watches>,
     /// Held by the backup that is under way.
     pub(super) backups: tokio::sync::Mutex<()>,
     /// Where backups are written down: on the disk of the metadata. `None` for the system's place for what is temporary.

@@ -7,14 +7,13 @@ use godfs_client::transport::status;
 use godfs_core::namespace::{Attribute, Change, ChangeKind, ChangePage, FileKind, Namespace, WatchFrom, WatchPlace};
 use godfs_core::{DfsPath, Error, ErrorKind, Result};
 use godfs_proto::v1;
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tonic::Status;
 
 use super::state::State;
+use super::watches::Place;
 
-/// Streams at once, over all clients: each looks at every change, wherever it happens.
-pub(super) const MAX_WATCHES: usize = 256;
 /// Changes that are looked at for one page.
 const PAGE: usize = 1_000;
 /// How often a page comes when the caller does not say, and how often it may wish for one.
@@ -49,7 +48,7 @@ impl Watch {
         self,
         state: Arc<State>,
         namespace: Namespace,
-        permit: OwnedSemaphorePermit,
+        taken: Place,
         pages: mpsc::Sender<Result<v1::WatchPage, Status>>,
     ) {
         let ended = tokio::select! {
@@ -59,7 +58,7 @@ impl Watch {
             () = state.tasks.ending().cancelled() => Error::new(ErrorKind::Unavailable, "the namenode is stopping"),
             error = self.run(&namespace, &pages) => error,
         };
-        drop(permit);
+        drop(taken);
         // Who does not take it while the namenode ends sees the stream end, and goes on elsewhere all the same.
         tokio::select! {
             biased;

@@ -124,8 +124,21 @@ async fn watches_are_bounded_and_given_back() {
     let namenode = in_memory().await;
     let client = FakeClient::connect(namenode.address()).await;
     let mut watches = Vec::new();
-    for _ in 0..256 {
-        let mut pages = watch(&client, request("/")).await.expect("watch");
+    let of = |user: &str| {
+        let mut request = tonic::Request::new(request("/"));
+        request.metadata_mut().insert("godfs-user", user.parse().expect("a name"));
+        let mut stub = client.stub.clone();
+        async move { Ok::<_, tonic::Status>(stub.watch(request).await?.into_inner()) }
+    };
+    for number in 0..256 {
+        let user = format!("user{}", number / 64);
+        let mut pages = of(&user).await.expect("watch");
+        if number % 64 == 63 && number < 255 {
+            // No place for more of this user, and some for others.
+            let error = refused(of(&user).await.map(drop));
+            assert_eq!(error.kind(), ErrorKind::LimitExceeded);
+            assert!(error.message().contains(&format!("user {user} has 64 watches")), "{error}");
+        }
         page(&mut pages).await.expect("it begins");
         watches.push(pages);
     }

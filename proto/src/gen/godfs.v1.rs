@@ -293,6 +293,7 @@ pub struct OpenSessionRequest {
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct OpenSessionResponse {
+    /// Random, and a secret of the client: whoever names it may make, repeat and renew its calls, and end it.
     #[prost(uint64, tag = "1")]
     pub session: u64,
     /// How many mutating calls may be in flight at once: slots 0 to slots-1.
@@ -867,7 +868,7 @@ pub struct OpenFilesResponse {
 pub struct OpenFile {
     #[prost(uint64, tag = "1")]
     pub lease: u64,
-    /// 0: the namenode's own; the writer is gone, or the file is being cut.
+    /// A number that tells sessions apart, of no other use: none that a call takes. 0: the namenode's own; the writer is gone, or the file is being cut.
     #[prost(uint64, tag = "2")]
     pub session: u64,
     /// Who the writer says it is.

@@ -65,7 +65,7 @@ use crate::id::{ChunkId, Generation, InodeId, LeaseId, NodeId, SessionId};
 use crate::metadata::{Range, Snapshot, Space, Stamped, Step, Transaction};
 
 /// The format of all rows together. A store with another one is refused.
-pub const FORMAT_VERSION: u64 = 2;
+pub const FORMAT_VERSION: u64 = 3;
 
 /// A series of numbers that are given once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

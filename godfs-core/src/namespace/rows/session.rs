@@ -2,7 +2,7 @@
 
 use super::codec::{Decoder, Encoder};
 use crate::error::Result;
-use crate::id::{InodeId, LeaseId, SessionId, Version};
+use crate::id::{InodeId, LeaseId, SessionId, SessionNumber, Version};
 use crate::metadata::Stamped;
 
 const FORMAT: u8 = 1;
@@ -14,6 +14,8 @@ const ENDED: u8 = 1;
 pub(in crate::namespace) struct SessionRow {
     /// Changes with every renewal; how long it has not is what expiry is judged by.
     pub(in crate::namespace) version: Version,
+    /// What others are told of it.
+    pub(in crate::namespace) number: SessionNumber,
     pub(in crate::namespace) name: String,
     /// Wall clock of the opening and of the last renewal, for reports.
     pub(in crate::namespace) opened_ms: u64,
@@ -26,7 +28,7 @@ impl SessionRow {
     pub(in crate::namespace) fn encode(&self) -> Stamped {
         let mut row = Encoder::new();
         row.byte(if self.ended { ENDED } else { 0 });
-        row.text(&self.name).number(self.opened_ms).number(self.renewed_ms);
+        row.number(self.number.0).text(&self.name).number(self.opened_ms).number(self.renewed_ms);
         Stamped::versioned(&[FORMAT], row.bytes())
     }
 
@@ -34,10 +36,10 @@ impl SessionRow {
         let mut row = Decoder::new(bytes, FORMAT, "a session")?;
         let version = Version(row.fixed()?);
         let ended = row.byte()? & ENDED != 0;
-        let name = row.text()?;
+        let (number, name) = (SessionNumber(row.number()?), row.text()?);
         let (opened_ms, renewed_ms) = (row.number()?, row.number()?);
         row.end()?;
-        Ok(Self { version, name, opened_ms, renewed_ms, ended })
+        Ok(Self { version, number, name, opened_ms, renewed_ms, ended })
     }
 }
 

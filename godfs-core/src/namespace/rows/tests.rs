@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::session::{decode_leased, encode_leased};
 use super::small::{decode_garbage, decode_number};
 use super::*;
-use crate::id::{ClusterId, NodeUuid, Version};
+use crate::id::{ClusterId, NodeUuid, SessionNumber, Version};
 use crate::namespace::{ETag, Owner};
 
 fn inode_row(file: Option<FileRow>) -> InodeRow {
@@ -103,7 +103,14 @@ fn attributes_come_back() {
 
 #[test]
 fn small_rows_come_back() {
-    let session = SessionRow { version: Version(1), name: "n".into(), opened_ms: 2, renewed_ms: 3, ended: true };
+    let session = SessionRow {
+        version: Version(1),
+        number: SessionNumber(300),
+        name: "n".into(),
+        opened_ms: 2,
+        renewed_ms: 3,
+        ended: true,
+    };
     assert_eq!(SessionRow::decode(&session.encode().commit(Version(1))).unwrap(), session);
     let slot = SlotRow { version: Version(1), sequence: 9, operation: 2, outcome: vec![1, 2, 3] };
     assert_eq!(SlotRow::decode(&slot.encode().commit(Version(1))).unwrap(), slot);

@@ -306,3 +306,40 @@ async fn an_open_file_is_written_on_in_the_trash() {
     fixture.collect().await;
     fixture.check().await;
 }
+
+/// What is deleted leaves the quotas of the directories that it was in, and weighs on its user's directory in the trash.
+#[tokio::test(start_paused = true)]
+async fn the_trash_of_a_user_is_bounded() {
+    let fixture = Fixture::new(3).await;
+    let settings =
+        NamespaceSettings { trash_names: Some(3), trash_bytes: Some(100), ..fixture.namespace.settings().clone() };
+    let store = Arc::clone(fixture.namespace.store());
+    let namespace = Namespace::new(store, settings, fixture.namespace.env.clone()).unwrap();
+    let fixture = Fixture { namespace, ..fixture };
+    fixture.put("/a", &[1; 10]).await;
+    fixture.put("/b", &[2; 20]).await;
+    fixture.put("/c", &[3; 30]).await;
+    let first = fixture.trashed("/a").await;
+    fixture.trashed("/b").await;
+    // 3 × 10 and 3 × 20 are there; 3 × 30 are too much, and stay where they are.
+    let refusal = "/c does not fit into the trash: /.trash/user may hold 100 bytes of replicas and has 90 of them";
+    refused(fixture.trash("/c").await, ErrorKind::QuotaExceeded, refusal);
+    assert_eq!(fixture.stat("/c").await.unwrap().length, 30);
+    // Final deletes need no room, what is emptied gives some, and so does what is restored.
+    fixture.delete("/c", false).await.unwrap();
+    fixture.restore(&first, None, false).await.unwrap();
+    fixture.put("/d", b"1").await;
+    fixture.put("/e", b"").await;
+    fixture.trashed("/d").await;
+    fixture.trashed("/e").await;
+    refused(fixture.trash("/a").await, ErrorKind::QuotaExceeded, "/.trash/user may hold 3 names and has 3");
+    tokio::time::advance(DAY).await;
+    assert_eq!(fixture.expire().await, 3);
+    fixture.trashed("/a").await;
+    // It is a quota like any other, and another user has one of its own.
+    let quota = Quota { names: None, space: Some(1_000) };
+    fixture.namespace.set_quota(fixture.call(), at("/.trash/user"), quota).await.unwrap();
+    assert_eq!(fixture.namespace.quota(at("/.trash/user")).await.unwrap(), quota);
+    assert_eq!(fixture.namespace.quota(at("/.trash")).await.unwrap(), Quota::default());
+    fixture.check().await;
+}
