@@ -101,10 +101,10 @@ pub struct ClusterArgs {
     /// How long what `godfs rm` deletes stays in the trash; 0s for no trash [default: 24h]
     #[arg(long, env = "GODFS_TRASH_EXPIRY", value_name = "TIME")]
     pub trash_expiry: Option<Span>,
-    /// The most names that each user may have in the trash. Set when a user deletes something first; `godfs quota set /.trash/USER` changes it [default: no limit]
+    /// The most names that each user may have in the trash; without, as many as fit. Set when a user deletes something first; `godfs quota set /.trash/USER` changes it
     #[arg(long, env = "GODFS_TRASH_NAMES", value_name = "N")]
     pub trash_names: Option<u64>,
-    /// The most bytes, times replicas, that each user may have in the trash, likewise [default: no limit]
+    /// The most bytes, times replicas, that each user may have in the trash, likewise
     #[arg(long, env = "GODFS_TRASH_BYTES", value_name = "SIZE")]
     pub trash_bytes: Option<ByteSize>,
     /// Bytes of the metadata log that are kept for `godfs watch`, so that it can go on where it stood [default: 256MiB]
