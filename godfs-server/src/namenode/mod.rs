@@ -7,7 +7,7 @@
 //!
 //! | module | subject |
 //! |---|---|
-//! | `namespace_service`, `attributes`, `allocate`, `walk`, `watch`, `watches` | clients: names, files, owners and lists, where new chunks go; whole trees; changes |
+//! | `namespace_service`, `attributes`, `allocate`, `list`, `walk`, `watch`, `watches` | clients: names, files, owners and lists, where new chunks go; whole trees; changes |
 //! | `datanodes`, `reports`, `links` | datanodes: registration, what they report, commands to them |
 //! | `repair`, `garbage`, `verify` | copies and drops; deletions; replicas read again |
 //! | `leases`, `held`, `collector` | sessions, recovery of open files; files that others write; what was deleted |
@@ -24,6 +24,7 @@ mod garbage;
 mod held;
 mod leases;
 mod links;
+mod list;
 mod namespace_service;
 mod repair;
 mod reports;
@@ -317,6 +318,7 @@ async fn assemble(
         hints: verify::Hints::default(),
         tasks: Tasks::new(CancellationToken::new()),
         backups: tokio::sync::Mutex::default(),
+        lists: list::ListMemory::default(),
         watches: Arc::default(),
         spool_folder,
         settings,

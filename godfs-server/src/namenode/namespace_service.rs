@@ -1,13 +1,12 @@
 //! The service to clients: what comes in is checked and handed to the namespace, what it answers goes out.
 
-use std::mem;
 use std::sync::Arc;
 
 use godfs_client::transport::hello::software;
 use godfs_client::transport::{caller, convert, status};
 use godfs_core::namespace::{
-    Call, ChunkCommit, Complete, Completion, CreateOptions, ETag, FileRef, ListEntry, LocateRange, Located,
-    MAX_CONCAT_FILES, MAX_PAGE, MkdirOptions, Namespace, Quota, QuotaChange, Rename, Symlink, Times, Writing,
+    Call, ChunkCommit, Complete, Completion, CreateOptions, ETag, FileRef, LocateRange, Located, MAX_CONCAT_FILES,
+    MAX_PAGE, MkdirOptions, Namespace, Quota, QuotaChange, Rename, Symlink, Times, Writing,
 };
 use godfs_core::placement::Reader;
 use godfs_core::{DfsPath, Error, ErrorKind, LeaseId, Result, SessionId};
@@ -19,16 +18,10 @@ use v1::namespace_service_server::NamespaceService;
 
 use super::convert::{location, millis, node, status as status_to_wire};
 use super::state::State;
-use super::{allocate, attributes, held, trash, verify, walk, watch};
+use super::{allocate, attributes, held, list, trash, verify, walk, watch};
 
-/// Entries of a page of a listing when the caller does not say.
-const LIST_PAGE: usize = 1_000;
-/// Entries of the first page of a listing, so that whoever waits for it soon has something to do; each further one has twice as many.
-const LIST_FIRST_PAGE: usize = 125;
-/// Bytes of names, links and owners after which a page of a listing ends, however few its entries: whoever reads one bounds a message.
-const LIST_PAGE_BYTES: usize = 512 << 10;
-/// Pages of a listing that are read before the caller has taken them: the next one is ready, and a caller that stops reading pins no more.
-const LIST_READ_AHEAD: usize = 1;
+/// Pages that are read before the caller has taken them: the next one is ready, and a caller that stops reading pins no more.
+const READ_AHEAD: usize = 1;
 /// Chunks in one answer to `Open` and `Locate`, whatever the caller asks for: some 100 bytes each and replica.
 const MAX_LOCATED: usize = 1_000;
 /// Open files in one answer, and the most bytes of their paths.
@@ -190,70 +183,6 @@ impl Names {
         let (status, _, chunks, more) = self.open_answer(located, host);
         Ok(v1::LocateResponse { status: Some(status), chunks, more })
     }
-
-    /// Reads pages until the directory ends or the caller goes away.
-    async fn list_pages(
-        state: Arc<State>,
-        namespace: Namespace,
-        path: DfsPath,
-        mut after: String,
-        most: usize,
-        pages: mpsc::Sender<Result<v1::ListPage, Status>>,
-    ) {
-        let mut size = LIST_FIRST_PAGE.min(most);
-        loop {
-            // An end without an error would pass for the end of the directory.
-            let ending = || Err(Error::new(ErrorKind::Unavailable, "the namenode is stopping"));
-            let read = tokio::select! {
-                biased;
-                // The caller has gone, or the namenode ends: a read may be given up anywhere.
-                () = pages.closed() => return,
-                () = state.tasks.ending().cancelled() => ending(),
-                read = namespace.list(path.clone(), after.clone(), size) => read,
-            };
-            let entries = match read {
-                Ok(entries) => entries,
-                Err(error) => {
-                    let _ = pages.send(Err(status::to_status(&error))).await;
-                    return;
-                }
-            };
-            let more = entries.len() == size;
-            if let Some(last) = entries.last() {
-                after.clone_from(&last.name);
-            }
-            for page in list_pages_of(entries) {
-                if pages.send(Ok(page)).await.is_err() {
-                    return;
-                }
-            }
-            if !more {
-                return;
-            }
-            size = (2 * size).min(most);
-        }
-    }
-}
-
-/// Entries as they are sent: together, unless they are very long.
-fn list_pages_of(entries: Vec<ListEntry>) -> Vec<v1::ListPage> {
-    let mut pages = Vec::with_capacity(1);
-    let mut page = Vec::with_capacity(entries.len());
-    let mut bytes = 0;
-    for ListEntry { name, status } in entries {
-        if bytes >= LIST_PAGE_BYTES {
-            pages.push(v1::ListPage { entries: mem::take(&mut page) });
-            bytes = 0;
-        }
-        let target = status.target.as_ref().map_or(0, String::len);
-        bytes += name.len() + target + status.owner.user.len() + status.owner.group.len();
-        page.push(v1::ListEntry { name, status: Some(status_to_wire(status)) });
-    }
-    // An empty page says nothing.
-    if !page.is_empty() {
-        pages.push(v1::ListPage { entries: page });
-    }
-    pages
 }
 
 #[tonic::async_trait]
@@ -619,19 +548,15 @@ impl NamespaceService for Names {
         answer(open.await)
     }
 
-    type ListStream = ReceiverStream<Result<v1::ListPage, Status>>;
+    type ListStream = list::Pages;
 
     async fn list(&self, request: Request<v1::ListRequest>) -> Result<Response<Self::ListStream>, Status> {
         let namespace = self.by(&request)?;
         let request = request.into_inner();
-        let path = DfsPath::parse(&request.path).map_err(|error| status::to_status(&error))?;
-        let size = match usize::try_from(request.page_size).unwrap_or(usize::MAX) {
-            0 => LIST_PAGE,
-            size => size.min(MAX_PAGE),
-        };
-        let (pages, receive) = mpsc::channel(LIST_READ_AHEAD);
-        self.0.tasks.spawn(Self::list_pages(Arc::clone(&self.0), namespace, path, request.start_after, size, pages));
-        Ok(Response::new(ReceiverStream::new(receive)))
+        let list = list::List::parse(request).map_err(|error| status::to_status(&error))?;
+        let (pages, receive) = mpsc::channel(READ_AHEAD);
+        self.0.tasks.spawn(list.send(Arc::clone(&self.0), namespace, pages));
+        Ok(Response::new(list::given(receive)))
     }
 
     type WalkStream = ReceiverStream<Result<v1::WalkPage, Status>>;
@@ -639,7 +564,7 @@ impl NamespaceService for Names {
     async fn walk(&self, request: Request<v1::WalkRequest>) -> Result<Response<Self::WalkStream>, Status> {
         let namespace = self.by(&request)?;
         let walk = walk::Walk::parse(request.get_ref()).map_err(|error| status::to_status(&error))?;
-        let (pages, receive) = mpsc::channel(LIST_READ_AHEAD);
+        let (pages, receive) = mpsc::channel(READ_AHEAD);
         self.0.tasks.spawn(walk.send(Arc::clone(&self.0), namespace, pages));
         Ok(Response::new(ReceiverStream::new(receive)))
     }
@@ -651,7 +576,7 @@ impl NamespaceService for Names {
         let watch = watch::Watch::parse(request.get_ref()).map_err(|error| status::to_status(&error))?;
         let user = caller::claimed(request.metadata()).map_err(|error| status::to_status(&error))?;
         let taken = self.0.watches.take(user.user()).map_err(|error| status::to_status(&error))?;
-        let (pages, receive) = mpsc::channel(LIST_READ_AHEAD);
+        let (pages, receive) = mpsc::channel(READ_AHEAD);
         self.0.tasks.spawn(watch.send(Arc::clone(&self.0), namespace, taken, pages));
         Ok(Response::new(ReceiverStream::new(receive)))
     }

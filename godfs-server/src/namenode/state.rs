@@ -14,6 +14,7 @@ use parking_lot::Mutex;
 
 use super::leases::Leases;
 use super::links::Links;
+use super::list::ListMemory;
 use super::repair::Repair;
 use super::reports::Quarantine;
 use super::settings::NamenodeSettings;
@@ -43,6 +44,8 @@ pub(super) struct State {
     pub(super) quarantine: Quarantine,
     pub(super) hints: Hints,
     pub(super) tasks: Tasks,
+    /// The memory of listings.
+    pub(super) lists: ListMemory,
     /// The streams of changes.
     pub(super) watches: Arc<Watches>,
     /// Held by the backup that is under way.

@@ -1,0 +1,165 @@
+//! Streams of the entries of a directory, and the memory that they take.
+//!
+//! A page that nobody has taken yet holds its bytes from one budget. Where that is used up, listings do not wait for each other, they get smaller: each may have
+//! [`SMALL_PAGE`] entries in any case, so who does not read keeps nobody from listing.
+
+use std::mem;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use futures::{Stream, StreamExt};
+use godfs_client::transport::status;
+use godfs_core::namespace::{ListEntry, MAX_PAGE, Namespace};
+use godfs_core::{DfsPath, Error, ErrorKind, Result};
+use godfs_proto::v1;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::Status;
+
+use super::convert::status as status_to_wire;
+use super::state::State;
+
+/// Entries of a page when the caller does not say.
+const PAGE: usize = 1_000;
+/// Entries of the first page, so that whoever waits for it soon has something to do; each further one has twice as many. And of all pages, where
+/// there is no memory for larger ones.
+const SMALL_PAGE: usize = 125;
+/// Bytes of names, links and owners after which a page ends, however few its entries: whoever reads one bounds a message.
+const PAGE_BYTES: usize = 512 << 10;
+/// Bytes of pages of all listings that may wait to be taken, besides the small ones: some sixty of a thousand entries.
+const WAITING_BYTES: usize = 32 << 20;
+
+/// The memory of all listings.
+#[derive(Debug)]
+pub(super) struct ListMemory(Arc<Semaphore>);
+
+impl Default for ListMemory {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(WAITING_BYTES)))
+    }
+}
+
+impl ListMemory {
+    /// How many entries to read where `wanted` would be read.
+    fn fitting(&self, wanted: usize) -> usize {
+        if wanted * mem::size_of::<v1::ListEntry>() <= self.0.available_permits() {
+            wanted
+        } else {
+            wanted.min(SMALL_PAGE)
+        }
+    }
+
+    /// Memory for entries; where there is none, only the first of them are kept.
+    fn take(&self, entries: &mut Vec<ListEntry>) -> Option<OwnedSemaphorePermit> {
+        let bytes = u32::try_from(entries.iter().map(bytes_of).sum::<usize>()).unwrap_or(u32::MAX);
+        let taken = Arc::clone(&self.0).try_acquire_many_owned(bytes).ok();
+        if taken.is_none() {
+            entries.truncate(SMALL_PAGE);
+            entries.shrink_to_fit();
+        }
+        taken
+    }
+}
+
+/// What an entry takes as a message that waits to be sent.
+fn bytes_of(entry: &ListEntry) -> usize {
+    mem::size_of::<v1::ListEntry>() + text_of(entry)
+}
+
+fn text_of(ListEntry { name, status }: &ListEntry) -> usize {
+    let target = status.target.as_ref().map_or(0, String::len);
+    name.len() + target + status.owner.user.len() + status.owner.group.len()
+}
+
+/// A page on its way, and its memory, which pages that were read together share.
+pub(super) type Waiting = (Result<v1::ListPage, Status>, Option<Arc<OwnedSemaphorePermit>>);
+
+/// The pages of a listing, as tonic takes them.
+pub(super) type Pages = Pin<Box<dyn Stream<Item = Result<v1::ListPage, Status>> + Send>>;
+
+/// Each page gives its memory back when it is taken.
+pub(super) fn given(pages: mpsc::Receiver<Waiting>) -> Pages {
+    Box::pin(ReceiverStream::new(pages).map(|(page, _)| page))
+}
+
+/// A listing that a caller asks for, checked.
+#[derive(Debug)]
+pub(super) struct List {
+    path: DfsPath,
+    after: String,
+    /// Entries of a page.
+    most: usize,
+}
+
+impl List {
+    pub(super) fn parse(wire: v1::ListRequest) -> Result<Self> {
+        let most = match usize::try_from(wire.page_size).unwrap_or(usize::MAX) {
+            0 => PAGE,
+            size => size.min(MAX_PAGE),
+        };
+        Ok(Self { path: DfsPath::parse(&wire.path)?, after: wire.start_after, most })
+    }
+
+    /// Sends pages until the directory ends or the caller goes away.
+    pub(super) async fn send(mut self, state: Arc<State>, namespace: Namespace, pages: mpsc::Sender<Waiting>) {
+        let mut wanted = SMALL_PAGE.min(self.most);
+        loop {
+            let size = state.lists.fitting(wanted);
+            // An end without an error would pass for the end of the directory.
+            let ending = || Err(Error::new(ErrorKind::Unavailable, "the namenode is stopping"));
+            let read = tokio::select! {
+                biased;
+                // The caller has gone, or the namenode ends: a read may be given up anywhere.
+                () = pages.closed() => return,
+                () = state.tasks.ending().cancelled() => ending(),
+                read = namespace.list(self.path.clone(), self.after.clone(), size) => read,
+            };
+            let mut entries = match read {
+                Ok(entries) => entries,
+                Err(error) => {
+                    let _ = pages.send((Err(status::to_status(&error)), None)).await;
+                    return;
+                }
+            };
+            let read = entries.len();
+            let taken = state.lists.take(&mut entries).map(Arc::new);
+            let more = read == size || entries.len() < read;
+            if let Some(last) = entries.last() {
+                self.after.clone_from(&last.name);
+            }
+            for page in pages_of(entries) {
+                if pages.send((Ok(page), taken.clone())).await.is_err() {
+                    return;
+                }
+            }
+            if !more {
+                return;
+            }
+            wanted = (2 * wanted).min(self.most);
+        }
+    }
+}
+
+/// Entries as they are sent: together, unless they are very long.
+fn pages_of(entries: Vec<ListEntry>) -> Vec<v1::ListPage> {
+    let mut pages = Vec::with_capacity(1);
+    let mut page = Vec::with_capacity(entries.len());
+    let mut bytes = 0;
+    for entry in entries {
+        if bytes >= PAGE_BYTES {
+            pages.push(v1::ListPage { entries: mem::take(&mut page) });
+            bytes = 0;
+        }
+        bytes += text_of(&entry);
+        let ListEntry { name, status } = entry;
+        page.push(v1::ListEntry { name, status: Some(status_to_wire(status)) });
+    }
+    // An empty page says nothing.
+    if !page.is_empty() {
+        pages.push(v1::ListPage { entries: page });
+    }
+    pages
+}
+
+#[cfg(test)]
+mod tests;
