@@ -2,6 +2,8 @@
 
 #[path = "namenode/callers.rs"]
 mod callers;
+#[path = "namenode/dropping.rs"]
+mod dropping;
 #[path = "namenode/failing.rs"]
 mod failing;
 #[path = "namenode/fake.rs"]

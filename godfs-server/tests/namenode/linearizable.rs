@@ -11,6 +11,7 @@ use futures::future::join_all;
 use godfs_client::{Client, CreateOptions, ETag, FileKind, MkdirOptions, RemoveOptions, RenameOptions};
 use godfs_core::ErrorKind;
 
+use super::dropping::Dropping;
 use super::history::{Event, Spec, linearize};
 use super::{MetadataSource, settings, start_with};
 
@@ -299,18 +300,39 @@ fn number(variable: &str, otherwise: u64) -> u64 {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn soak_small_histories_have_an_order() {
+    histories(None).await;
+}
+
+/// Every client repeats calls that were made and whose answers it never saw. A namenode that forgets what it answered acts twice, or refuses what it did.
+#[tokio::test(flavor = "multi_thread")]
+async fn soak_small_histories_have_an_order_where_answers_get_lost() {
+    histories(Some(12)).await;
+}
+
+/// Makes them and looks for an order of each. With `lossy`, one of so many things that the namenode sends is lost, with its connection.
+async fn histories(lossy: Option<u32>) {
     let histories = number("GODFS_ROUNDS", 150);
     let seed = number("GODFS_SEED", fastrand::u64(..));
     println!("GODFS_SEED={seed} makes the same calls");
     let folder = tempfile::tempdir().expect("folder");
     let namenode = start_with(MetadataSource::Folder(folder.path().join("meta")), settings()).await;
-    let clients: Vec<_> =
-        (0..CLIENTS).map(|_| Client::builder().namenodes(namenode.address()).build().expect("a client")).collect();
     let mut rng = fastrand::Rng::with_seed(seed);
+    let mut ways = Vec::new();
+    for _ in 0..CLIENTS {
+        ways.extend(match lossy {
+            Some(every) => Some(Dropping::before(namenode.address(), every, rng.fork()).await),
+            None => None,
+        });
+    }
+    let address = |at: usize| ways.get(at).map_or(namenode.address(), Dropping::address);
+    let clients: Vec<_> =
+        (0..CLIENTS).map(|at| Client::builder().namenodes(address(at)).build().expect("a client")).collect();
+    // What a history begins with is no part of it.
+    let beginner = Client::builder().namenodes(namenode.address()).build().expect("a client");
     let (mut cut, mut refused) = (0, 0);
     for history in 0..histories {
         let top = format!("/{history}");
-        Names::first().begin(&clients[0], &top).await.expect("a beginning");
+        Names::first().begin(&beginner, &top).await.expect("a beginning");
         let moment = Arc::new(AtomicU64::new(0));
         let callers = clients.iter().map(|client| {
             let caller = Caller { client: client.clone(), rng: rng.fork(), top: top.clone(), etag: None };
@@ -325,6 +347,8 @@ async fn soak_small_histories_have_an_order() {
         refused += events.iter().filter(|event| matches!(event.ended, Some((_, Answer::Refused)))).count();
     }
     let calls = histories as usize * CLIENTS * CALLS;
-    println!("{histories} histories of {calls} calls, {refused} refused, {cut} cut off");
+    let dropped: u64 = ways.iter().map(Dropping::dropped).sum();
+    println!("{histories} histories of {calls} calls, {refused} refused, {cut} cut off, {dropped} answers lost");
+    assert_eq!(dropped > 0, lossy.is_some());
     namenode.stop().await.expect("stop");
 }
