@@ -12,10 +12,10 @@ use tokio::net::TcpStream;
 
 use crate::harness::{Daemon, Daemons, Flags, noise, path};
 
-const MIB: u64 = 1 << 20;
+pub(crate) const MIB: u64 = 1 << 20;
 
 /// A file goes in and comes out again.
-async fn still_serves(client: &Client, name: &str) {
+pub(crate) async fn still_serves(client: &Client, name: &str) {
     let data = noise(3 << 20, name.len() as u64);
     let path = format!("/{name}");
     let trip = async {
@@ -26,12 +26,12 @@ async fn still_serves(client: &Client, name: &str) {
     assert!(back == data, "other bytes");
 }
 
-fn daemons(cluster: &Daemons) -> Vec<&Daemon> {
+pub(crate) fn daemons(cluster: &Daemons) -> Vec<&Daemon> {
     cluster.namenode.iter().chain(cluster.datanodes.iter().flatten()).collect()
 }
 
 /// That nobody has panicked, and how much the largest of them has in memory.
-fn sound(cluster: &Daemons) -> u64 {
+pub(crate) fn sound(cluster: &Daemons) -> u64 {
     let logs = cluster.logs();
     assert!(!logs.contains("panicked"), "{logs}");
     daemons(cluster).iter().map(|daemon| daemon.memory()).max().expect("some run")

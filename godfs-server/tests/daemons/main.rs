@@ -4,6 +4,7 @@ mod abuse;
 mod appending;
 mod dying;
 mod following;
+mod frames;
 mod harness;
 mod healing;
 mod joining;
