@@ -7,13 +7,12 @@ use std::mem;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use futures::{Stream, StreamExt};
+use futures::stream::{self, Stream};
 use godfs_client::transport::status;
 use godfs_core::namespace::{ListEntry, MAX_PAGE, Namespace};
 use godfs_core::{DfsPath, Error, ErrorKind, Result};
 use godfs_proto::v1;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
-use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
 use super::convert::status as status_to_wire;
@@ -77,9 +76,13 @@ pub(super) type Waiting = (Result<v1::ListPage, Status>, Option<Arc<OwnedSemapho
 /// The pages of a listing, as tonic takes them.
 pub(super) type Pages = Pin<Box<dyn Stream<Item = Result<v1::ListPage, Status>> + Send>>;
 
-/// Each page gives its memory back when it is taken.
+/// Each page gives its memory back when the next one is asked for: until then it waits as bytes for the caller to read on.
 pub(super) fn given(pages: mpsc::Receiver<Waiting>) -> Pages {
-    Box::pin(ReceiverStream::new(pages).map(|(page, _)| page))
+    Box::pin(stream::unfold((pages, None), |(mut pages, before)| async move {
+        drop(before);
+        let (page, taken) = pages.recv().await?;
+        Some((page, (pages, taken)))
+    }))
 }
 
 /// A listing that a caller asks for, checked.
