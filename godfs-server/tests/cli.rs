@@ -284,6 +284,65 @@ async fn loads_leave_nothing_behind() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn streams_at_once_and_small_writes_are_measured() {
+    let world = World::new().await;
+    let rows = |figures: serde_json::Value| {
+        let rows = figures.as_array().expect("rows").clone();
+        assert!(rows.iter().all(|row| row["errors"] == 0 && row["bytes"].as_u64() > Some(0)), "{rows:?}");
+        rows
+    };
+    for (line, name, synced) in [("--count 50", "hflush", false), ("--count 20 --size 70000 --sync", "hsync", true)] {
+        let row = &rows(world.json(&format!("bench hflush {line} --json")).await)[0];
+        assert_eq!((&row["name"], &row["synced"]), (&name.into(), &synced.into()), "{row}");
+    }
+    let line = "bench mixed --writers 3 --readers 4 --files 2 --size 2M --for 300ms --rounds 2 --local never --json";
+    let mixed = rows(world.json(line).await);
+    let names: Vec<_> = mixed.iter().filter_map(|row| row["name"].as_str()).collect();
+    assert_eq!(names, ["one-write", "one-read", "one", "mixed-write", "mixed-read", "mixed"]);
+    for row in &mixed {
+        let (least, most) = (row["least_bytes"].as_u64(), row["most_bytes"].as_u64());
+        assert!(least.is_some() && least <= most && most <= row["bytes"].as_u64(), "{row}");
+    }
+    // Files that are written count whole; both kinds of streams count together.
+    assert_eq!(mixed[3]["bytes"].as_u64().map(|bytes| bytes % (2 << 20)), Some(0));
+    let sum = |from: usize| mixed[from]["bytes"].as_u64().zip(mixed[from + 1]["bytes"].as_u64());
+    assert_eq!(sum(3).map(|(written, read)| written + read), mixed[5]["bytes"].as_u64());
+    assert_eq!(world.ok("ls /").await, "");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_daemons_cost_is_counted_where_they_run_here() {
+    let world = World::new().await;
+    let row = world.json("bench write --size 4M --count 2 --keep --json").await[0].clone();
+    let figure = |name: &str| row[name].as_f64().unwrap_or_else(|| panic!("{name} in {row}"));
+    // The daemons are this process, which is not the one that measures.
+    assert!(figure("cpu_all_seconds") > figure("cpu_seconds"), "{row}");
+    let gib = 8.0 / 1024.0;
+    assert!((figure("cpu_all_per_gib") - figure("cpu_all_seconds") / gib).abs() < 1e-6, "{row}");
+    assert!(figure("daemon_rss_max_bytes") > 1e6, "{row}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_machine_is_measured_without_a_cluster() {
+    let world = World::new().await;
+    let rows = world.json("--fs nowhere:1 bench raw --dir . --size 3000000 --json").await;
+    let rows = rows.as_array().expect("rows");
+    let names: Vec<_> = rows.iter().filter_map(|row| row["name"].as_str()).collect();
+    assert_eq!(names, ["tcp_crc", "relay3", "write3", "write3_sync", "log_append"]);
+    let synced: Vec<_> = rows.iter().map(|row| row["synced"].as_bool()).collect();
+    assert_eq!(synced, [None, Some(false), Some(false), Some(true), Some(true)]);
+    for row in rows {
+        assert_eq!((&row["bytes"], &row["errors"]), (&3_000_000.into(), &0.into()), "{row}");
+        assert!(row["cpu_all_seconds"].as_f64() >= row["cpu_seconds"].as_f64(), "{row}");
+        assert!(row["cpu_all_seconds"].as_f64() > Some(0.0) && row["p50_us"].as_u64() > Some(0), "{row}");
+    }
+    let some = world.ok("bench raw --dir . --size 1M --rows relay3").await;
+    assert!(some.contains("relay3") && !some.contains("write3"), "{some}");
+    assert_eq!(std::fs::read_dir(world.local.path()).expect("listed").count(), 0);
+    world.fails("bench raw --dir missing --size 1M --rows write3", 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn loads_of_names_measure_each_phase() {
     let world = World::new().await;
     let phases = |figures: serde_json::Value| {

@@ -60,6 +60,12 @@ impl Context {
         self.login.clone().connect()
     }
 
+    /// The addresses of the namenodes, HOST:PORT.
+    pub(super) fn namenodes(&self) -> impl Iterator<Item = &str> {
+        let addresses = self.login.url.strip_prefix("godfs://").unwrap_or(&self.login.url);
+        addresses.trim_end_matches('/').split(',').map(str::trim)
+    }
+
     /// Whether a person wants no progress bar.
     pub(super) fn quiet(&self) -> bool {
         self.json

@@ -112,6 +112,11 @@ fn run(cli: Cli) -> Outcome {
     if let Verb::Completions(args) = &cli.verb {
         return completions(args.shell);
     }
+    if let Verb::Bench(verb) = &cli.verb
+        && let Some(outcome) = bench::without_cluster(verb, &mut Output::stdout(cli.json))
+    {
+        return outcome;
+    }
     let Some(url) = cli.fs.clone().filter(|url| !url.is_empty()) else {
         return Err(Failure::Usage(
             "no cluster is named; give --fs godfs://HOST:PORT[,HOST:PORT] or set GODFS_FS".to_owned(),

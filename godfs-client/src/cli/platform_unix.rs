@@ -42,7 +42,12 @@ pub(super) fn cpu_time() -> Duration {
 
 /// The most memory that this process ever had resident, bytes; 0 where the system does not say.
 pub(super) fn rss_max() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    rss_max_of("self")
+}
+
+/// The same of another process, by its number.
+pub(super) fn rss_max_of(pid: &str) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
     peak.and_then(|peak| peak.trim().trim_end_matches(" kB").parse::<u64>().ok()).map_or(0, |kib| kib << 10)
 }

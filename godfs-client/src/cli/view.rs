@@ -310,6 +310,12 @@ pub(super) struct Measured {
     pub(super) errors: u64,
     /// User and system time of this process.
     pub(super) cpu_seconds: f64,
+    /// User and system time of this process and of all daemons of the cluster; left out unless all run on this machine.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) cpu_all_seconds: Option<f64>,
+    /// The same for each 2^30 bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) cpu_all_per_gib: Option<f64>,
     /// Whether what changed was on disk when it was answered; left out where nothing changed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) synced: Option<bool>,
@@ -318,6 +324,14 @@ pub(super) struct Measured {
     pub(super) local: Option<bool>,
     /// The most memory that this process ever had resident, bytes; 0 where the system does not say.
     pub(super) rss_max_bytes: u64,
+    /// The most memory that any of the daemons ever had resident, where they are known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) daemon_rss_max_bytes: Option<u64>,
+    /// What the stream moved that moved least, and what the one that moved most; left out where there are no streams that are told apart.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) least_bytes: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) most_bytes: Option<u64>,
     /// Where it worked.
     pub(super) path: String,
 }

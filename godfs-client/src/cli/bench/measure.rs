@@ -10,8 +10,10 @@ use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use super::super::context::Context;
 use super::super::platform::{cpu_time, rss_max};
 use super::super::view::Measured;
+use super::daemons::Daemons;
 
 /// What is to be measured.
 #[derive(Clone, Debug)]
@@ -23,6 +25,67 @@ pub(super) struct Phase {
     pub(super) ops: u64,
     /// Operations at once.
     pub(super) concurrency: u32,
+    /// Whose costs count besides those of this process.
+    pub(super) daemons: Daemons,
+}
+
+impl Phase {
+    /// One that works on the cluster of `context`.
+    pub(super) async fn new(context: &Context, name: &'static str, path: String, ops: u64, concurrency: u32) -> Self {
+        Self { name, path, ops, concurrency, daemons: Daemons::of(context).await }
+    }
+}
+
+/// Time, and CPU time of this process and of the daemons, since a moment.
+#[derive(Clone, Debug)]
+pub(super) struct Meter {
+    begun: Instant,
+    own: Duration,
+    daemons: Option<Duration>,
+    watched: Daemons,
+    /// Set once it has stopped.
+    spent: Option<Spent>,
+}
+
+/// What a phase took.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Spent {
+    pub(super) time: Duration,
+    /// CPU time of this process.
+    pub(super) own: Duration,
+    /// CPU time of this process and of all daemons, where they are known.
+    pub(super) all: Option<Duration>,
+}
+
+impl Meter {
+    /// Begins to count what `phase` costs.
+    pub(super) fn start(phase: &Phase) -> Self {
+        let watched = phase.daemons.clone();
+        let daemons = watched.cpu_time();
+        Self { begun: Instant::now(), own: cpu_time(), daemons, watched, spent: None }
+    }
+
+    /// Stops, for good.
+    pub(super) fn stop(&mut self) -> Spent {
+        let now = || {
+            let own = cpu_time().saturating_sub(self.own);
+            let daemons = self.watched.cpu_time().zip(self.daemons).map(|(now, then)| now.saturating_sub(then));
+            Spent { time: self.begun.elapsed(), own, all: daemons.map(|daemons| daemons + own) }
+        };
+        *self.spent.get_or_insert_with(now)
+    }
+
+    /// Has it say something else than what it counted.
+    pub(super) fn set(&mut self, spent: Spent) {
+        self.spent = Some(spent);
+    }
+
+    /// Counts also what another has counted that was stopped.
+    pub(super) fn add(&mut self, other: &Self) {
+        let (one, two) = (self.stop(), other.spent.unwrap_or_default());
+        let all = one.all.zip(two.all).map(|(one, two)| one + two);
+        self.spent = Some(Spent { time: one.time + two.time, own: one.own + two.own, all });
+    }
 }
 
 /// The figures of a phase, and the first error if any operation failed.
@@ -58,7 +121,7 @@ where
     F: Future<Output = Result<u64>> + Send + 'static,
 {
     let next = Arc::new(AtomicU64::new(0));
-    let (start, cpu_start) = (Instant::now(), cpu_time());
+    let meter = Meter::start(&phase);
     let mut workers = JoinSet::new();
     for (_, lane) in (0..u64::from(phase.concurrency).min(phase.ops)).zip(lanes) {
         let (operation, runtime) = worker(lane);
@@ -73,7 +136,7 @@ where
             }
         }
     }
-    sum.figures(phase, start.elapsed(), cpu_time().saturating_sub(cpu_start))
+    sum.figures(phase, meter)
 }
 
 async fn work<F, O>(next: Arc<AtomicU64>, ops: u64, operation: O) -> Tally
@@ -96,18 +159,20 @@ where
 }
 
 /// What one worker has seen.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Tally {
     latencies: Histogram<u64>,
     bytes: u64,
+    /// What the streams moved that moved least and most.
+    streams: Option<(u64, u64)>,
     errors: u64,
-    first_error: Option<Error>,
+    first_error: Option<Arc<Error>>,
 }
 
 impl Default for Tally {
     fn default() -> Self {
         let latencies = Histogram::new_with_max(MAX_LATENCY_US, DIGITS).expect("the bounds are valid");
-        Self { latencies, bytes: 0, errors: 0, first_error: None }
+        Self { latencies, bytes: 0, streams: None, errors: 0, first_error: None }
     }
 }
 
@@ -119,19 +184,33 @@ impl Tally {
 
     pub(super) fn fail(&mut self, error: Error) {
         self.errors += 1;
-        self.first_error.get_or_insert(error);
+        self.first_error.get_or_insert(Arc::new(error));
     }
 
-    fn add(&mut self, other: Self) {
+    /// Counts what a stream of its own has moved.
+    pub(super) fn add_stream(&mut self, other: Self) {
+        let moved = Some((other.bytes, other.bytes));
+        self.add(Self { streams: moved, ..other });
+    }
+
+    pub(super) fn add(&mut self, other: Self) {
         self.latencies.add(&other.latencies).expect("histograms of equal bounds add up");
         self.bytes = self.bytes.saturating_add(other.bytes);
         self.errors += other.errors;
         self.first_error = self.first_error.take().or(other.first_error);
+        let wider = |(a, b): (u64, u64), (c, d): (u64, u64)| (a.min(c), b.max(d));
+        self.streams = match (self.streams, other.streams) {
+            (Some(own), Some(others)) => Some(wider(own, others)),
+            (own, others) => own.or(others),
+        };
     }
 
-    pub(super) fn figures(self, phase: Phase, took: Duration, cpu: Duration) -> Figures {
+    pub(super) fn figures(self, phase: Phase, mut meter: Meter) -> Figures {
+        let spent = meter.stop();
         let ops = self.latencies.len();
-        let seconds = took.as_secs_f64();
+        let seconds = spent.time.as_secs_f64();
+        let all = spent.all.map(|all| all.as_secs_f64());
+        let gib = self.bytes as f64 / f64::from(1 << 30);
         let rate = |amount: f64| if seconds > 0.0 { amount / seconds } else { 0.0 };
         let measured = Measured {
             name: phase.name.to_owned(),
@@ -144,13 +223,18 @@ impl Tally {
             p99_us: self.latencies.value_at_quantile(0.99),
             max_us: self.latencies.max(),
             errors: self.errors,
-            cpu_seconds: cpu.as_secs_f64(),
+            cpu_seconds: spent.own.as_secs_f64(),
+            cpu_all_seconds: all,
+            cpu_all_per_gib: all.filter(|_| self.bytes > 0).map(|all| all / gib),
             synced: None,
             local: None,
             rss_max_bytes: rss_max(),
+            daemon_rss_max_bytes: phase.daemons.rss_max(),
+            least_bytes: self.streams.map(|(least, _)| least),
+            most_bytes: self.streams.map(|(_, most)| most),
             path: phase.path,
         };
-        Figures { measured, error: self.first_error }
+        Figures { measured, error: self.first_error.map(|error| error.duplicate()) }
     }
 }
 
@@ -159,7 +243,7 @@ mod tests {
     use super::*;
 
     fn phase(ops: u64, concurrency: u32) -> Phase {
-        Phase { name: "sleep", path: "/".into(), ops, concurrency }
+        Phase { name: "sleep", path: "/".into(), ops, concurrency, daemons: Daemons::default() }
     }
 
     #[tokio::test(start_paused = true)]

@@ -3,10 +3,10 @@
 use futures::stream::TryStreamExt;
 use godfs_core::Result;
 
-use super::super::args::{BenchMetaArgs, MetaPhase};
 use super::super::context::Context;
 use super::super::failure::Outcome;
 use super::super::view::Measured;
+use super::args::{BenchMetaArgs, MetaPhase};
 use super::lanes::Lanes;
 use super::names::{Names, scattered};
 use super::small_calls::Load;

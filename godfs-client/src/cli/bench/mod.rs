@@ -3,12 +3,17 @@
 //! A phase is a name, a number of operations and what one operation does; [`measure`] runs it and gives its figures. Each kind
 //! of load is a file of its own that sets the stage, measures one or more phases, and clears away what it made.
 
+mod args;
+mod daemons;
 mod data;
+mod hflush;
 mod lanes;
 mod measure;
 mod meta;
+mod mixed;
 mod names;
 mod random;
+mod raw;
 mod read;
 mod small;
 mod small_calls;
@@ -16,7 +21,8 @@ mod stall;
 mod table;
 mod write;
 
-use super::args::BenchVerb;
+pub(super) use self::args::{BENCH_EXAMPLES, BenchVerb};
+pub(super) use self::raw::without_cluster;
 use super::context::Context;
 use super::failure::Outcome;
 use super::output::Output;
@@ -30,7 +36,11 @@ pub(super) async fn bench(context: &Context, verb: &BenchVerb, output: &mut Outp
         BenchVerb::Random(args) => random::random(context, args).await?,
         BenchVerb::Meta(args) => meta::meta(context, args).await?,
         BenchVerb::Small(args) => small::small(context, args).await?,
+        BenchVerb::Hflush(args) => hflush::hflush(context, args).await?,
+        BenchVerb::Mixed(args) => mixed::mixed(context, args).await?,
         BenchVerb::Stall(args) => stall::stall(context, args).await?,
+        // They need no cluster: were done before one was looked for.
+        BenchVerb::Raw(_) | BenchVerb::RawPart(_) => return without_cluster(verb, output).unwrap_or(Ok(())),
     };
     show(&phases, output)
 }

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use godfs_core::{DfsPath, Error, ErrorKind, Result};
 
-use super::super::args::BenchRandomArgs;
 use super::super::context::Context;
 use super::super::failure::{Failure, Outcome};
 use super::super::view::Measured;
+use super::args::BenchRandomArgs;
 use super::lanes::Lanes;
 use super::measure::{Phase, measure_on};
 use super::names::scattered;
@@ -48,7 +48,7 @@ pub(super) async fn random(context: &Context, args: &BenchRandomArgs) -> Outcome
         let message = format!("no files of {size} bytes or more under {path}; `godfs bench write --keep` makes some");
         return Err(Error::new(ErrorKind::NotFound, message).into());
     }
-    let phase = Phase { name: "random", path: path.to_string(), ops: args.count, concurrency: args.in_flight };
+    let phase = Phase::new(context, "random", path.to_string(), args.count, args.in_flight).await;
     let figures = measure_on(phase, workers.iter().cycle(), |(places, runtime)| {
         let places = Arc::clone(places);
         let read = move |number: u64| {

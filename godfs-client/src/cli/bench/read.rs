@@ -7,10 +7,10 @@ use futures::stream::TryStreamExt;
 use godfs_core::{DfsPath, Error, ErrorKind, Result};
 use tokio::io::AsyncReadExt;
 
-use super::super::args::{BenchReadArgs, ReadApi};
 use super::super::context::Context;
 use super::super::failure::{Failure, Outcome};
 use super::super::view::Measured;
+use super::args::{BenchReadArgs, ReadApi};
 use super::measure::{Phase, measure};
 use crate::{Client, DfsFile, WalkOptions};
 
@@ -33,7 +33,7 @@ pub(super) async fn read(context: &Context, args: &BenchReadArgs) -> Outcome<Vec
         ReadApi::Bytes => "read",
         ReadApi::Asyncread => "read-asyncread",
     };
-    let phase = Phase { name, path: path.to_string(), ops, concurrency: args.concurrency };
+    let phase = Phase::new(context, name, path.to_string(), ops, args.concurrency).await;
     let (client, limit, api) = (context.client.clone(), args.size.map_or(u64::MAX, |size| size.0), args.api);
     let figures = measure(phase, move |number| {
         let at = usize::try_from(number % files.len() as u64).unwrap_or(0);

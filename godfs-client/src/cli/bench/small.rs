@@ -3,10 +3,10 @@
 use bytes::{Bytes, BytesMut};
 use godfs_core::{Error, ErrorKind};
 
-use super::super::args::BenchSmallArgs;
 use super::super::context::Context;
 use super::super::failure::Outcome;
 use super::super::view::Measured;
+use super::args::BenchSmallArgs;
 use super::data::Data;
 use super::lanes::Lanes;
 use super::names::{Names, scattered};

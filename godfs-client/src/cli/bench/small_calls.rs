@@ -31,7 +31,7 @@ impl<'a> Load<'a> {
         O: Fn(Client, Names, u64) -> F + Clone + Send + Sync + 'static,
         F: Future<Output = Result<u64>> + Send + 'static,
     {
-        let phase = Phase { name, path: self.names.folder().to_string(), ops, concurrency: self.concurrency };
+        let phase = Phase::new(self.context, name, self.names.folder().to_string(), ops, self.concurrency).await;
         let figures = measure_on(phase, self.lanes.all().iter().cycle(), |lane| {
             let (client, names, operation) = (Client::clone(&lane.client), self.names.clone(), operation.clone());
             let work = move |number| operation(client.clone(), names.clone(), number);

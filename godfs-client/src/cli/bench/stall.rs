@@ -7,13 +7,13 @@ use godfs_core::{DfsPath, Error, ErrorKind, Result};
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::super::args::{BenchStallArgs, StallRole};
 use super::super::context::Context;
 use super::super::failure::{Failure, Outcome};
 use super::super::platform::{self, Signal};
 use super::super::view::Measured;
+use super::args::{BenchStallArgs, StallRole};
 use super::data::Data;
-use super::measure::{Phase, Tally};
+use super::measure::{Meter, Phase, Tally};
 use crate::{Client, CreateOptions, DfsFile, MkdirOptions, Writer};
 
 /// The seed of the data: runs are alike.
@@ -33,14 +33,14 @@ pub(super) async fn stall(context: &Context, args: &BenchStallArgs) -> Outcome<V
     context.client.mkdir(&folder, MkdirOptions::new()).await?;
     context.remove_at_end(&folder);
     let path = folder.join("stream")?;
-    let phase = Phase { name: blow.name(), path: path.to_string(), ops: u64::MAX, concurrency: 1 };
+    let phase = Phase::new(context, blow.name(), path.to_string(), u64::MAX, 1).await;
     let stream = match args.role {
         StallRole::Writer => Stream::Write(Writing::open(&context.client, &path, args).await?),
         StallRole::Reader => Stream::Read(Box::new(Reading::open(&context.client, &path, args).await?)),
     };
     let start = Instant::now();
     let falls = args.run.0.mul_f64(BLOW_BETWEEN.start + fastrand::f64() * (BLOW_BETWEEN.end - BLOW_BETWEEN.start));
-    let cpu_start = platform::cpu_time();
+    let meter = Meter::start(&phase);
     let strike = async {
         sleep_until(start + falls).await;
         let _until_the_end = blow.strike()?;
@@ -53,7 +53,7 @@ pub(super) async fn stall(context: &Context, args: &BenchStallArgs) -> Outcome<V
     if let Err(error) = streamed {
         tally.fail(error);
     }
-    let figures = tally.figures(phase, start.elapsed(), platform::cpu_time().saturating_sub(cpu_start));
+    let figures = tally.figures(phase, meter);
     if let Some(error) = figures.error {
         context.say(&Failure::from(error));
     }

@@ -9,7 +9,9 @@ use super::super::view::Measured;
 pub(super) fn table(phases: &[Measured]) -> String {
     let mut table = Table::new();
     table.load_preset(presets::NOTHING);
-    table.set_header(["phase", "ops", "bytes", "seconds", "ops/s", "MB/s", "p50", "p99", "max", "errors", "cpu s"]);
+    table.set_header([
+        "phase", "ops", "bytes", "seconds", "ops/s", "MB/s", "p50", "p99", "max", "errors", "cpu s", "all", "s/GiB",
+    ]);
     for phase in phases {
         table.add_row([
             phase.name.clone(),
@@ -23,12 +25,19 @@ pub(super) fn table(phases: &[Measured]) -> String {
             latency(phase.max_us),
             phase.errors.to_string(),
             format!("{:.2}", phase.cpu_seconds),
+            known(phase.cpu_all_seconds),
+            known(phase.cpu_all_per_gib),
         ]);
     }
     for column in table.column_iter_mut().skip(1) {
         column.set_cell_alignment(CellAlignment::Right);
     }
     table.to_string()
+}
+
+/// A figure that may be missing.
+fn known(figure: Option<f64>) -> String {
+    figure.map_or_else(|| "-".to_owned(), |figure| format!("{figure:.2}"))
 }
 
 /// Microseconds in the unit that suits them.
@@ -58,9 +67,14 @@ mod tests {
             max_us: 2_000_000,
             errors: 0,
             cpu_seconds: 1.25,
+            cpu_all_seconds: Some(4.5),
+            cpu_all_per_gib: None,
             synced: Some(true),
             local: None,
             rss_max_bytes: 1 << 20,
+            daemon_rss_max_bytes: None,
+            least_bytes: None,
+            most_bytes: None,
             path: "/bench".into(),
         };
         let text = table(&[phase.clone(), phase]);
@@ -68,7 +82,10 @@ mod tests {
         assert_eq!(rows.len(), 3);
         assert_eq!(
             rows[1],
-            ["write", "16", "1.0G", "2.50", "6.4", "429.5", "950", "us", "1.5", "ms", "2.00", "s", "0", "1.25"]
+            [
+                "write", "16", "1.0G", "2.50", "6.4", "429.5", "950", "us", "1.5", "ms", "2.00", "s", "0", "1.25",
+                "4.50", "-"
+            ]
         );
     }
 }

@@ -2,10 +2,10 @@
 
 use godfs_core::{DfsPath, Result};
 
-use super::super::args::BenchWriteArgs;
 use super::super::context::Context;
 use super::super::failure::{Failure, Outcome, say_line};
 use super::super::view::Measured;
+use super::args::BenchWriteArgs;
 use super::data::Data;
 use super::measure::{Phase, measure};
 use crate::{Client, CreateOptions, MkdirOptions};
@@ -24,7 +24,7 @@ pub(super) async fn write(context: &Context, args: &BenchWriteArgs) -> Outcome<V
     }
     let data = Data::new(SEED, args.size.0);
     let options = args.layout.apply(CreateOptions::new()).sync_on_close(!args.no_sync);
-    let phase = Phase { name: "write", path: folder.to_string(), ops: args.count, concurrency: args.concurrency };
+    let phase = Phase::new(context, "write", folder.to_string(), args.count, args.concurrency).await;
     let (client, size, directory) = (context.client.clone(), args.size.0, folder.clone());
     let figures = measure(phase, move |number| {
         write_file(client.clone(), directory.clone(), options.clone(), data.clone(), number, size)
