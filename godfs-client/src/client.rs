@@ -14,9 +14,10 @@ use crate::builder::ClientBuilder;
 use crate::file::{self, DfsFile, FileChecksum, OpenFile, Reader, Writer};
 use crate::links;
 use crate::listing::Listing;
-use crate::metadata::{ChunkLocation, DirEntry, FileLocations, FileStatus, OpenFileStatus};
+use crate::locate;
+use crate::metadata::{DirEntry, FileLocations, FileStatus, OpenFileStatus};
 use crate::namenode::{Backoff, Greeting, Namenode};
-use crate::options::{CreateOptions, MkdirOptions, RemoveOptions, RenameOptions};
+use crate::options::{CreateOptions, ListOptions, MkdirOptions, RemoveOptions, RenameOptions};
 use crate::transport::convert;
 
 /// A client of one cluster. Cheap to clone; clones share connections and the session.
@@ -264,7 +265,15 @@ impl Client {
     /// # Errors
     /// [`ErrorKind::InvalidArgument`] for a malformed path; all else comes through the stream, which then ends.
     pub fn list(&self, path: impl IntoPath) -> Result<BoxStream<'static, Result<DirEntry>>> {
-        let listing = Listing::new(&self.namenode, path.into_path()?);
+        self.list_with(path, ListOptions::new())
+    }
+
+    /// The same from a name on, or with where the chunks of files are.
+    ///
+    /// # Errors
+    /// As for [`list`](Self::list).
+    pub fn list_with(&self, path: impl IntoPath, options: ListOptions) -> Result<BoxStream<'static, Result<DirEntry>>> {
+        let listing = Listing::new(&self.namenode, path.into_path()?, options);
         Ok(futures::stream::try_unfold(listing, |mut listing| async move {
             Ok(listing.next().await?.map(|entry| (entry, listing)))
         })
@@ -384,39 +393,7 @@ impl Client {
     /// # Errors
     /// [`ErrorKind::NotFound`]; [`ErrorKind::IsADirectory`].
     pub async fn locate(&self, path: impl IntoPath) -> Result<FileLocations> {
-        let path = path.into_path()?;
-        let mut found: Option<FileLocations> = None;
-        loop {
-            let offset = found.as_ref().and_then(|found| found.chunks.last()).map_or(0, |last| last.offset + 1);
-            // Further pages by inode: the name may have moved on meanwhile.
-            let inode = found.as_ref().map_or(0, |found| found.status.inode.get());
-            let answer = self
-                .namenode
-                .call_at(path.clone(), |mut stub, path| {
-                    let request = v1::LocateRequest {
-                        path: if inode == 0 { path } else { String::new() },
-                        inode,
-                        offset,
-                        length: 0,
-                        host: self.namenode.settings().host.clone(),
-                        chunks: 0,
-                    };
-                    async move { stub.locate(request).await }
-                })
-                .await?;
-            let known = found.as_ref().and_then(|found| found.chunks.last()).map(|last| last.offset);
-            let mut chunks = ChunkLocation::list(&answer.chunks)?;
-            // The byte after the last chunk's first one lies in that chunk again, unless it has only one.
-            chunks.retain(|chunk| known.is_none_or(|known| chunk.offset > known));
-            let stuck = chunks.is_empty();
-            match &mut found {
-                Some(found) => found.chunks.append(&mut chunks),
-                None => found = Some(FileLocations { status: FileStatus::from_wire(answer.status.as_ref())?, chunks }),
-            }
-            if let Some(found) = found.take_if(|_| !answer.more || stuck) {
-                return Ok(found);
-            }
-        }
+        locate::locate(&self.namenode, path.into_path()?).await
     }
 
     /// The checksum of a file's bytes, composed by the datanodes; independent of how they are cut into chunks.

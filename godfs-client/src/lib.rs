@@ -58,6 +58,7 @@ mod client;
 pub mod file;
 mod links;
 mod listing;
+mod locate;
 mod metadata;
 mod namenode;
 mod options;
@@ -77,7 +78,9 @@ pub use metadata::{
     TrashItem, UnregisteredReplica, Usage,
 };
 pub use namenode::Greeting;
-pub use options::{CreateOptions, MkdirOptions, RemoveOptions, RenameOptions, RestoreOptions, WalkOptions};
+pub use options::{
+    CreateOptions, ListOptions, MkdirOptions, RemoveOptions, RenameOptions, RestoreOptions, WalkOptions,
+};
 pub use settings::{ClientSettings, Hedging, LocalReads, ReplaceNodes};
 pub use watch::{Attribute, Change, ChangeKind, ChangePlace, Watch, WatchFrom};
 

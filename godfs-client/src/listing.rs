@@ -2,23 +2,28 @@
 
 use std::collections::VecDeque;
 
-use godfs_core::{DfsPath, Result};
+use godfs_core::{DfsPath, ErrorKind, Result};
 use godfs_proto::v1;
 
 use crate::links::Hops;
-use crate::metadata::{DirEntry, FileStatus};
+use crate::locate;
+use crate::metadata::{ChunkLocation, DirEntry, FileStatus};
 use crate::namenode::{Namenode, Pages};
+use crate::options::ListOptions;
 
 /// The most entries of a page.
 const PAGE: u32 = 1_000;
 
 /// The entries of one directory, in the order of their names' bytes, a page at a time.
 pub(crate) struct Listing {
+    namenode: Namenode,
     pages: Pages<v1::ListPage>,
     /// Its path, past the symbolic links that were met.
     resolved: DfsPath,
     /// Entries that arrived and were not given yet.
-    page: VecDeque<DirEntry>,
+    page: VecDeque<v1::ListEntry>,
+    /// Whether to say where chunks are.
+    locations: bool,
     /// The last name that arrived.
     after: String,
     ended: bool,
@@ -26,12 +31,14 @@ pub(crate) struct Listing {
 }
 
 impl Listing {
-    pub(crate) fn new(namenode: &Namenode, path: DfsPath) -> Self {
+    pub(crate) fn new(namenode: &Namenode, path: DfsPath, options: ListOptions) -> Self {
         Self {
+            namenode: namenode.clone(),
             pages: Pages::new(namenode),
             resolved: path,
             page: VecDeque::new(),
-            after: String::new(),
+            locations: options.locations,
+            after: options.start_after,
             ended: false,
             hops: Hops::default(),
         }
@@ -40,7 +47,7 @@ impl Listing {
     pub(crate) async fn next(&mut self) -> Result<Option<DirEntry>> {
         loop {
             if let Some(entry) = self.page.pop_front() {
-                return Ok(Some(entry));
+                return entry_of(&self.namenode, entry).await.map(Some);
             }
             if self.ended {
                 return Ok(None);
@@ -49,6 +56,8 @@ impl Listing {
                 path: self.resolved.as_str().to_owned(),
                 start_after: self.after.clone(),
                 page_size: PAGE,
+                locations: self.locations,
+                host: self.namenode.settings().host.clone(),
             };
             let request = &request;
             let entries = match self.pages.next(|mut stub| async move { stub.list(request.clone()).await }).await {
@@ -65,10 +74,27 @@ impl Listing {
             if let Some(last) = entries.last() {
                 self.after.clone_from(&last.name);
             }
-            for entry in entries {
-                self.page
-                    .push_back(DirEntry { status: FileStatus::from_wire(entry.status.as_ref())?, name: entry.name });
-            }
+            self.page.extend(entries);
         }
     }
+}
+
+/// An entry with all its chunks.
+async fn entry_of(namenode: &Namenode, wire: v1::ListEntry) -> Result<DirEntry> {
+    let status = FileStatus::from_wire(wire.status.as_ref())?;
+    let chunks = match wire.located {
+        None => None,
+        Some(located) => {
+            let mut chunks = ChunkLocation::list(&located.chunks)?;
+            if located.more {
+                match locate::rest(namenode, status.inode, &mut chunks).await {
+                    // Gone meanwhile: what was there is known as far as this.
+                    Err(error) if error.kind() == ErrorKind::NotFound => {}
+                    found => found?,
+                }
+            }
+            Some(chunks)
+        }
+    };
+    Ok(DirEntry { name: wire.name, status, chunks })
 }

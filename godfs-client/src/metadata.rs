@@ -231,6 +231,9 @@ pub struct DirEntry {
     pub name: String,
     /// Its status.
     pub status: FileStatus,
+    /// Where its chunks are, in order, where a listing [was asked for that](crate::ListOptions::locations). `None` of what is no file, and of a file that the
+    /// caller may not read or that was gone before it was looked at; none of a small file, whose bytes lie with the namenode.
+    pub chunks: Option<Vec<ChunkLocation>>,
 }
 
 /// A file that is being written.

@@ -191,6 +191,34 @@ impl MkdirOptions {
     }
 }
 
+/// How a directory is listed. The default: all entries, without the places of chunks.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[must_use]
+pub struct ListOptions {
+    pub(crate) start_after: String,
+    pub(crate) locations: bool,
+}
+
+impl ListOptions {
+    /// The default.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Only names whose bytes come after those of `name`, which need not be there: a listing goes on where another one ended.
+    pub fn start_after(mut self, name: &str) -> Self {
+        name.clone_into(&mut self.start_after);
+        self
+    }
+
+    /// With where the chunks of each file are that the caller may read, as [`Client::locate`](crate::Client::locate) gives them:
+    /// [`DirEntry::chunks`](crate::DirEntry::chunks).
+    pub fn locations(mut self, yes: bool) -> Self {
+        self.locations = yes;
+        self
+    }
+}
+
 /// How a path is renamed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[must_use]

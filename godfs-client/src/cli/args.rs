@@ -381,7 +381,9 @@ link. -R prints whole paths, each directory before what it holds.
 Examples:
   godfs ls /
   godfs ls -lh /models
-  godfs ls -R --json /archive")]
+  godfs ls -R --json /archive
+  godfs ls --after part-00999 /table
+  godfs ls --locations --json /models")]
 pub(super) struct LsArgs {
     /// Show kind, permissions, replicas, owner, size and time too
     #[arg(short, long)]
@@ -392,6 +394,12 @@ pub(super) struct LsArgs {
     /// List all below too
     #[arg(short = 'R', long)]
     pub(super) recursive: bool,
+    /// Only names that come after this one in a directory, by their bytes
+    #[arg(long, value_name = "NAME", conflicts_with = "recursive")]
+    pub(super) after: Option<String>,
+    /// Show where the chunks of files lie, too, as `locate` does
+    #[arg(long, conflicts_with = "recursive")]
+    pub(super) locations: bool,
     /// Directories and files
     #[arg(value_name = "PATH", default_value = "/")]
     pub(super) paths: Vec<String>,

@@ -8,7 +8,7 @@ use super::context::Context;
 use super::failure::Outcome;
 use super::output::Output;
 use super::view::{Chunk, Located, Replica};
-use crate::{FileLocations, ReplicaLocation, UnregisteredReplica};
+use crate::{ChunkLocation, FileLocations, ReplicaLocation, UnregisteredReplica};
 
 /// Runs `locate`.
 pub(super) async fn locate(context: &Context, args: &LocateArgs, output: &mut Output) -> Outcome {
@@ -25,19 +25,24 @@ pub(super) async fn locate(context: &Context, args: &LocateArgs, output: &mut Ou
 }
 
 fn located(path: &DfsPath, locations: &FileLocations) -> Located {
-    let chunks = locations.chunks.iter().map(|chunk| Chunk {
+    Located {
+        path: path.to_string(),
+        length: locations.status.length,
+        replication: locations.status.replication,
+        chunks: chunks(&locations.chunks),
+    }
+}
+
+/// Chunks as they are shown.
+pub(super) fn chunks(chunks: &[ChunkLocation]) -> Vec<Chunk> {
+    let shown = |chunk: &ChunkLocation| Chunk {
         id: chunk.chunk.get(),
         offset: chunk.offset,
         generation: chunk.generation.get(),
         length: chunk.length,
         replicas: chunk.replicas.iter().map(replica).chain(chunk.unregistered.iter().map(unregistered)).collect(),
-    });
-    Located {
-        path: path.to_string(),
-        length: locations.status.length,
-        replication: locations.status.replication,
-        chunks: chunks.collect(),
-    }
+    };
+    chunks.iter().map(shown).collect()
 }
 
 fn replica(location: &ReplicaLocation) -> Replica {
@@ -66,6 +71,13 @@ fn state(state: Option<ReplicaState>) -> &'static str {
 fn lines(located: &Located) -> Vec<String> {
     let Located { path, length, replication, chunks } = located;
     let mut lines = vec![format!("{path}: {length} bytes, {} chunks, replication {replication}", chunks.len())];
+    lines.append(&mut chunk_lines(chunks));
+    lines
+}
+
+/// Where each chunk is.
+pub(super) fn chunk_lines(chunks: &[Chunk]) -> Vec<String> {
+    let mut lines = Vec::new();
     for Chunk { id, offset, generation, length, replicas } in chunks {
         lines.push(format!("  chunk {id} generation {generation}: bytes {offset}..{}", offset.saturating_add(*length)));
         for Replica { node, address, state, live } in replicas {

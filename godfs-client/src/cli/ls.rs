@@ -9,12 +9,13 @@ use super::args::LsArgs;
 use super::context::{Context, found};
 use super::failure::Outcome;
 use super::format;
+use super::locate::{chunk_lines, chunks};
 use super::mode;
 use super::output::{JsonList, Output};
 use super::stat::entry;
 use super::transfer::Child;
 use super::view::Entry;
-use crate::{Client, DirEntry, WalkOptions};
+use crate::{Client, DirEntry, ListOptions, WalkOptions};
 
 /// Runs `ls`.
 pub(super) async fn ls(context: &Context, args: &LsArgs, output: &mut Output) -> Outcome {
@@ -37,7 +38,7 @@ pub(super) fn children<'a>(client: &'a Client, path: &'a DfsPath) -> LocalBoxStr
         .then(move |entry| {
             let client = client.clone();
             async move {
-                let DirEntry { name, mut status } = entry?;
+                let DirEntry { name, mut status, .. } = entry?;
                 let path = path.join(&name)?;
                 if status.is_symlink() {
                     status = client.stat(&path).await?;
@@ -70,7 +71,11 @@ impl Listing<'_> {
             status = client.stat(&path).await.unwrap_or(status);
         }
         if !status.is_dir() {
-            return self.print(output, &entry(&path, &status), true);
+            let mut entry = entry(&path, &status);
+            if self.args.locations && status.is_file() {
+                entry.chunks = Some(chunks(&client.locate(&path).await?.chunks));
+            }
+            return self.print(output, &entry, true);
         }
         if self.titled && !self.args.recursive && self.json.is_none() {
             output.line(&format!("{}{path}:", if self.first { "" } else { "\n" }))?;
@@ -80,9 +85,13 @@ impl Listing<'_> {
             let print = async |path, status| self.print(output, &entry(&path, &status), true);
             context.each_below(&path, WalkOptions::new(), print).await?;
         } else {
-            let mut entries = client.list(&path)?;
+            let after = self.args.after.as_deref().unwrap_or_default();
+            let options = ListOptions::new().start_after(after).locations(self.args.locations);
+            let mut entries = client.list_with(&path, options)?;
             while let Some(found) = entries.try_next().await? {
-                self.print(output, &entry(&path.join(&found.name)?, &found.status), false)?;
+                let mut entry = entry(&path.join(&found.name)?, &found.status);
+                entry.chunks = found.chunks.as_deref().map(chunks);
+                self.print(output, &entry, false)?;
             }
         }
         Ok(())
@@ -91,7 +100,11 @@ impl Listing<'_> {
     fn print<W: Write>(&mut self, output: &mut Output<W>, entry: &Entry, whole_path: bool) -> Outcome {
         match &mut self.json {
             Some(list) => list.push(output, entry),
-            None => output.line(&line(entry, self.args, whole_path)),
+            None => {
+                output.line(&line(entry, self.args, whole_path))?;
+                let chunks = entry.chunks.iter().flat_map(|chunks| chunk_lines(chunks));
+                chunks.into_iter().try_for_each(|line| output.line(&line))
+            }
         }
     }
 }

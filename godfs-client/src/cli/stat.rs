@@ -62,6 +62,7 @@ pub(super) fn entry(path: &DfsPath, status: &FileStatus) -> Entry {
         mode: mode::octal(status.mode),
         target: status.target.clone(),
         acl: status.acl,
+        chunks: None,
     }
 }
 

@@ -29,6 +29,9 @@ pub(super) struct Entry {
     /// Where a symbolic link leads.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) target: Option<String>,
+    /// Where a file lies: `ls --locations`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) chunks: Option<Vec<Chunk>>,
 }
 
 /// Something that happened: `watch`.
@@ -357,6 +360,7 @@ pub(super) fn sample() -> Entry {
         mode: "0644".into(),
         target: None,
         acl: false,
+        chunks: None,
     }
 }
 

@@ -544,7 +544,7 @@ impl NamespaceService for Service {
         let entries = state.files.iter().filter_map(|(path, file)| {
             let name = path.strip_prefix(&prefix)?;
             let here = !name.contains('/') && name > request.start_after.as_str();
-            here.then(|| v1::ListEntry { name: name.to_owned(), status: Some(status(file)) })
+            here.then(|| v1::ListEntry { name: name.to_owned(), status: Some(status(file)), located: None })
         });
         let entries: Vec<_> = entries.collect();
         let pages: Vec<_> = entries.chunks(300).map(|page| Ok(v1::ListPage { entries: page.to_vec() })).collect();

@@ -8,7 +8,6 @@ use godfs_core::namespace::{
     Call, ChunkCommit, Complete, Completion, CreateOptions, ETag, FileRef, LocateRange, Located, MAX_CONCAT_FILES,
     MAX_PAGE, MkdirOptions, Namespace, Quota, QuotaChange, Rename, Symlink, Times, Writing,
 };
-use godfs_core::placement::Reader;
 use godfs_core::{DfsPath, Error, ErrorKind, LeaseId, Result, SessionId};
 use godfs_proto::v1;
 use tokio::sync::mpsc;
@@ -16,7 +15,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 use v1::namespace_service_server::NamespaceService;
 
-use super::convert::{location, millis, node, status as status_to_wire};
+use super::convert::{millis, node, status as status_to_wire};
 use super::state::State;
 use super::{allocate, attributes, held, list, trash, verify, walk, watch};
 
@@ -94,7 +93,7 @@ pub(super) fn commits(wire: &[v1::ChunkCommit]) -> Result<Vec<ChunkCommit>> {
     wire.iter().map(|wire| convert::commit(wire).map(commit)).collect()
 }
 
-fn host(text: &str) -> Result<&str> {
+pub(super) fn host(text: &str) -> Result<&str> {
     if text.len() > MAX_HOST { Err(invalid("host: is longer than 255 bytes")) } else { Ok(text) }
 }
 
@@ -123,11 +122,7 @@ impl Names {
         located: Located,
         host: &str,
     ) -> (v1::FileStatus, bytes::Bytes, Vec<v1::ChunkLocation>, bool) {
-        let reader = Reader { host: host.to_owned(), domain: None };
-        let nodes = self.0.nodes.lock();
-        let (key, cluster) = (&self.0.grant_key, self.0.cluster_id);
-        let grant = |chunk| bytes::Bytes::copy_from_slice(&key.grant(cluster, chunk));
-        let chunks = located.chunks.iter().map(|chunk| location(&nodes, &reader, chunk, grant)).collect();
+        let chunks = self.0.locations(&located.chunks, host);
         (status_to_wire(located.status), located.data, chunks, located.more)
     }
 

@@ -4,14 +4,17 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use godfs_client::transport::hello::Identity;
 use godfs_core::cluster::{NodeChange, NodeState, Nodes, StreamId};
 use godfs_core::env::Env;
-use godfs_core::namespace::Namespace;
-use godfs_core::placement::{ClusterView, ReplicationPolicy};
+use godfs_core::namespace::{ChunkLocation, Namespace};
+use godfs_core::placement::{ClusterView, Reader, ReplicationPolicy};
 use godfs_core::{ClusterId, Incarnation, NodeId, Result};
+use godfs_proto::v1;
 use parking_lot::Mutex;
 
+use super::convert::location;
 use super::leases::Leases;
 use super::links::Links;
 use super::list::ListMemory;
@@ -65,6 +68,14 @@ impl State {
     /// The datanodes as policies see them.
     pub(super) fn view(&self) -> Arc<ClusterView> {
         self.nodes.lock().view()
+    }
+
+    /// Chunks as a client on `host` gets them: where they are, nearest first, and what proves that it may read them.
+    pub(super) fn locations(&self, chunks: &[ChunkLocation], host: &str) -> Vec<v1::ChunkLocation> {
+        let reader = Reader { host: host.to_owned(), domain: None };
+        let grant = |chunk| Bytes::copy_from_slice(&self.grant_key.grant(self.cluster_id, chunk));
+        let nodes = self.nodes.lock();
+        chunks.iter().map(|chunk| location(&nodes, &reader, chunk, grant)).collect()
     }
 
     /// A live node whose streams end at `host`: the writer's own. Where several share a host, any of them.

@@ -3,6 +3,45 @@
 use super::World;
 
 #[tokio::test(flavor = "multi_thread")]
+async fn listings_begin_behind_a_name_and_tell_where_files_lie() {
+    let world = World::new().await;
+    world.write("small", "12345");
+    world.write("large", vec![1; 70_000]);
+    // More chunks than come with an entry at once.
+    world.write("long", vec![2; 20 * 65_536]);
+    world.ok("mkdir -p /d/sub").await;
+    for line in ["put small /d/a", "put large /d/b", "put --chunk-size 64K --replication 1 long /d/c", "ln -s b /d/e"] {
+        world.ok(line).await;
+    }
+    assert_eq!(world.ok("ls --after a /d").await, "b\nc\ne\nsub\n");
+    assert_eq!(world.ok("ls --after bb /d").await, "c\ne\nsub\n");
+    assert_eq!(world.ok("ls --after zz /d").await, "");
+    let shown = world.ok("ls --locations --after a /d").await;
+    assert!(shown.starts_with("b\n  chunk ") && shown.contains(": finalized\n"), "{shown}");
+    assert_eq!(shown.matches("  chunk ").count(), 1 + 20, "{shown}");
+    let all = world.json("ls --locations --json /d").await;
+    let chunks = |name: &str| {
+        let entry = all.as_array().expect("entries").iter().find(|entry| entry["name"] == name).expect(name);
+        entry.get("chunks").map(|chunks| chunks.as_array().expect("chunks").clone())
+    };
+    assert_eq!((chunks("a").map(|a| a.len()), chunks("sub"), chunks("e")), (Some(0), None, None));
+    let b = chunks("b").expect("chunks");
+    assert_eq!(
+        (b.len(), b[0]["length"].as_u64(), b[0]["replicas"].as_array().expect("some").len()),
+        (1, Some(70_000), 3)
+    );
+    let offsets: Vec<_> = chunks("c").expect("chunks").iter().map(|chunk| chunk["offset"].as_u64()).collect();
+    assert_eq!(offsets, (0..20).map(|at| Some(at * 65_536)).collect::<Vec<_>>());
+    assert_eq!(world.json("ls --locations --json /d/b").await[0]["chunks"], serde_json::Value::from(b));
+    // Where a file lies is for those who may read it.
+    world.ok("chmod 600 /d/b").await;
+    let seen = world.json("--user eve:users ls --locations --json /d").await;
+    let kept: Vec<_> = seen.as_array().expect("entries").iter().map(|entry| entry.get("chunks").is_some()).collect();
+    assert_eq!(kept, [true, false, true, false, false]);
+    assert_eq!(world.run("ls -R --after a /d").await.code, 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn trees_are_counted_searched_and_matched() {
     let world = World::new().await;
     world.write("five", "12345");
@@ -60,6 +99,25 @@ async fn trees_are_counted_searched_and_matched() {
     assert_eq!(world.ok("find /logs -maxdepth 1 -type f").await, "/logs/a.gz\n/logs/b.gz\n");
     world.ok("get /logs/*.gz .").await;
     assert_eq!(world.read("b.gz"), b"12345");
+
+    // Also in what changes the things themselves.
+    world.ok("mkdir /p").await;
+    for line in ["put five /p/x1", "put five /p/x2", "put five /p/y", "ln -s y /p/l1"] {
+        world.ok(line).await;
+    }
+    world.ok("chmod 600 /p/x?").await;
+    world.ok("setfattr -n user.a -v b /p/x*").await;
+    world.ok("setfacl -m user:bob:r-- /p/x[2]").await;
+    world.ok("truncate -s 3 /p/x?").await;
+    world.ok("chown alice:staff /p/x*").await;
+    world.ok("chgrp dev /p/x*").await;
+    let modes = world.ok("ls -l /p").await;
+    assert_eq!(modes.lines().filter(|line| line.starts_with("-rw-") && line.contains("alice    dev")).count(), 2);
+    assert_eq!(world.ok("cat /p/*").await, "12345123123".to_owned() + "12345");
+    assert_eq!(world.ok("getfattr -d /p/x*").await.matches("user.a=").count(), 2);
+    assert_eq!(world.ok("getfacl /p/x*").await.matches("user:bob").count(), 1);
+    assert_eq!(world.ok("readlink /p/l*").await, "y\n");
+    world.ok("recover /p/x*").await;
 
     // Quotas.
     world.ok("mkdir /q").await;

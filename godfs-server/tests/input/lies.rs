@@ -160,7 +160,8 @@ async fn a_listing_begins_wherever_it_is_told() {
     cluster.client().put("/f", "x", small_chunks(1)).await.expect("put");
     let mut names = caller.names.clone();
     for after in ["\0", "/", "..", &"~".repeat(300), &"~".repeat(1_500), &"~".repeat(1_000_000), "\u{10ffff}"] {
-        let request = v1::ListRequest { path: "/".into(), start_after: after.into(), page_size: u32::MAX };
+        let request =
+            v1::ListRequest { path: "/".into(), start_after: after.into(), page_size: u32::MAX, ..Default::default() };
         let mut entries = 0;
         match names.list(request).await {
             Ok(pages) => {

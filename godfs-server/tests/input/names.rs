@@ -46,7 +46,7 @@ async fn bad_paths_are_refused_by_every_call() {
             ("put", names.put(v1::PutRequest { call, path: p(), options, data: "x".into() }).await.err()),
             ("open", names.open(v1::OpenRequest { path: p(), host: none(), chunks: 1 }).await.err()),
             ("stat", names.stat(v1::StatRequest { path: p(), no_follow: false }).await.err()),
-            ("list", names.list(v1::ListRequest { path: p(), start_after: none(), page_size: 0 }).await.err()),
+            ("list", names.list(v1::ListRequest { path: p(), start_after: none(), ..Default::default() }).await.err()),
             ("from", names.rename(v1::RenameRequest { call, from: p(), to: good(), replace: true }).await.err()),
             ("to", names.rename(v1::RenameRequest { call, from: good(), to: p(), replace: true }).await.err()),
             ("delete", {

@@ -120,7 +120,7 @@ impl FakeClient {
     }
 
     pub(crate) async fn list(&self, path: &str, page_size: u32) -> Vec<v1::ListPage> {
-        let request = v1::ListRequest { path: path.into(), start_after: String::new(), page_size };
+        let request = v1::ListRequest { path: path.into(), page_size, ..Default::default() };
         let mut pages = self.stub.clone().list(request).await.expect("list").into_inner();
         let mut all = Vec::new();
         while let Some(page) = pages.message().await.expect("page") {

@@ -895,13 +895,31 @@ pub struct ListRequest {
     /// Entries a page, at most 10,000; 0 for 1,000.
     #[prost(uint32, tag = "3")]
     pub page_size: u32,
+    /// With where the chunks of files are.
+    #[prost(bool, tag = "4")]
+    pub locations: bool,
+    /// The caller's host, to sort replicas by nearness; empty when unknown.
+    #[prost(string, tag = "5")]
+    pub host: ::prost::alloc::string::String,
 }
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ListEntry {
     #[prost(string, tag = "1")]
     pub name: ::prost::alloc::string::String,
     #[prost(message, optional, tag = "2")]
     pub status: ::core::option::Option<FileStatus>,
+    /// Of a file that the caller may read, when asked for.
+    #[prost(message, optional, tag = "3")]
+    pub located: ::core::option::Option<ListedChunks>,
+}
+/// Where the first chunks of a file are.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListedChunks {
+    #[prost(message, repeated, tag = "1")]
+    pub chunks: ::prost::alloc::vec::Vec<ChunkLocation>,
+    /// There are more, which Locate gives.
+    #[prost(bool, tag = "2")]
+    pub more: bool,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ListPage {
