@@ -110,6 +110,12 @@ pub struct ClusterArgs {
     /// Bytes of the metadata log that are kept for `godfs watch`, so that it can go on where it stood [default: 256MiB]
     #[arg(long, env = "GODFS_RETAINED_LOG", value_name = "SIZE")]
     pub retained_log: Option<ByteSize>,
+    /// Memory for rows of the metadata that were read or written lately: what is there is read without looking further; 0 for none [default: 64MiB]
+    #[arg(long, env = "GODFS_ROW_CACHE", value_name = "SIZE")]
+    pub row_cache: Option<ByteSize>,
+    /// Memory for blocks of the metadata's tables, and for bytes of small files [default: 64MiB]
+    #[arg(long, env = "GODFS_BLOCK_CACHE", value_name = "SIZE")]
+    pub block_cache: Option<ByteSize>,
     /// Whether callers are asked what they may do [default: true]
     #[arg(long, env = "GODFS_PERMISSIONS", value_name = "BOOL")]
     pub permissions: Option<bool>,
@@ -144,6 +150,8 @@ impl ClusterArgs {
             trash_names: self.trash_names.or(file.trash_names),
             trash_bytes: self.trash_bytes.or(file.trash_bytes),
             retained_log: self.retained_log.or(file.retained_log),
+            row_cache: self.row_cache.or(file.row_cache),
+            block_cache: self.block_cache.or(file.block_cache),
             permissions: self.permissions.or(file.permissions),
             heartbeat: self.heartbeat.or(file.heartbeat),
             dead_after: self.dead_after.or(file.dead_after),
@@ -172,6 +180,12 @@ impl ClusterArgs {
         settings.liveness.suspect_after = (settings.liveness.heartbeat * 2).min(settings.liveness.dead_after);
         if let Some(ByteSize(bytes)) = self.retained_log {
             settings.store.retained_log_bytes = bytes;
+        }
+        if let Some(ByteSize(bytes)) = self.row_cache {
+            settings.store.row_cache_bytes = bytes;
+        }
+        if let Some(ByteSize(bytes)) = self.block_cache {
+            settings.store.cache_bytes = bytes;
         }
         if let Some(permissions) = self.permissions {
             settings.namespace.permissions = permissions;
