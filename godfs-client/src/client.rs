@@ -94,10 +94,11 @@ impl Client {
     }
 
     /// Moves the chunks of `sources`, in their order, to the end of `target`, in one step and without copying a byte; the sources go. All must be closed
-    /// and have the same chunk size, and none may be a small file that lies with the namenode; an empty one may.
+    /// and have the same chunk size. Small files, whose bytes lie with the namenode, get a chunk first, for which the caller must be able to read and write
+    /// them; what they hold stays the same, also if that is as far as it comes.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidArgument`] for a file that is named twice, or other chunk sizes; [`ErrorKind::FailedPrecondition`] for a small file;
+    /// [`ErrorKind::InvalidArgument`] for a file that is named twice, or other chunk sizes;
     /// [`ErrorKind::BeingWritten`] for one that has a writer, as for [`append`](Self::append); [`ErrorKind::LimitExceeded`] beyond 4,000 chunks.
     pub async fn concat<P: IntoPath>(&self, target: impl IntoPath, sources: impl IntoIterator<Item = P>) -> Result<()> {
         let mut paths = vec![target.into_path()?];
@@ -114,6 +115,24 @@ impl Client {
                 })
             })
         };
+        let refused = match self.namenode.until_closed(concat).await {
+            Err(error) if error.kind() == ErrorKind::FailedPrecondition => error,
+            done => return done.map(drop),
+        };
+        let (mut small, mut chunk_size) = (Vec::new(), None);
+        for path in &paths {
+            let status = self.stat(path).await?;
+            if *chunk_size.get_or_insert(status.chunk_size) != status.chunk_size {
+                return Err(refused);
+            }
+            small.extend(status.small.then(|| path.clone()));
+        }
+        if small.is_empty() {
+            return Err(refused);
+        }
+        for path in small {
+            Writer::new(OpenFile::outgrowing(&self.namenode, path).await?).close().await?;
+        }
         self.namenode.until_closed(concat).await.map(drop)
     }
 

@@ -81,7 +81,7 @@ pub struct FileStatus {
     pub chunk_size: u64,
     /// When its bytes changed last, milliseconds since 1970.
     pub modified_ms: u64,
-    /// When it was read last, as far as that is kept, milliseconds since 1970.
+    /// When it was made, or what [`Client::set_times`](crate::Client::set_times) said since, milliseconds since 1970: reading does not change it.
     pub accessed_ms: u64,
     /// The version that wrote its row; with the inode, its ETag.
     pub version: Version,

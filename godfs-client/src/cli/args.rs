@@ -502,7 +502,7 @@ pub(super) struct TruncateArgs {
 #[derive(Args, Debug)]
 #[command(after_help = "\
 The chunks of the sources move to the end of the target in one step, and the sources are gone. All must have the same
-chunk size, and none be so small that the namenode keeps it; for those there is append.
+chunk size. Files so small that the namenode keeps them get a chunk first; only their bytes are copied.
 
 Examples:
   godfs concat /logs/all.log /logs/monday.log /logs/tuesday.log

@@ -132,7 +132,7 @@ fn with_advice(verb: &str, error: &Error) -> String {
         (ErrorKind::AlreadyExists, "put" | "get" | "cp" | "mv") => "; -f replaces it",
         (ErrorKind::AlreadyExists, "mkdir") => "; -p accepts a directory that exists",
         (ErrorKind::NotFound, "mkdir") => "; -p makes missing parents",
-        (ErrorKind::NotFound, "put") => "; --parents makes missing directories",
+        (ErrorKind::NotFound, "put") => "; --parents makes directories that are missing in the cluster",
         (ErrorKind::QuotaExceeded, "rm") => "; --skip-trash deletes for good, and `godfs trash empty` makes room",
         (ErrorKind::Unavailable | ErrorKind::DeadlineExceeded, _) => {
             "; check --fs or GODFS_FS, and that the namenode and datanodes run"

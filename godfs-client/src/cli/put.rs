@@ -155,7 +155,7 @@ impl Way for Put<'_> {
             return Ok(Found::File);
         }
         match local::look(from)? {
-            Found::Nothing => Err(Error::new(ErrorKind::NotFound, from.display().to_string())),
+            Found::Nothing => Err(Error::new(ErrorKind::NotFound, format!("there is no local {}", from.display()))),
             found => Ok(found),
         }
     }

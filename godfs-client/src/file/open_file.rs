@@ -32,6 +32,8 @@ pub(crate) struct OpenFile {
     pub(crate) kept: Bytes,
     /// The most bytes that need no chunk.
     pub(crate) small_limit: usize,
+    /// Whether it has chunks when it is closed, however small it is.
+    pub(crate) into_chunks: bool,
     pub(crate) options: CreateOptions,
 }
 
@@ -89,6 +91,7 @@ impl OpenFile {
             base: 0,
             kept: Bytes::new(),
             small_limit: usize::try_from(greeting.small_file_limit.min(MAX_SMALL_BYTES)).unwrap_or(0),
+            into_chunks: false,
             options,
         })
     }
@@ -129,8 +132,15 @@ impl OpenFile {
             base: answer.base,
             kept: answer.data,
             small_limit: usize::try_from(limit).unwrap_or(0),
+            into_chunks: false,
             options,
         })
+    }
+
+    /// Opens a small file to move its bytes from the namenode to a chunk, as they are, when it is closed.
+    pub(crate) async fn outgrowing(namenode: &Namenode, path: DfsPath) -> Result<Self> {
+        let open = Self::append(namenode, path, CreateOptions::default()).await?;
+        Ok(Self { into_chunks: true, ..open })
     }
 
     /// Where a byte of the file lies in its chunk.

@@ -381,6 +381,9 @@ impl Chunks {
         if let Some(piece) = piece {
             self.data(piece, true).await?;
         }
+        if self.file.into_chunks {
+            self.outgrow(true).await?;
+        }
         let mut data = Bytes::new();
         if let Some(small) = &mut self.small {
             if small.stored != Some(small.data.len()) {

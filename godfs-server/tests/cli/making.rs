@@ -25,7 +25,12 @@ async fn modes_are_given_when_things_are_made() {
     }
 
     let ran = world.run("put a /new/er/").await;
-    assert_eq!((ran.code, ran.stderr.contains("--parents makes missing directories")), (3, true), "{}", ran.stderr);
+    assert_eq!(
+        (ran.code, ran.stderr.contains("--parents makes directories that are missing")),
+        (3, true),
+        "{}",
+        ran.stderr
+    );
     world.ok("put --parents a /new/er/").await;
     world.ok("put -p a /other/name").await;
     world.ok("put -p a b /both").await;

@@ -100,6 +100,17 @@ async fn trees_are_counted_searched_and_matched() {
     world.ok("get /logs/*.gz .").await;
     assert_eq!(world.read("b.gz"), b"12345");
 
+    // Small files are joined as all others.
+    for line in ["put five /j1", "put big /j2", "put five /j3", "concat /j1 /j2 /j3"] {
+        world.ok(line).await;
+    }
+    let joined = [&b"12345"[..], &[1; 3_000], b"12345"].concat();
+    assert_eq!(world.run("cat /j1").await.stdout, joined);
+    world.fails("stat /j2", 3).await;
+    world.ok("truncate -s 7 /j1").await;
+    assert_eq!(world.run("cat /j1").await.stdout, joined[..7]);
+    world.ok("rm --skip-trash /j1").await;
+
     // Also in what changes the things themselves.
     world.ok("mkdir /p").await;
     for line in ["put five /p/x1", "put five /p/x2", "put five /p/y", "ln -s y /p/l1"] {
