@@ -42,7 +42,7 @@ pub(super) fn page(
         context,
         options,
         frames: Vec::new(),
-        place: after.clone(),
+        place: after.as_str().to_owned(),
         budget: ROWS_A_PAGE,
         found: Vec::new(),
         denied: Vec::new(),
@@ -76,7 +76,7 @@ pub(super) fn page(
             return Ok(walk.end(None));
         }
     }
-    let place = walk.place.clone();
+    let place = DfsPath::parse(&walk.place)?;
     Ok(walk.end(Some(place)))
 }
 
@@ -85,8 +85,8 @@ struct Walk<'o> {
     options: &'o WalkOptions,
     /// The directories that are open, from the root down.
     frames: Vec<Frame>,
-    /// The last path that was looked at.
-    place: DfsPath,
+    /// The last path that was looked at. It begins with the paths of all frames, so that a deep one is not put together again for each.
+    place: String,
     budget: usize,
     found: Vec<WalkEntry>,
     denied: Vec<String>,
@@ -95,7 +95,8 @@ struct Walk<'o> {
 
 /// A directory, and how far it is walked.
 struct Frame {
-    path: DfsPath,
+    /// So many bytes of the place are its path, 0 for the root's.
+    path_bytes: usize,
     inode: InodeId,
     /// The last name that was read.
     after: String,
@@ -104,8 +105,8 @@ struct Frame {
 }
 
 impl Frame {
-    fn new(path: DfsPath, inode: InodeId, after: &str) -> Self {
-        Self { path, inode, after: after.to_owned(), entries: VecDeque::new(), ended: false }
+    fn new(path_bytes: usize, inode: InodeId, after: &str) -> Self {
+        Self { path_bytes, inode, after: after.to_owned(), entries: VecDeque::new(), ended: false }
     }
 
     fn next(&mut self, snapshot: &mut dyn Snapshot, budget: &mut usize) -> Step<Option<(String, EntryRow)>> {
@@ -136,37 +137,38 @@ impl Walk<'_> {
 
     /// Opens the directories on the way to the place, as far as they are there still.
     fn resume(&mut self, snapshot: &mut dyn Snapshot, root: &DfsPath, start: InodeId) -> Step<()> {
-        let mut at = Some((root.clone(), start));
+        let root_bytes = if root.is_root() { 0 } else { root.as_str().len() };
+        let mut at = Some((root_bytes, start));
         let place = self.place.clone();
-        for name in place.names().skip(root.names().count()) {
-            let Some((path, inode)) = at.take() else { break };
-            if !self.open(snapshot, path.clone(), inode, name)? {
+        for name in place[root_bytes..].split('/').filter(|name| !name.is_empty()) {
+            let Some((path_bytes, inode)) = at.take() else { break };
+            if !self.open(snapshot, path_bytes, inode, name)? {
                 break;
             }
             at = match rows::entry(snapshot, inode, name)? {
-                Some(entry) if entry.kind == EntryKind::Directory => Some((path.join(name)?, entry.inode)),
+                Some(entry) if entry.kind == EntryKind::Directory => Some((path_bytes + 1 + name.len(), entry.inode)),
                 _ => None,
             };
         }
-        if let Some((path, inode)) = at {
+        if let Some((path_bytes, inode)) = at {
             let told = self.denied.len();
-            self.descend(snapshot, path, inode)?;
+            self.descend(snapshot, path_bytes, inode)?;
             // The page that came to it said so.
             self.denied.truncate(told);
         }
         Ok(())
     }
 
-    fn descend(&mut self, snapshot: &mut dyn Snapshot, path: DfsPath, inode: InodeId) -> Step<()> {
+    fn descend(&mut self, snapshot: &mut dyn Snapshot, path_bytes: usize, inode: InodeId) -> Step<()> {
         if self.frames.len() < self.options.max_depth {
-            self.open(snapshot, path, inode, "")?;
+            self.open(snapshot, path_bytes, inode, "")?;
         }
         Ok(())
     }
 
-    /// False for one that is passed by.
-    fn open(&mut self, snapshot: &mut dyn Snapshot, path: DfsPath, inode: InodeId, after: &str) -> Step<bool> {
-        match access::need_of(snapshot, self.context, inode, access::LIST, &path) {
+    /// Opens a directory whose path is the first bytes of the place. False for one that is passed by.
+    fn open(&mut self, snapshot: &mut dyn Snapshot, path_bytes: usize, inode: InodeId, after: &str) -> Step<bool> {
+        match self.may_list(snapshot, path_bytes, inode) {
             Err(Abort::Failed(error)) if self.options.past_denied && error.kind() == ErrorKind::PermissionDenied => {
                 self.bytes += error.message().len();
                 self.denied.push(error.message().to_owned());
@@ -174,8 +176,20 @@ impl Walk<'_> {
             }
             checked => checked?,
         }
-        self.frames.push(Frame::new(path, inode, after));
+        self.frames.push(Frame::new(path_bytes, inode, after));
         Ok(true)
+    }
+
+    fn may_list(&self, snapshot: &mut dyn Snapshot, path_bytes: usize, inode: InodeId) -> Step<()> {
+        if self.context.may_all {
+            return Ok(());
+        }
+        let shown = || match &self.place[..path_bytes] {
+            "" => "/".to_owned(),
+            path => path.to_owned(),
+        };
+        let row = rows::inode(snapshot, inode)?;
+        access::need(snapshot, self.context, inode, &row, access::LIST, shown)
     }
 
     /// Looks at the next entry; false at the end.
@@ -186,13 +200,14 @@ impl Walk<'_> {
             self.frames.pop();
             return Ok(!self.frames.is_empty());
         };
-        let path = frame.path.join(&name)?;
-        self.place = path.clone();
+        self.place.truncate(frame.path_bytes);
+        self.place.push('/');
+        self.place.push_str(&name);
         if depth >= self.options.min_depth && self.options.covers(&name, entry.kind, depth) {
-            self.add(snapshot, path.clone(), entry.inode)?;
+            self.add(snapshot, DfsPath::parse(&self.place)?, entry.inode)?;
         }
         if entry.kind == EntryKind::Directory {
-            self.descend(snapshot, path, entry.inode)?;
+            self.descend(snapshot, self.place.len(), entry.inode)?;
         }
         Ok(true)
     }
