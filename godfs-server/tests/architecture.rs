@@ -76,3 +76,21 @@ fn each_mistake_names_tests_that_are_there() {
     assert_eq!(rows, MISTAKES);
     assert!(missing.is_empty(), "no such tests: {missing:#?}");
 }
+
+/// Two of them were missing from the list for long.
+#[test]
+fn each_invariant_of_the_rows_is_named() {
+    let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../ARCHITECTURE.md")).expect("the map");
+    let names: Vec<_> = godfs_core::namespace::Namespace::invariants().collect();
+    let (_, list) = text.split_once("The row invariants by subject.").expect("the list");
+    let (list, _) = list.split_once("\n\n").expect("its end");
+    let listed: Vec<_> = list.split('`').skip(1).step_by(2).collect();
+    let missing: Vec<_> = names.iter().filter(|name| !listed.contains(name)).collect();
+    assert!(
+        missing.is_empty() && listed.len() == names.len(),
+        "{missing:?} of {}, listed {}",
+        names.len(),
+        listed.len()
+    );
+    assert!(text.contains(&format!("between rows: {} named functions", names.len())));
+}

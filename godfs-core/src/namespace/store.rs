@@ -93,8 +93,8 @@ fn find(snapshot: &mut dyn Snapshot) -> Step<Option<StoreRow>> {
     }
     if format != FORMAT_VERSION {
         let message = format!(
-            "the metadata store has rows of format {format}, this software reads format {FORMAT_VERSION}: export them with the software that wrote \
-             them and import them with this one"
+            "the metadata store has rows of format {format}, this software reads format {FORMAT_VERSION}: run the software that wrote them. Before 1.0 rows \
+             are not converted, so an export of them is for that software too; to move on, copy the files out with it and into a new cluster"
         );
         return Err(Error::new(ErrorKind::Incompatible, message).into());
     }

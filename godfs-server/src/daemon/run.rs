@@ -46,10 +46,12 @@ impl LogOptions {
     }
 
     fn start(&self) {
-        let filter = EnvFilter::try_new(self.log.as_deref().unwrap_or("info"));
+        /// What the engine below the metadata says besides what is wrong is of no use to an operator.
+        const DEFAULT: &str = "info,fjall=warn,lsm_tree=warn";
+        let filter = EnvFilter::try_new(self.log.as_deref().unwrap_or(DEFAULT));
         let (filter, refused) = match filter {
             Ok(filter) => (filter, None),
-            Err(error) => (EnvFilter::new("info"), Some(error)),
+            Err(error) => (EnvFilter::new(DEFAULT), Some(error)),
         };
         let builder = tracing_subscriber::fmt().with_writer(std::io::stderr).with_env_filter(filter);
         let installed = match self.log_format.unwrap_or_default() {

@@ -211,15 +211,28 @@ fn refuse_if_torn(folder: &Path) -> Result<()> {
 
 fn failed(what: &'static str) -> impl Fn(::fjall::Error) -> Error {
     move |error| {
-        let kind = match &error {
-            ::fjall::Error::Locked => ErrorKind::Unavailable,
-            ::fjall::Error::InvalidVersion(_) => ErrorKind::Incompatible,
+        let damaged = "; the rows are damaged: restore the whole folder from one backup";
+        let (kind, advice) = match &error {
+            ::fjall::Error::Locked => (ErrorKind::Unavailable, ""),
+            ::fjall::Error::InvalidVersion(_) => (ErrorKind::Incompatible, ""),
             ::fjall::Error::JournalRecovery(_)
             | ::fjall::Error::InvalidTrailer
             | ::fjall::Error::InvalidTag(_)
-            | ::fjall::Error::Unrecoverable => ErrorKind::Corrupt,
-            _ => ErrorKind::Io,
+            | ::fjall::Error::Unrecoverable => (ErrorKind::Corrupt, damaged),
+            ::fjall::Error::Io(error) => (io_kind(error), ""),
+            ::fjall::Error::Storage(::fjall::LsmError::Io(error)) => (io_kind(error), ""),
+            ::fjall::Error::Storage(_) => (ErrorKind::Corrupt, damaged),
+            // Its own threads met what it was; they log it.
+            ::fjall::Error::Poisoned => (
+                ErrorKind::Io,
+                ": a thread that writes rows has failed, its last words are in the log; is the disk full?",
+            ),
+            _ => (ErrorKind::Io, ""),
         };
-        Error::new(kind, format!("{what}: {error}")).with_source(error)
+        Error::new(kind, format!("{what}: {error}{advice}")).with_source(error)
     }
+}
+
+fn io_kind(error: &std::io::Error) -> ErrorKind {
+    if error.kind() == std::io::ErrorKind::StorageFull { ErrorKind::StorageFull } else { ErrorKind::Io }
 }

@@ -82,7 +82,11 @@ pub(in crate::metadata) fn open(
     let Some(last) = walked.filter(|last| last.end.number >= least) else {
         return Err(Error::new(
             ErrorKind::Corrupt,
-            format!("the commit log in {} ends before record {least}, which it once held", segments.folder.display()),
+            format!(
+                "the commit log in {} ends before record {least}, which it once held: a part of it was damaged, lost or brought back from an older \
+                 copy; restore the whole folder of the metadata from one backup",
+                segments.folder.display()
+            ),
         ));
     };
     last.mend().map_err(|error| segments.failed("mend the end of", &last.path, error))??;
