@@ -40,6 +40,9 @@ pub struct NamespaceSettings {
     pub small_file_limit: usize,
     /// How many mutating calls of one session may be in flight, 1 to [`MAX_SLOTS`].
     pub slots: u32,
+    /// How many sessions there may be at once, over all clients: at least 1. Beyond, no further one is opened until some have ended. Judged outside of
+    /// the namespace.
+    pub max_sessions: usize,
     /// How long a session lives without a renewal; judged outside of the namespace.
     pub session_timeout: Duration,
     /// How long a session lives without a renewal before another client that asks for a file of it gets it: less than
@@ -79,6 +82,7 @@ impl Default for NamespaceSettings {
             replication: 3,
             small_file_limit: 16 << 10,
             slots: 64,
+            max_sessions: 65_536,
             session_timeout: Duration::from_secs(60),
             lease_soft_limit: Duration::from_secs(20),
             max_xattr_value_bytes: 16 << 10,
@@ -130,6 +134,9 @@ impl NamespaceSettings {
             if !(1..=most).contains(&value) {
                 return Err(invalid(format!("{setting} is {value}, it must be 1 to {most}")));
             }
+        }
+        if self.max_sessions == 0 {
+            return Err(invalid("max_sessions is 0, it must be above".to_owned()));
         }
         if !(1..=MAX_SLOTS).contains(&self.slots) {
             return Err(invalid(format!("slots is {}, it must be 1 to {MAX_SLOTS}", self.slots)));

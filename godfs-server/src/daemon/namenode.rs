@@ -116,6 +116,12 @@ pub struct ClusterArgs {
     /// Memory for blocks of the metadata's tables, and for bytes of small files [default: 64MiB]
     #[arg(long, env = "GODFS_BLOCK_CACHE", value_name = "SIZE")]
     pub block_cache: Option<ByteSize>,
+    /// Bytes of the disk that are kept free: where it has less, all can be read and nothing changed [default: 256MiB]
+    #[arg(long, env = "GODFS_RESERVE", value_name = "SIZE")]
+    pub reserve: Option<ByteSize>,
+    /// Sessions of clients at once [default: 65536]
+    #[arg(long, env = "GODFS_MAX_SESSIONS", value_name = "N")]
+    pub max_sessions: Option<usize>,
     /// Whether callers are asked what they may do [default: true]
     #[arg(long, env = "GODFS_PERMISSIONS", value_name = "BOOL")]
     pub permissions: Option<bool>,
@@ -152,6 +158,8 @@ impl ClusterArgs {
             retained_log: self.retained_log.or(file.retained_log),
             row_cache: self.row_cache.or(file.row_cache),
             block_cache: self.block_cache.or(file.block_cache),
+            reserve: self.reserve.or(file.reserve),
+            max_sessions: self.max_sessions.or(file.max_sessions),
             permissions: self.permissions.or(file.permissions),
             heartbeat: self.heartbeat.or(file.heartbeat),
             dead_after: self.dead_after.or(file.dead_after),
@@ -187,10 +195,14 @@ impl ClusterArgs {
         if let Some(ByteSize(bytes)) = self.block_cache {
             settings.store.cache_bytes = bytes;
         }
+        if let Some(ByteSize(bytes)) = self.reserve {
+            settings.store.reserve_bytes = bytes;
+        }
         if let Some(permissions) = self.permissions {
             settings.namespace.permissions = permissions;
         }
         let namespace = &mut settings.namespace;
+        namespace.max_sessions = self.max_sessions.unwrap_or(namespace.max_sessions);
         namespace.max_name_bytes = self.max_name_bytes.unwrap_or(namespace.max_name_bytes);
         namespace.max_path_bytes = self.max_path_bytes.unwrap_or(namespace.max_path_bytes);
         namespace.max_depth = self.max_depth.unwrap_or(namespace.max_depth);

@@ -5,6 +5,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -14,7 +15,7 @@ use godfs_client::transport::convert;
 use godfs_core::chunk::Replica;
 use godfs_core::cluster::{Expired, LeaseClock, LeaseRecovery, LeaseSettings, OpenChunk, RecoveryEffect, Silence};
 use godfs_core::namespace::{NamespaceSettings, RECOVERY_SESSION};
-use godfs_core::{ChunkId, ErrorKind, Generation, InodeId, LeaseId, NodeId, Result, SessionId, Version};
+use godfs_core::{ChunkId, Error, ErrorKind, Generation, InodeId, LeaseId, NodeId, Result, SessionId, Version};
 use godfs_proto::v1;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -37,6 +38,8 @@ const RECOVERY_TICK: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub(super) struct Leases {
     clock: Mutex<LeaseClock>,
+    /// Sessions that were opened here since the rows were read.
+    opened: AtomicUsize,
     /// How often sessions are looked after.
     every: Duration,
     /// Files whose recovery is under way here.
@@ -56,6 +59,7 @@ impl Leases {
         let settings = LeaseSettings { expire_after, soft_limit: settings.lease_soft_limit, retry_after };
         Self {
             clock: Mutex::new(LeaseClock::new(settings, now)),
+            opened: AtomicUsize::new(0),
             every,
             recovering: Mutex::default(),
             resting: Mutex::default(),
@@ -67,6 +71,27 @@ impl Leases {
     /// For how long a session has been silent, whose row is of version `renewal`.
     pub(super) fn silence(&self, now: Duration, session: SessionId, renewal: Version) -> Silence {
         self.clock.lock().silence(now, session, renewal.get())
+    }
+
+    /// Whether another session may be opened, which then counts.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unavailable`]: as soon as others have ended, there is room.
+    pub(super) fn admit(&self, most: usize) -> Result<()> {
+        let known = self.clock.lock().len();
+        if known.saturating_add(self.opened.fetch_add(1, Ordering::Relaxed)) < most {
+            return Ok(());
+        }
+        self.opened.fetch_sub(1, Ordering::Relaxed);
+        let message =
+            format!("{most} sessions are open, there may be no more until some have ended or expired (max-sessions)");
+        Err(Error::new(ErrorKind::Unavailable, message))
+    }
+
+    /// A session was closed by its client, whose files may await recovery.
+    pub(super) fn closed(&self, session: SessionId) {
+        self.clock.lock().gone(session);
+        self.look();
     }
 
     /// A file may await recovery.
@@ -94,6 +119,8 @@ pub(super) async fn drive(state: Arc<State>) {
 async fn round(state: &Arc<State>) -> Result<()> {
     let mut over = Vec::new();
     let mut after = SessionId(0);
+    // Those that are opened while the rows are read may count twice until the next round.
+    let opened = state.leases.opened.load(Ordering::Relaxed);
     loop {
         let page = state.namespace.sessions(after, PAGE).await?;
         {
@@ -112,6 +139,7 @@ async fn round(state: &Arc<State>) -> Result<()> {
             _ => break,
         }
     }
+    state.leases.opened.fetch_sub(opened, Ordering::Relaxed);
     let expired = state.leases.clock.lock().tick(state.now());
     over.extend(expired.iter().map(|Expired { session, renewal }| (*session, Some(Version(*renewal)))));
     let endings = over.into_iter().map(|(session, unchanged)| async move {

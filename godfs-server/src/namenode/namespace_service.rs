@@ -130,6 +130,7 @@ impl Names {
         let state = &self.0;
         let peer =
             state.identity.check_speaker(request.hello.as_ref(), &[v1::Speaker::Client, v1::Speaker::Datanode])?;
+        state.leases.admit(state.settings.namespace.max_sessions)?;
         let session = state.namespace.open_session(peer.name).await?;
         Ok(v1::OpenSessionResponse {
             session: session.get(),
@@ -222,7 +223,7 @@ impl NamespaceService for Names {
         let session = SessionId(request.into_inner().session);
         let close = async {
             self.0.namespace.end_session(session).await?;
-            self.0.leases.look();
+            self.0.leases.closed(session);
             Ok(v1::CloseSessionResponse {})
         };
         answer(close.await)

@@ -1,10 +1,12 @@
 //! A session is its client's alone.
 
+use godfs_client::transport::hello::Identity;
 use godfs_core::ErrorKind;
 use godfs_proto::v1;
+use godfs_server::MetadataSource;
 
 use super::fake::{FakeClient, refused};
-use super::in_memory;
+use super::{in_memory, memory, settings, start_with};
 
 /// Sessions used to be numbered one after another, and the number of each writer was shown to whoever asked for its file: anybody could end it.
 #[tokio::test]
@@ -42,5 +44,31 @@ async fn what_is_shown_of_a_session_ends_and_renews_and_repeats_nothing() {
     assert_eq!(open.files[0].session, shown, "the writer has its file");
     writer.stub.clone().close_session(v1::CloseSessionRequest { session: writer.session }).await.expect("closed");
     assert_eq!(refused(writer.mkdir("/e").await).kind(), ErrorKind::SessionLost);
+    namenode.stop().await.expect("stop");
+}
+
+/// Clients that go away without a word cost a row and a place in memory each until they expire: a namenode took as many as came.
+#[tokio::test]
+async fn sessions_are_bounded_and_the_end_of_one_makes_room() {
+    let mut few = settings();
+    few.namespace.max_sessions = 3;
+    let namenode = start_with(MetadataSource::Store(memory()), few).await;
+    let mut clients = Vec::new();
+    for _ in 0..3 {
+        clients.push(FakeClient::connect(namenode.address()).await);
+    }
+    let mut stub = clients[0].stub.clone();
+    let hello = || Identity::client("test").hello();
+    let refusal = refused(stub.open_session(v1::OpenSessionRequest { hello: Some(hello()) }).await);
+    assert_eq!(refusal.kind(), ErrorKind::Unavailable);
+    assert!(refusal.message().contains("3 sessions are open") && refusal.is_retryable(), "{refusal}");
+    clients[1].mkdir("/d").await.expect("those that are there go on");
+    stub.close_session(v1::CloseSessionRequest { session: clients[2].session }).await.expect("closed");
+    let opened = async {
+        while stub.open_session(v1::OpenSessionRequest { hello: Some(hello()) }).await.is_err() {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(60), opened).await.expect("there is room");
     namenode.stop().await.expect("stop");
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::pipeline::{Pipeline, Request, Sealed, Waiter};
+use super::reserve::Reserve;
 use crate::error::Result;
 use crate::id::Version;
 use crate::metadata::changes::Announced;
@@ -26,6 +27,7 @@ pub(super) struct Committer {
     pipeline: Arc<Pipeline>,
     /// Above this weight a batch takes no further transaction.
     batch_bytes: usize,
+    reserve: Reserve,
     last: Version,
     number: RecordNumber,
     recent: Recent,
@@ -44,8 +46,14 @@ struct Forming {
 
 impl Committer {
     /// `last` and `number` are those of the last record in the log.
-    pub(super) fn new(pipeline: Arc<Pipeline>, batch_bytes: usize, last: Version, number: RecordNumber) -> Self {
-        Self { pipeline, batch_bytes, last, number, recent: Recent::default(), forming: Forming::default() }
+    pub(super) fn new(
+        pipeline: Arc<Pipeline>,
+        batch_bytes: usize,
+        reserve: Reserve,
+        last: Version,
+        number: RecordNumber,
+    ) -> Self {
+        Self { pipeline, batch_bytes, reserve, last, number, recent: Recent::default(), forming: Forming::default() }
     }
 
     /// Until the store is closed and all requests are done, or it has failed.
@@ -105,12 +113,13 @@ impl Committer {
         self.recent.forget(view.base.applied);
         let version = self.last.next();
         let executed = overlay::execute(&Stack(vec![&self.recent, &view.base]), &mut *body, version);
-        let outcome = executed.map(|executed| {
+        let outcome = executed.and_then(|executed| {
             if !executed.is_empty() {
+                self.reserve.take(weight(&executed))?;
                 self.last = version;
                 self.join(executed);
             }
-            (body, self.last)
+            Ok((body, self.last))
         });
         self.forming.waiters.push(Waiter { caller, outcome });
         self.maybe_hand_over()
@@ -165,6 +174,11 @@ impl Committer {
         }
         sealed
     }
+}
+
+/// The bytes of what a body wrote.
+fn weight(executed: &Executed) -> usize {
+    executed.writes.iter().map(|write| write.key.len() + write.value.as_ref().map_or(0, Bytes::len)).sum()
 }
 
 impl From<Forming> for Sealed {

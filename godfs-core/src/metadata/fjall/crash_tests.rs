@@ -231,3 +231,38 @@ async fn a_full_disk_fails_the_store_and_loses_nothing() {
     check(&store, &acknowledged).await;
     write(&store, 5_000).await.expect("write");
 }
+
+/// A store used to write until the disk was full to the last byte, and failed then: nothing could be read any more either.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disk_that_is_nearly_full_is_read_and_not_written_until_there_is_room() {
+    const RESERVE: u64 = 1 << 20;
+    let mut machine = Machine::new().await;
+    machine.options.reserve_bytes = RESERVE;
+    let store = machine.open().expect("open");
+    let room = |bytes: u64| machine.io.set_capacity(Some(machine.io.used() + RESERVE + bytes));
+    room(64 << 10);
+    write(&store, 0).await.expect("there is room");
+    machine.io.set_capacity(Some(machine.io.used() + RESERVE / 2));
+    // Seen before a megabyte more is written.
+    let mut written = 1;
+    let refused = loop {
+        match write(&store, written).await {
+            Ok(_) => written += 1,
+            Err(error) => break error,
+        }
+        assert!(written < 2_000, "never refused");
+    };
+    assert_eq!(refused.kind(), ErrorKind::StorageFull);
+    assert!(refused.message().contains("are kept free: make room"), "{refused}");
+    assert!(store.failure().is_none() && written > 100, "{written}");
+    let acknowledged: Vec<u64> = (0..written).collect();
+    assert_eq!(check(&store, &acknowledged).await, written);
+    store.commit(|txn| txn.get(Space::Rows, b"x").map(drop)).await.expect("what writes nothing goes on");
+    assert_eq!(write(&store, written).await.expect_err("full").kind(), ErrorKind::StorageFull);
+    room(64 << 10);
+    write(&store, written).await.expect("at once, where there is room again");
+    store.close().await.expect("closed");
+    drop(store);
+    let store = machine.open().expect("open");
+    assert_eq!(check(&store, &[acknowledged, vec![written]].concat()).await, written + 1);
+}

@@ -19,6 +19,7 @@ mod commit;
 mod open;
 mod pipeline;
 mod readers;
+mod reserve;
 mod rows;
 mod state;
 mod sync;
@@ -80,6 +81,9 @@ pub struct FjallOptions {
     /// The length of a memtable of fjall's, in bytes; up to five of each of three keyspaces are in memory. Freeing a
     /// larger one stops reads for longer.
     pub memtable_bytes: u64,
+    /// So much of the disk is kept free, in bytes; 0 for nothing. Where it is less, what would write is refused with
+    /// [`ErrorKind::StorageFull`] until there is room again, and reads go on. It should hold what is on its way to the rows, and what they need to be merged.
+    pub reserve_bytes: u64,
 }
 
 impl Default for FjallOptions {
@@ -95,6 +99,7 @@ impl Default for FjallOptions {
             row_cache_bytes: 64 << 20,
             cache_bytes: 64 << 20,
             memtable_bytes: 8 << 20,
+            reserve_bytes: 256 << 20,
         }
     }
 }

@@ -12,6 +12,7 @@ use super::apply::Applier;
 use super::cache::RowCache;
 use super::commit::Committer;
 use super::pipeline::Pipeline;
+use super::reserve::Reserve;
 use super::rows::RowStore;
 use super::state::State;
 use super::sync::Syncer;
@@ -141,7 +142,9 @@ pub(super) fn start(parts: Parts, folder: &Path, options: &FjallOptions, io: Arc
     let pipeline = Arc::new(Pipeline::new(view, options.recent_change_bytes));
     let segments = Arc::clone(log.segments());
     let log_segments = Arc::clone(&segments);
-    let committer = Committer::new(Arc::clone(&pipeline), options.batch_bytes, state.version, state.point.number);
+    let reserve = Reserve::new(Arc::clone(&io), folder.to_owned(), options.reserve_bytes);
+    let committer =
+        Committer::new(Arc::clone(&pipeline), options.batch_bytes, reserve, state.version, state.point.number);
     let syncer = Syncer { pipeline: Arc::clone(&pipeline), log, unapplied_bytes: options.unapplied_bytes };
     let applier = Applier {
         pipeline: Arc::clone(&pipeline),

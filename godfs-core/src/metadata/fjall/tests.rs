@@ -136,6 +136,7 @@ pub(super) fn tiny() -> FjallOptions {
         persist_bytes: 16 << 10,
         cache_bytes: 1 << 20,
         memtable_bytes: 64 << 10,
+        reserve_bytes: 0,
     }
 }
 
