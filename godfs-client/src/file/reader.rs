@@ -14,7 +14,7 @@ use godfs_core::chunk::ReplicaState;
 use godfs_core::{DfsPath, Error, ErrorKind, Result};
 use godfs_proto::v1;
 use parking_lot::Mutex;
-use tokio::time::{Instant, sleep_until, timeout, timeout_at};
+use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 
 use super::dfs_file::DfsFile;
 use super::follow::Follow;
@@ -24,7 +24,7 @@ use super::range_reader::RangeReader;
 use super::ranges::{self, Parts};
 use super::small_reads::SMALL_READ_BYTES;
 use crate::metadata::{ChunkLocation, FileStatus, ReplicaLocation};
-use crate::namenode::Namenode;
+use crate::namenode::{Backoff, Namenode};
 use crate::transport::convert;
 use crate::transport::status::from_status;
 
@@ -115,18 +115,39 @@ impl Reader {
     /// truncated must be opened again.
     ///
     /// # Errors
-    /// [`ErrorKind::Unavailable`] when none of the nodes that hold its end can be asked.
+    /// [`ErrorKind::Unavailable`] when none of the nodes that hold its end can be asked; also when none of them shows anything, since all were started again
+    /// or can't be reached, and that has not changed within [`ClientSettings::call_timeout`](crate::ClientSettings::call_timeout).
     pub async fn refresh(&self) -> Result<u64> {
+        let namenode = &self.shared.namenode;
+        let deadline = Instant::now() + namenode.settings().call_timeout;
+        let mut backoff = Backoff::new(namenode.env());
+        loop {
+            if let Some(length) = self.look().await? {
+                return Ok(length);
+            }
+            let pause = backoff.pause();
+            if Instant::now() + pause >= deadline {
+                let message =
+                    format!("{}: the nodes that hold its end show nothing before it is recovered", self.path());
+                return Err(Error::new(ErrorKind::Unavailable, message));
+            }
+            sleep(pause).await;
+        }
+    }
+
+    /// One look at how much can be read; `None` when that is not settled.
+    async fn look(&self) -> Result<Option<u64>> {
         let shared = &self.shared;
         let before = self.len();
         let (status, chunks) = shared.locations.look(before).await?;
         if status.small && status.length > before {
             shared.take_small().await?;
-            return Ok(self.len());
+            return Ok(Some(self.len()));
         }
         let mut length = 0;
         for (at, chunk) in chunks.iter().enumerate() {
-            let bytes = if chunk.open { shared.visible(chunk).await? } else { chunk.length };
+            let bytes = if chunk.open { shared.visible(chunk).await? } else { Some(chunk.length) };
+            let Some(bytes) = bytes else { return Ok(None) };
             length = chunk.offset + bytes;
             // The next chunk counts only when this one reaches up to it.
             if chunks.get(at + 1).is_some_and(|next| length < next.offset) {
@@ -137,7 +158,7 @@ impl Reader {
             *shared.small.lock() = None;
         }
         shared.length.fetch_max(length, Ordering::AcqRel);
-        Ok(self.len())
+        Ok(Some(self.len()))
     }
 
     /// The same file, read without comparing bytes to their checksums: for callers that check them by other means. Bytes that rotted on a disk come through
@@ -310,8 +331,9 @@ impl Shared {
         Ok(())
     }
 
-    /// How many bytes of a chunk that is being written every node shows: so every one of them can be read from.
-    async fn visible(&self, chunk: &ChunkLocation) -> Result<u64> {
+    /// How many bytes of a chunk that is being written every node shows: so every one of them can be read from. `None` when those that answer have something
+    /// that they don't show: then others, or they themselves after a recovery, may show what was acknowledged.
+    async fn visible(&self, chunk: &ChunkLocation) -> Result<Option<u64>> {
         if let (true, Some(unreachable)) = (chunk.replicas.is_empty(), chunk.unreachable()) {
             let message = format!("{}: its end is held by {unreachable}", self.path);
             return Err(Error::new(ErrorKind::Unavailable, message));
@@ -369,16 +391,21 @@ impl Shared {
             Ok(Shown::Bytes(bytes)) => Some(*bytes),
             _ => None,
         });
-        let least = least.min();
-        match least {
-            Some(visible) => Ok(visible),
-            // Before the pipeline stands, nobody has anything.
-            None if answers.iter().any(|answer| matches!(answer, Ok(Shown::Absent))) => Ok(0),
-            // Nobody shows anything.
-            None => answers.into_iter().find_map(Result::err).map_or(Ok(0), |error| {
-                Err(error.context(format_args!("{}: none of the nodes that hold its end can be asked", self.path)))
-            }),
+        if let Some(visible) = least.min() {
+            return Ok(Some(visible));
         }
+        // Before the pipeline stands, nobody has anything.
+        let absent = answers.iter().filter(|answer| matches!(answer, Ok(Shown::Absent))).count();
+        let begins = chunk.length == 0 && chunk.generation.get() == 1;
+        if absent == answers.len() || begins && absent > 0 {
+            return Ok(Some(0));
+        }
+        if answers.iter().any(Result::is_ok) {
+            return Ok(None);
+        }
+        answers.into_iter().find_map(Result::err).map_or(Ok(None), |error| {
+            Err(error.context(format_args!("{}: none of the nodes that hold its end can be asked", self.path)))
+        })
     }
 }
 
