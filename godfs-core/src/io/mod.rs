@@ -23,7 +23,7 @@ use bytes::Bytes;
 #[cfg(unix)]
 pub use disk::DiskIo;
 #[cfg(any(test, feature = "testing"))]
-pub use sim::SimIo;
+pub use sim::{Failing, SimIo};
 
 /// How to open a file. It is always readable and writable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -28,6 +28,17 @@ pub struct SimIo {
     disk: Arc<Mutex<Disk>>,
 }
 
+/// What fails on a disk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Failing {
+    /// Reading the bytes of files.
+    pub reads: bool,
+    /// Writing bytes, and changing lengths and names.
+    pub writes: bool,
+    /// Syncing files and directories.
+    pub syncs: bool,
+}
+
 /// The total that a disk without a capacity claims to have, in bytes.
 const UNLIMITED: u64 = 1 << 50;
 
@@ -77,6 +88,12 @@ impl SimIo {
     pub fn fail_sync(&self, n: u64) {
         let mut disk = self.disk.lock();
         disk.failing_sync = Some(disk.syncs + n);
+    }
+
+    /// What fails from now on, each call with an error. A write that fails may have left some of its sectors, a sync that fails some of what it
+    /// covered. A disk that is found after a crash has no faults.
+    pub fn set_failing(&self, failing: Failing) {
+        self.disk.lock().failing = failing;
     }
 
     /// Takes the power away in the middle of the `n`-th change from now on (a write, a change of length or of a name,
@@ -164,6 +181,7 @@ struct Disk {
     locks: BTreeSet<PathBuf>,
     syncs: u64,
     failing_sync: Option<u64>,
+    failing: Failing,
     changes: u64,
     last_change: Option<u64>,
     capacity: Option<u64>,
@@ -211,6 +229,7 @@ impl Disk {
             locks: BTreeSet::new(),
             syncs: 0,
             failing_sync: None,
+            failing: Failing::default(),
             changes: 0,
             last_change: None,
             capacity: None,
@@ -223,6 +242,10 @@ impl Disk {
             Some(last) if self.changes >= last => Err(io::Error::other("the simulated disk has lost power")),
             _ => Ok(()),
         }
+    }
+
+    fn writable(&self) -> io::Result<()> {
+        if self.failing.writes { Err(io::Error::other("the simulated disk failed to write")) } else { Ok(()) }
     }
 
     fn number(&mut self) -> u64 {
@@ -284,7 +307,7 @@ impl Disk {
     /// Counts a sync; an error when it was to fail.
     fn sync(&mut self) -> io::Result<()> {
         self.syncs += 1;
-        if self.failing_sync == Some(self.syncs) {
+        if self.failing.syncs || self.failing_sync == Some(self.syncs) {
             self.failing_sync = None;
             return Err(io::Error::other("the simulated disk failed to sync"));
         }
@@ -401,6 +424,7 @@ impl Io for SimIo {
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn IoFile>> {
         let file = if mode == OpenMode::CreateNew {
             self.change(|disk| {
+                disk.writable()?;
                 let (directory, name) = disk.parent(path)?;
                 if disk.directories[&directory].current.contains_key(&name) {
                     return Err(io::ErrorKind::AlreadyExists.into());
@@ -429,6 +453,7 @@ impl Io for SimIo {
                 Err(_) => {}
             }
             self.change(|disk| {
+                disk.writable()?;
                 let (parent, name) = disk.parent(&at)?;
                 let number = disk.number();
                 disk.directories.insert(number, Directory::default());
@@ -453,6 +478,7 @@ impl Io for SimIo {
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         self.change(|disk| {
+            disk.writable()?;
             let file = disk.file(from)?;
             let (source, old) = disk.parent(from)?;
             let (target, new) = disk.parent(to)?;
@@ -477,6 +503,7 @@ impl Io for SimIo {
 
     fn remove_file(&self, path: &Path) -> io::Result<()> {
         self.change(|disk| {
+            disk.writable()?;
             disk.file(path)?;
             let (directory, name) = disk.parent(path)?;
             let number = disk.number();
@@ -560,6 +587,14 @@ impl SimFile {
                 }
             }
             let mut file = self.file.lock();
+            if let Err(error) = disk.writable() {
+                // Some of its sectors are written, or all, or none; nobody knows.
+                if let Some(part) = change.part(&mut disk.rng) {
+                    part.apply(&mut file.current);
+                    file.pending.push(part);
+                }
+                return Err(error);
+            }
             change.apply(&mut file.current);
             file.pending.push(change);
             Ok(())
@@ -569,7 +604,13 @@ impl SimFile {
 
 impl IoFile for SimFile {
     fn read_at(&self, offset: u64, length: usize) -> io::Result<Bytes> {
-        self.io.disk.lock().powered()?;
+        {
+            let disk = self.io.disk.lock();
+            disk.powered()?;
+            if disk.failing.reads {
+                return Err(io::Error::other("the simulated disk failed to read"));
+            }
+        }
         let file = self.file.lock();
         let length = length.min(usize::try_from(file.current.length().saturating_sub(offset)).unwrap_or(usize::MAX));
         let mut buffer: Vec<u8> = Vec::with_capacity(length + PAGE);

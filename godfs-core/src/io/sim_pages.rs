@@ -112,6 +112,20 @@ impl Change {
         }
     }
 
+    /// What a change that failed may have done all the same.
+    pub(super) fn part(&self, rng: &mut fastrand::Rng) -> Option<Self> {
+        match (self, rng.u8(0..3)) {
+            (_, 0) => Some(self.clone()),
+            (Self::Write { offset, data }, 1) => {
+                let sectors = rng.u64(0..=data.len() as u64 / SECTOR);
+                let end = (*offset / SECTOR + sectors) * SECTOR;
+                let bytes = usize::try_from(end.saturating_sub(*offset)).unwrap_or(usize::MAX).min(data.len());
+                (bytes > 0).then(|| Self::Write { offset: *offset, data: data.slice(..bytes) })
+            }
+            _ => None,
+        }
+    }
+
     /// Applies the part of a write in the sectors that `keep` says.
     fn apply_sectors(&self, pages: &mut Pages, mut keep: impl FnMut() -> bool) {
         let Self::Write { offset, data } = self else { return };

@@ -10,6 +10,8 @@ mod fjall;
 mod layer;
 #[cfg(feature = "fjall")]
 mod log;
+#[cfg(all(feature = "fjall", any(test, feature = "testing")))]
+mod logged;
 mod memory;
 #[cfg(any(test, feature = "testing"))]
 mod missing;
@@ -34,6 +36,8 @@ pub(crate) use self::fjall::machine;
 #[cfg(feature = "fjall")]
 pub use self::fjall::{FjallOptions, FjallStore, Written};
 pub use changes::{Announcement, Announcements, MAX_CHANGE_BYTES, Place};
+#[cfg(all(feature = "fjall", any(test, feature = "testing")))]
+pub use logged::LoggedStore;
 pub use memory::MemoryStore;
 #[cfg(any(test, feature = "testing"))]
 pub use missing::MissingStore;

@@ -85,7 +85,8 @@ pub(crate) fn run(plan: &Plan) -> Vec<String> {
     world.trace.events()
 }
 
-fn namenode_settings() -> NamenodeSettings {
+/// A namenode that notices losses soon.
+pub(crate) fn namenode_settings() -> NamenodeSettings {
     let mut settings = NamenodeSettings::default();
     settings.liveness.heartbeat = Duration::from_millis(250);
     settings.liveness.suspect_after = Duration::from_millis(700);
@@ -298,11 +299,12 @@ fn neighbour(index: usize) -> &'static str {
 }
 
 thread_local! {
-    static PANICS: Cell<u64> = const { Cell::new(0) };
+    /// Panics of this thread's tasks.
+    pub(crate) static PANICS: Cell<u64> = const { Cell::new(0) };
 }
 
 /// The tasks of a machine take their panics with them: count them.
-fn count_panics() {
+pub(crate) fn count_panics() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         let before = std::panic::take_hook();
@@ -315,7 +317,7 @@ fn count_panics() {
 
 /// A runtime that ends drops its tasks in an order that depends on their ids modulo a small power of two, and ids are counted for the whole
 /// process: begins each simulation at the same place, so that connections of a killed process break in the same order.
-fn align_task_ids() {
+pub(crate) fn align_task_ids() {
     const EVERY: u64 = 1 << 10;
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
     let next = || runtime.spawn(async {}).id().to_string().parse::<u64>().expect("ids are numbers");

@@ -8,9 +8,11 @@
 //! another one each time.
 
 mod cluster;
+mod invariants;
 mod network;
 mod plan;
 mod probe;
+mod storm;
 mod trace;
 mod workload;
 

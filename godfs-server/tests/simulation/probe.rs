@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::FutureExt;
 use godfs_core::chunk::{ChunkStore, DirectoryOptions, DirectoryStore, ReplicaState};
 use godfs_core::env::Env;
 use godfs_core::io::SimIo;
@@ -13,6 +12,7 @@ use godfs_core::metadata::MemoryStore;
 use godfs_core::namespace::{ChunkInfo, FileRef, LocateRange, Located, Namespace, NamespaceSettings};
 use godfs_core::{ChunkId, ErrorKind, Generation, IntoPath, NodeId};
 
+use crate::invariants::{self, at_once as now};
 use crate::trace::Trace;
 use crate::workload::PATH;
 
@@ -21,11 +21,6 @@ pub(crate) struct Probe {
     namespace: Namespace,
     trace: Trace,
     seen: BTreeMap<ChunkId, ChunkInfo>,
-}
-
-/// Nothing in a simulation of memory and simulated disks waits for anything.
-fn now<T>(future: impl Future<Output = T>) -> T {
-    future.now_or_never().expect("stores in memory answer at once")
 }
 
 impl Probe {
@@ -54,14 +49,12 @@ impl Probe {
             if before == Some(&info) {
                 continue;
             }
+            invariants::generations_only_grow(before, &info);
             if let Some(before) = before {
-                assert!(before.generation <= info.generation, "the generation went back: {before:?}, {info:?}");
-                assert!(before.issued <= info.issued, "an issued generation went back: {before:?}, {info:?}");
                 assert!(before.open || !info.open, "a closed chunk was opened: {before:?}, {info:?}");
                 let fixed = before.open || before.length == info.length;
                 assert!(fixed, "a closed chunk has another length: {before:?}, {info:?}");
             }
-            assert!(info.generation <= info.issued, "a generation that was never issued: {info:?}");
             let nodes: Vec<_> = info.replicas.iter().map(|place| place.node.to_string()).collect();
             self.trace.at(
                 at,
@@ -83,12 +76,7 @@ impl Probe {
 
     /// Holds the rows against every invariant of the namespace.
     pub(crate) fn check(&self) {
-        if now(self.namespace.cluster()).is_err() {
-            return;
-        }
-        let violations = now(self.namespace.check()).expect("readable");
-        let shown: Vec<_> = violations.iter().map(ToString::to_string).collect();
-        assert!(shown.is_empty(), "the rows break what always holds:\n{}", shown.join("\n"));
+        invariants::rows_hold(&self.namespace);
     }
 
     /// Every replica that the rows name is on its disk, finalized, with the right bytes.

@@ -8,6 +8,7 @@ use godfs_core::env::Env;
 use godfs_core::{ErrorKind, Result};
 use parking_lot::Mutex;
 
+use crate::invariants;
 use crate::network::{Outgoing, address};
 use crate::plan::{CHUNK, DATANODES, Plan, Then};
 use crate::trace::Trace;
@@ -137,7 +138,7 @@ impl Machine {
         let mut last = None;
         while tokio::time::Instant::now() < limit {
             if let Ok(report) = client.report().await {
-                if is_whole(&report) {
+                if invariants::is_whole(&report, DATANODES) {
                     self.note("all is whole");
                     return;
                 }
@@ -192,13 +193,6 @@ impl Machine {
         self.note(format_args!("read {} at {from}", bytes.len()));
         Ok(())
     }
-}
-
-fn is_whole(report: &ReportResponse) -> bool {
-    report.complete
-        && report.live_datanodes as usize == DATANODES
-        && [report.under_replicated, report.missing, report.corrupt, report.over_replicated] == [0; 4]
-        && [report.repairing, report.pending_deletes, report.open_files] == [0; 3]
 }
 
 fn summary(report: &ReportResponse) -> String {
