@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::{join_all, try_join, try_join_all};
-use godfs_client::Client;
 use godfs_client::transport::Address;
+use godfs_client::{Client, ClientSettings};
 use godfs_core::chunk::ChunkStore;
 use godfs_core::env::Env;
 use godfs_core::metadata::MetadataStore;
@@ -37,6 +37,7 @@ pub struct ClusterBuilder {
     domains: Vec<Domain>,
     namenode: NamenodeSettings,
     datanode: DatanodeSettings,
+    client: ClientSettings,
     capacity: Option<u64>,
     policy: Option<Arc<dyn ReplicationPolicy>>,
     metadata: Option<Arc<dyn MetadataStore>>,
@@ -78,6 +79,12 @@ impl ClusterBuilder {
     /// How the datanodes behave.
     pub fn datanode_settings(mut self, settings: DatanodeSettings) -> Self {
         self.datanode = settings;
+        self
+    }
+
+    /// How the clients behave that [`Cluster::client`] makes.
+    pub fn client_settings(mut self, settings: ClientSettings) -> Self {
+        self.client = settings;
         self
     }
 
@@ -177,6 +184,7 @@ impl Cluster {
             domains: Vec::new(),
             namenode: NamenodeSettings::default(),
             datanode: DatanodeSettings::default(),
+            client: ClientSettings::default(),
             capacity: None,
             policy: None,
             metadata: None,
@@ -188,7 +196,8 @@ impl Cluster {
     /// A client of its own session.
     #[must_use]
     pub fn client(&self) -> Client {
-        Client::builder().namenodes(&self.namenode_address).build().expect("the address of a running namenode is valid")
+        let builder = Client::builder().namenodes(&self.namenode_address).settings(self.how.client.clone());
+        builder.build().expect("the address of a running namenode is valid")
     }
 
     /// `godfs://HOST:PORT` of the namenode.

@@ -9,7 +9,7 @@ use godfs_core::{ChunkId, Error, ErrorKind, Generation, NodeId, Result, checksum
 use godfs_proto::v1;
 use tokio::time::{Duration, Instant, timeout};
 
-use super::joining::{ATTEMPTS, Begin, Failed, Joining, Near};
+use super::joining::{ATTEMPTS, Begin, Failed, Fault, Joining, Near};
 use super::open_file::{OpenFile, Placed};
 use crate::namenode::Backoff;
 use crate::pipeline::{ChunkSender, PacketKind, PipelineFailure, PipelineSetup};
@@ -68,6 +68,8 @@ impl Book {
 pub(super) enum Event {
     /// Every node has acknowledged the oldest packet, or one has failed.
     Ack(Result<(), PipelineFailure>),
+    /// The pipeline broke while nothing was under way.
+    Broke(PipelineFailure),
     /// A node that is to join has all but the newest bytes, or there is none.
     Near(Box<Result<Near, Failed>>),
 }
@@ -99,8 +101,10 @@ pub(super) struct ChunkWriter {
     wanted: usize,
     /// The node that is to take the place of one that failed.
     joining: Option<Joining>,
-    /// How many more may be tried.
+    /// How many more may be tried before one has joined, or another has failed.
     joins_left: u32,
+    /// The pipeline broke while nothing was under way, and could not be built again: that waits for the next packet.
+    given_up: bool,
 }
 
 impl ChunkWriter {
@@ -124,6 +128,7 @@ impl ChunkWriter {
             sender: Some(sender),
             joining: None,
             joins_left: ATTEMPTS,
+            given_up: false,
         })
     }
 
@@ -147,6 +152,7 @@ impl ChunkWriter {
             sender: None,
             joining: None,
             joins_left: ATTEMPTS,
+            given_up: false,
         };
         // All of them hold the same bytes, finalized: none needs to be asked first.
         match writer.build(generation, length).await? {
@@ -211,16 +217,21 @@ impl ChunkWriter {
             }
         }
         let due = !self.unacked.is_empty();
+        let watched = !due && !self.given_up;
         let sender = self.sender.as_mut().expect(STANDS);
         let event = tokio::select! {
-            // Both are cancel-safe.
+            // All are cancel-safe. A writer that pauses for long must not find all nodes of its pipeline gone, one after another.
             biased;
-            outcome = sender.ack(), if due => Event::Ack(outcome.map(drop)),
+            outcome = sender.next(due), if due || watched => match outcome {
+                Ok(_) => Event::Ack(Ok(())),
+                Err(failure) if due => Event::Ack(Err(failure)),
+                Err(failure) => Event::Broke(failure),
+            },
             near = near(&mut self.joining) => Event::Near(Box::new(near)),
         };
         match &event {
             Event::Ack(Ok(())) => self.take_ack(),
-            Event::Ack(Err(_)) => {}
+            Event::Ack(Err(_)) | Event::Broke(_) => {}
             Event::Near(_) => self.joining = None,
         }
         event
@@ -281,11 +292,27 @@ impl ChunkWriter {
             let generation = self.file.issue_generation(self.chunk).await?;
             match self.resume(generation, &mut without).await? {
                 Ok(()) => {
+                    self.joins_left = ATTEMPTS;
                     self.seek(book);
                     return Ok(());
                 }
                 Err(next) => failure = next,
             }
+        }
+    }
+
+    /// Goes on after the pipeline broke while nothing was under way. Where that fails nobody is told: it is tried again with the next packet, when nodes may be
+    /// back that are not now.
+    pub(super) async fn recover_idle(&mut self, failure: PipelineFailure, book: &mut Book) {
+        if failure.error.kind() == ErrorKind::LimitExceeded {
+            // A node with more streams than it can serve has taken the place of one that is not used: it is asked for another when that is needed.
+            self.given_up = true;
+            return;
+        }
+        let nodes = self.nodes.clone();
+        if let Err(error) = self.recover(failure, book).await {
+            tracing::warn!(chunk = %self.chunk, %error, "a pipeline in which nothing is under way is not built again yet");
+            (self.nodes, self.given_up) = (nodes, true);
         }
     }
 
@@ -316,18 +343,17 @@ impl ChunkWriter {
         }
         let patience = self.file.namenode.settings().transport.pipeline_stall(0);
         let copied = match near {
-            Ok(mut near) => match near.finish(self.acked, &source, patience).await {
-                Ok(()) => Ok(near.node().clone()),
-                Err(error) => Err(Failed { node: Some(near.node().id), error }),
-            },
+            Ok(mut near) => near.finish(self.acked, &source, patience).await.map(|()| near.node().clone()),
             Err(failed) => Err(failed),
         };
         let node = match copied {
             Ok(node) => node,
-            Err(Failed { node, error }) => {
-                tracing::info!(chunk = %self.chunk, ?node, %error, "no node has joined the pipeline");
-                if let Some(node) = node {
+            Err(Failed { fault, error }) => {
+                tracing::info!(chunk = %self.chunk, ?fault, %error, "no node has joined the pipeline");
+                if let Fault::Newcomer(node) = fault {
                     book.exclude(&PipelineFailure { nodes: vec![node], error });
+                }
+                if fault != Fault::NoNode {
                     self.seek(book);
                 }
                 return Ok(());
@@ -336,6 +362,7 @@ impl ChunkWriter {
         tracing::info!(chunk = %self.chunk, node = %node.id, bytes = self.acked, "a node joins the pipeline");
         let generation = self.file.issue_generation(self.chunk).await?;
         self.nodes.push(node);
+        self.joins_left = ATTEMPTS;
         match self.resume(generation, &mut HashSet::new()).await? {
             Ok(()) if self.synced => {
                 self.send_mark(PacketKind::Sync)?;
@@ -371,7 +398,7 @@ impl ChunkWriter {
         };
         self.file.update_pipeline(self.chunk, generation, sender.nodes()).await?;
         self.generation = generation;
-        self.sender = Some(sender);
+        (self.sender, self.given_up) = (Some(sender), false);
         self.acked = self.acked.max(length);
         self.send_again(length)?;
         Ok(Ok(()))

@@ -14,14 +14,14 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{Duration, sleep, timeout};
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::Streaming;
+use tonic::{Status, Streaming};
 
 use super::open_file::OpenFile;
 use crate::settings::ReplaceNodes;
 use crate::transport::convert::{self, Node};
 use crate::transport::status::from_status;
 
-/// Nodes that are tried before a chunk stays with those that it has; the namenode repairs it once it is finished.
+/// Nodes that are tried in the place of one that failed before a chunk stays with those that it has; the namenode repairs it once it is finished.
 pub(super) const ATTEMPTS: u32 = 3;
 
 /// How soon the namenode is asked again for a node that it did not have.
@@ -62,9 +62,45 @@ pub(super) struct Joining(JoinHandle<Result<Near, Failed>>);
 /// Why there is no copy.
 #[derive(Debug)]
 pub(super) struct Failed {
-    /// Where it was to go; `None` when no node could take it.
-    pub(super) node: Option<NodeId>,
+    pub(super) fault: Fault,
     pub(super) error: Error,
+}
+
+/// Whose fault it is that there is no copy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fault {
+    /// No node could take it.
+    NoNode,
+    /// The node that was to copy failed, or fell silent: the pipeline will tell what is wrong with it.
+    Source,
+    /// The node that was to join.
+    Newcomer(NodeId),
+}
+
+impl Failed {
+    /// Of what a source answered, and of its silence.
+    fn judge(newcomer: NodeId, error: Trouble) -> Self {
+        match error {
+            Trouble::Broken(error) => Self { fault: Fault::Source, error },
+            Trouble::Told(error) => {
+                // What a node says of its own replica; all else it has from the other one.
+                let own = matches!(
+                    error.kind(),
+                    ErrorKind::Corrupt | ErrorKind::FailedPrecondition | ErrorKind::NotFound | ErrorKind::Fenced
+                );
+                Self { fault: if own { Fault::Source } else { Fault::Newcomer(newcomer) }, error }
+            }
+        }
+    }
+}
+
+/// What ended a conversation about a copy.
+#[derive(Debug)]
+enum Trouble {
+    /// The source can't be heard.
+    Broken(Error),
+    /// The source says why.
+    Told(Error),
 }
 
 impl Joining {
@@ -75,14 +111,15 @@ impl Joining {
             let late = || Error::new(ErrorKind::DeadlineExceeded, format!("no copy after {patience:?}"));
             let node = match timeout(patience, choose(&begin)).await {
                 Ok(Ok(node)) => node,
-                Ok(Err(error)) => return Err(Failed { node: None, error }),
+                Ok(Err(error)) => return Err(Failed { fault: Fault::NoNode, error }),
                 Err(_) => {
                     let message = format!("there was no datanode to join the pipeline for {patience:?}");
-                    return Err(Failed { node: None, error: Error::new(ErrorKind::Unavailable, message) });
+                    let error = Error::new(ErrorKind::Unavailable, message);
+                    return Err(Failed { fault: Fault::NoNode, error });
                 }
             };
-            let near = timeout(patience, Near::reach(&begin, node.clone())).await.unwrap_or_else(|_| Err(late()));
-            near.map_err(|error| Failed { node: Some(node.id), error })
+            let near = timeout(patience, Near::reach(&begin, node.clone())).await;
+            near.unwrap_or_else(|_| Err(Trouble::Told(late()))).map_err(|error| Failed::judge(node.id, error))
         }))
     }
 
@@ -90,7 +127,7 @@ impl Joining {
     pub(super) async fn near(&mut self) -> Result<Near, Failed> {
         (&mut self.0).await.unwrap_or_else(|error| {
             let error = Error::new(ErrorKind::Internal, "the copy ended").with_source(error);
-            Err(Failed { node: None, error })
+            Err(Failed { fault: Fault::NoNode, error })
         })
     }
 }
@@ -124,7 +161,7 @@ pub(super) struct Near {
 }
 
 impl Near {
-    async fn reach(begin: &Begin, node: Node) -> Result<Self> {
+    async fn reach(begin: &Begin, node: Node) -> Result<Self, Trouble> {
         let Begin { file, chunk, generation, source, .. } = begin;
         let namenode = &file.namenode;
         let (requests, stream) = mpsc::channel(2);
@@ -138,16 +175,16 @@ impl Near {
         };
         // There is room for both requests.
         let _ = requests.try_send(v1::TransferRequest { message: Some(Ask::Open(open)) });
-        let mut service = namenode.channels().chunk_service(&source.address).await?;
+        let mut service = namenode.channels().chunk_service(&source.address).await.map_err(Trouble::Broken)?;
         let answers = service
             .transfer(ReceiverStream::new(stream))
             .await
-            .map_err(|status| from_status(&status, &source.address))?
+            .map_err(|status| trouble(&status, source))?
             .into_inner();
         let mut near = Self { node, generation: *generation, requests, answers };
         match near.answer(source).await? {
             Answer::Near(_) => Ok(near),
-            Answer::Copy(_) => Err(Error::new(ErrorKind::Internal, format!("node {} ended a copy early", source.id))),
+            Answer::Copy(_) => Err(garbled(format!("node {} ended a copy early", source.id))),
         }
     }
 
@@ -162,25 +199,39 @@ impl Near {
     }
 
     /// Ends the copy, which is to have `length` bytes: all that every node of the pipeline has acknowledged, while nothing more is under way.
-    pub(super) async fn finish(&mut self, length: u64, source: &Node, patience: Duration) -> Result<()> {
+    pub(super) async fn finish(&mut self, length: u64, source: &Node, patience: Duration) -> Result<(), Failed> {
         let end = v1::TransferRequest { message: Some(Ask::End(v1::TransferEnd { length })) };
         // A source that is gone is noticed by its answer.
         let _ = self.requests.try_send(end);
-        let answer = timeout(patience, self.answer(source)).await.map_err(|_| {
-            Error::new(ErrorKind::DeadlineExceeded, format!("the rest of the copy took longer than {patience:?}"))
-        })??;
-        match answer {
-            Answer::Copy(copy) if copy.length == length => Ok(()),
-            _ => Err(Error::new(ErrorKind::Internal, format!("node {} made another copy than asked", source.id))),
-        }
+        let answer = timeout(patience, self.answer(source)).await.unwrap_or_else(|_| {
+            let message = format!("the rest of the copy took longer than {patience:?}");
+            Err(Trouble::Broken(Error::new(ErrorKind::DeadlineExceeded, message)))
+        });
+        let judged = match answer {
+            Ok(Answer::Copy(copy)) if copy.length == length => return Ok(()),
+            Ok(_) => garbled(format!("node {} made another copy than asked", source.id)),
+            Err(trouble) => trouble,
+        };
+        Err(Failed::judge(self.node.id, judged))
     }
 
-    async fn answer(&mut self, source: &Node) -> Result<Answer> {
-        let answer = self.answers.message().await.map_err(|status| from_status(&status, &source.address))?;
+    async fn answer(&mut self, source: &Node) -> Result<Answer, Trouble> {
+        let answer = self.answers.message().await.map_err(|status| trouble(&status, source))?;
         answer.and_then(|answer| answer.message).ok_or_else(|| {
-            Error::new(ErrorKind::Unavailable, format!("node {} ended a copy without a word", source.id))
+            let message = format!("node {} ended a copy without a word", source.id);
+            Trouble::Broken(Error::new(ErrorKind::Unavailable, message))
         })
     }
+}
+
+/// A status that the source gave has details; one that its connection made has none.
+fn trouble(status: &Status, source: &Node) -> Trouble {
+    let error = from_status(status, &source.address);
+    if status.details().is_empty() { Trouble::Broken(error) } else { Trouble::Told(error) }
+}
+
+fn garbled(message: String) -> Trouble {
+    Trouble::Broken(Error::new(ErrorKind::Internal, message))
 }
 
 #[cfg(test)]
@@ -196,5 +247,19 @@ mod tests {
         assert_eq!(asks(ReplaceNodes::Never), [false; 8]);
         assert_eq!(asks(ReplaceNodes::WhenSmall), [false, true, false, true, false, false, true, false]);
         assert_eq!(asks(ReplaceNodes::Always), [false, true, false, true, true, false, true, true]);
+    }
+
+    /// Whatever went wrong with a copy was held against the node that it went to, so that a source that froze kept good nodes from being used.
+    #[test]
+    fn a_newcomer_is_not_blamed_for_its_source() {
+        let address = crate::transport::Address::parse("h:1").expect("address");
+        let source = Node { id: NodeId(1), address, domain: Default::default() };
+        let of = |status: &Status| Failed::judge(NodeId(2), trouble(status, &source)).fault;
+        let said = |kind| of(&crate::transport::status::to_status(&Error::new(kind, "why")));
+        assert_eq!(of(&Status::unavailable("connection broke")), Fault::Source);
+        assert_eq!(said(ErrorKind::Corrupt), Fault::Source);
+        assert_eq!(said(ErrorKind::Unavailable), Fault::Newcomer(NodeId(2)));
+        assert_eq!(said(ErrorKind::StorageFull), Fault::Newcomer(NodeId(2)));
+        assert_eq!(Failed::judge(NodeId(2), garbled("what".into())).fault, Fault::Source);
     }
 }

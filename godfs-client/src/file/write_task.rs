@@ -99,6 +99,7 @@ impl WriteTask {
                 (which, event) = self.chunks.event() => {
                     let outcome = match event {
                         Event::Ack(outcome) => self.chunks.settle(which, outcome).await,
+                        Event::Broke(failure) => self.chunks.mend(which, failure).await,
                         Event::Near(near) => self.chunks.join(*near).await,
                     };
                     if let Err(error) = outcome {
@@ -237,6 +238,18 @@ impl Chunks {
             && let Some(chunk) = slot.take()
         {
             self.book.commits.push(chunk.finish().await);
+        }
+        Ok(())
+    }
+
+    /// Goes on after a pipeline broke in which nothing was under way.
+    async fn mend(&mut self, which: Which, failure: PipelineFailure) -> Result<()> {
+        let slot = match which {
+            Which::Current => &mut self.current,
+            Which::Finishing => &mut self.finishing,
+        };
+        if let Some(chunk) = slot {
+            chunk.recover_idle(failure, &mut self.book).await;
         }
         Ok(())
     }

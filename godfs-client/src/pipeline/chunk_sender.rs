@@ -222,6 +222,21 @@ impl ChunkSender {
         Ok(expected.sequence)
     }
 
+    /// As [`ack`](Self::ack) where something is in flight; else waits for as long as the pipeline stands, and fails when it does not any more. `due` says
+    /// which is meant. Cancel-safe.
+    ///
+    /// # Errors
+    /// As for [`ack`](Self::ack).
+    pub async fn next(&mut self, due: bool) -> Result<u64, PipelineFailure> {
+        if due {
+            return self.ack().await;
+        }
+        let first = self.nodes[0];
+        let answer = next_answer(&mut self.stream, first).await?;
+        judge(&self.nodes, &answer, 0)?;
+        Err(blame(first, Error::new(ErrorKind::Internal, format!("node {first} acknowledged too much"))))
+    }
+
     /// Ends the conversation after the last acknowledgement, so that the connection can be used again. Best effort.
     pub async fn finish(mut self) {
         self.stream.requests.finish();

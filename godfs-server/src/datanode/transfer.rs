@@ -88,6 +88,7 @@ async fn carry_out(shared: &Shared, requests: &mut Requests, answers: &Answers) 
         );
         return Err(Error::new(ErrorKind::FailedPrecondition, message));
     }
+    tracing::debug!(%chunk, target = %target.id, "transfer begins");
     let mut copy = Copy::open(shared, reader, below, target, Haste::Full).await?;
     for _ in 0..ROUNDS {
         let there = look(shared, &mut copy, chunk, generation).await?;
@@ -113,6 +114,7 @@ async fn carry_out(shared: &Shared, requests: &mut Requests, answers: &Answers) 
         return Err(Error::new(ErrorKind::FailedPrecondition, message));
     }
     copy.finish().await?;
+    tracing::debug!(%chunk, bytes = end.length, "transfer is done");
     let (length, state) = (end.length, ReplicaState::Finalized);
     Ok(Replica { chunk, generation: below, length, visible: length, state })
 }

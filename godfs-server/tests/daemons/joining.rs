@@ -2,7 +2,7 @@
 
 use godfs_client::{Client, ClientSettings, CreateOptions, ReplaceNodes, Writer};
 
-use crate::harness::{Daemons, noise, number};
+use crate::harness::{Daemons, Flags, noise, number, wait_for};
 
 const MIB: usize = 1 << 20;
 
@@ -129,6 +129,30 @@ async fn a_chunk_outlives_all_that_began_it() {
     assert!(client.get("/f").await.expect("get") == data[..written], "other bytes");
 }
 
+/// A writer that paused did not notice that its nodes died, until none of those was left that had what it had flushed. And no more than three nodes ever joined
+/// a chunk.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_writer_that_pauses_keeps_its_copies() {
+    let mut cluster = Daemons::start(8);
+    let client = client(&cluster, ReplaceNodes::Always).await;
+    let data = noise(3 * MIB, 4);
+    let mut stream = Stream::open(&client, "/f", &data).await;
+    stream.write(2 * MIB).await;
+    for _ in 0..5 {
+        let nodes = pipeline(&cluster, "/f");
+        let victim = nodes[0];
+        cluster.kill_datanode(victim);
+        wait_for("another node has joined", || {
+            let now = pipeline(&cluster, "/f");
+            let joined = now.len() == 3 && now.iter().any(|index| !nodes.contains(index));
+            if joined { Ok(()) } else { Err(format!("{nodes:?} before, {now:?} now")) }
+        });
+    }
+    stream.write(MIB).await;
+    stream.writer.close().await.expect("close");
+    assert!(client.get("/f").await.expect("get") == data, "other bytes");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_policy_says_when() {
     let mut cluster = Daemons::start(5);
@@ -160,10 +184,21 @@ async fn the_policy_says_when() {
     cluster.wait_until_whole();
 }
 
+/// Has datanodes log which copies they begin to nodes that are to join, and which they end.
+pub(crate) const LOG_TRANSFERS: [&str; 2] = ["--log", "info,godfs_server::datanode::transfer=debug"];
+
+/// How many such copies were begun, and how many done.
+pub(crate) fn transfers(cluster: &Daemons) -> (usize, usize) {
+    let logs = cluster.datanode_logs();
+    let count = |words: &str| logs.iter().map(|log| log.matches(words).count()).sum();
+    (count("transfer begins"), count("transfer is done"))
+}
+
 /// The node that copies, and the node that is to join, die in the middle of it, at many moments.
 #[tokio::test(flavor = "multi_thread")]
 async fn joining_may_fail_at_any_moment() {
-    let mut cluster = Daemons::start(5);
+    let flags = Flags { datanode: LOG_TRANSFERS.to_vec(), ..Flags::default() };
+    let mut cluster = Daemons::with(5, &flags);
     let client = client(&cluster, ReplaceNodes::Always).await;
     let seed = number("GODFS_SEED", fastrand::u64(..));
     println!("GODFS_SEED={seed}");
@@ -190,6 +225,9 @@ async fn joining_may_fail_at_any_moment() {
         cluster.wait_live(5);
         cluster.wait_until_whole();
     }
+    let (begun, done) = transfers(&cluster);
+    println!("{begun} copies were begun, {done} of them done");
+    assert!(begun >= 4, "nobody was to join in {} of 4 rounds", 4 - begun);
     cluster.kill_namenode();
     cluster.check_namenode();
 }

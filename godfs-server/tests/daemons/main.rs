@@ -18,5 +18,6 @@ mod segments;
 mod silent;
 mod soak;
 mod stalling;
+mod steps;
 mod truncating;
 mod watching;
