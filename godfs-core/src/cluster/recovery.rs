@@ -24,8 +24,8 @@ pub struct Recovered {
 ///
 /// - **Finalized** replicas rule: the writer had come to the end of the chunk, or an earlier recovery had settled it. Those of the latest
 ///   generation must agree, and are joined by every finalized or unfinished replica of just that length.
-/// - Else the **smallest** length of the replicas being written (rbw): whatever was acknowledged is on every one of them, and a reader may have
-///   been shown no more than that. Never the largest.
+/// - Else the **smallest** length of the replicas being written (rbw): whatever was acknowledged is on every one of them. Never the largest. One that has
+///   less than another shows does not count: a reader that did not reach it may have been shown what it lacks.
 /// - Replicas that were being written before their node restarted (rwr) count only when none of those is left.
 ///
 /// `None` when no replica counts, or when finalized ones disagree: then nothing is cut, and the chunk stays open.
@@ -44,9 +44,16 @@ pub fn recovered_length(replicas: &[(NodeId, Replica)]) -> Option<Recovered> {
         return Some(Recovered { length, nodes: joined.map(|(node, _)| *node).collect() });
     }
     [ReplicaState::Rbw, ReplicaState::Rwr].into_iter().find_map(|state| {
-        let length = of(state).map(|(_, replica)| replica.length).min()?;
-        Some(Recovered { length, nodes: of(state).map(|(node, _)| *node).collect() })
+        let shown = shown(of(state));
+        let enough = || of(state).filter(|(_, replica)| replica.length >= shown);
+        let length = enough().map(|(_, replica)| replica.length).min()?;
+        Some(Recovered { length, nodes: enough().map(|(node, _)| *node).collect() })
     })
+}
+
+/// The most that readers may have been shown.
+fn shown<'a>(replicas: impl Iterator<Item = &'a (NodeId, Replica)>) -> u64 {
+    replicas.map(|(_, replica)| replica.visible).max().unwrap_or(0)
 }
 
 /// All that hold at least `length` bytes, verified, can be settled there, in whatever state they are.
@@ -464,17 +471,19 @@ fn due(waiting: &mut BTreeMap<NodeId, bool>, state: impl Fn(NodeId) -> Option<No
 }
 
 mod invariants {
-    use super::{NodeId, Replica, ReplicaState};
+    use super::{NodeId, Replica, ReplicaState, shown};
 
-    /// Nobody is settled at more bytes than it has; and unless the chunk was finalized somewhere, nobody who counts has fewer.
+    /// Nobody is settled at more bytes than it has; and unless the chunk was finalized somewhere, nobody who counts has fewer, but for those who lack
+    /// what another shows.
     pub(super) fn never_beyond_a_survivor(counting: &[(NodeId, Replica)], length: u64, nodes: &[NodeId]) {
         let settled = || counting.iter().filter(|(node, _)| nodes.contains(node));
         debug_assert!(!nodes.is_empty() && settled().count() == nodes.len(), "{nodes:?} of {counting:?}");
         debug_assert!(settled().all(|(_, replica)| replica.length >= length), "{length} bytes of {counting:?}");
         let rbw = || counting.iter().filter(|(_, replica)| replica.state == ReplicaState::Rbw);
         let finalized = counting.iter().any(|(_, replica)| replica.state == ReplicaState::Finalized);
+        let shown = shown(rbw());
         debug_assert!(
-            finalized || rbw().all(|(_, replica)| replica.length >= length),
+            finalized || rbw().all(|(_, replica)| replica.length >= length || replica.length < shown),
             "{length} bytes of {counting:?}"
         );
     }

@@ -31,6 +31,15 @@ mod length {
         assert_eq!(recovered(&[(Rbw, 300), (Rbw, 100), (Rbw, 200)]), Some((100, vec![1, 2, 3])));
     }
 
+    /// A node that lags behind those after it, and that a reader does not reach, made recovery drop bytes which the others had shown.
+    #[test]
+    fn what_one_shows_another_may_not_take_away() {
+        let shows = |length, visible| Replica { visible, ..replica(Rbw, length) };
+        let replicas = [(NodeId(1), shows(40, 40)), (NodeId(2), shows(100, 80)), (NodeId(3), shows(90, 90))];
+        let found = recovered_length(&replicas).unwrap();
+        assert_eq!((found.length, found.nodes), (90, vec![NodeId(2), NodeId(3)]));
+    }
+
     /// Picking the longest, or mixing finalized with unfinished ones, gives a file bytes that some replica does not have.
     #[test]
     fn finalized_rule_and_only_equals_join() {
