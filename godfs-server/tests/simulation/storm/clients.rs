@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use tokio::time::{Instant, sleep};
 
 use super::model::Files;
-use super::plan::{CHUNK, FILES, Op, Plan};
+use super::plan::{FILES, Op, Plan};
 use super::powers::Powers;
 use crate::invariants;
 use crate::network::{Outgoing, address};
@@ -18,6 +18,8 @@ use crate::trace::Trace;
 
 /// How often clients ask again for what they wait for.
 const POLL: Duration = Duration::from_millis(100);
+/// How long a writer may stand still while one node after another fails.
+const LONGEST_STALL: Duration = Duration::from_secs(12);
 /// Until then all must be well again; far above what it takes.
 const PATIENCE: Duration = Duration::from_secs(150);
 
@@ -28,6 +30,8 @@ pub(super) struct Progress {
     pub(super) begun: bool,
     /// How many operations each writer has begun with.
     pub(super) ops: Vec<usize>,
+    /// The longest that an operation of a writer took.
+    pub(super) longest: Duration,
     /// Nothing befalls anybody any more, and writers are gone.
     pub(super) mended: bool,
     /// All is as it should be: take all power.
@@ -132,7 +136,14 @@ impl Hand {
             }
             Op::Write(_) | Op::Flush | Op::Sync | Op::Close => {
                 let Some((file, mut writer)) = self.open.take() else { return };
-                match self.proceed(file, &mut writer, op).await {
+                let begun = Instant::now();
+                let outcome = self.proceed(file, &mut writer, op).await;
+                let took = begun.elapsed();
+                let longest = self.common.progress.lock().longest.max(took);
+                self.common.progress.lock().longest = longest;
+                let bounded = !self.common.plan.rush || took <= LONGEST_STALL;
+                assert!(bounded, "{op:?} of {} took {took:?}", path(file));
+                match outcome {
                     Ok(()) if op == Op::Close => {}
                     Ok(()) => self.open = Some((file, writer)),
                     Err(error) => self.failed(file, &format!("{op:?}"), &error),
@@ -154,7 +165,7 @@ impl Hand {
         let writer = match self.client.appender(path(file)).await {
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 assert!(!self.common.files.lock()[file].exists, "{} has gone", path(file));
-                let options = CreateOptions::new().replication(replicas).chunk_size(CHUNK);
+                let options = CreateOptions::new().replication(replicas).chunk_size(self.common.plan.chunk);
                 self.client.writer(path(file), options).await?
             }
             writer => writer?,

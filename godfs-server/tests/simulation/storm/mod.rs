@@ -17,12 +17,14 @@ mod world;
 
 use std::collections::BTreeSet;
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 pub(crate) use plan::Plan;
 
 use crate::invariants;
 use crate::number;
 use crate::trace::Trace;
+use world::Outcome;
 
 /// Seeds of an ordinary run.
 const ROUNDS: u64 = 200;
@@ -35,6 +37,9 @@ const PROCESSES: usize = 8;
 /// Runs that making a plan smaller may take.
 const SHRINKS: usize = 120;
 
+/// What a share says before how many copies were begun to nodes that were to join pipelines, and how many have joined.
+const JOINS: &str = "copies begun and nodes joined:";
+
 fn dropped() -> BTreeSet<usize> {
     let text = std::env::var("GODFS_DROP").unwrap_or_default();
     text.split(',').filter_map(|word| word.parse().ok()).collect()
@@ -45,16 +50,20 @@ fn dropped() -> BTreeSet<usize> {
 #[ignore = "one share of the test below, which starts it"]
 fn share_of_storms() {
     let first = number("GODFS_SEED", 1);
+    let (mut copies, mut joined) = (0, 0);
     for seed in first..first + number("GODFS_ROUNDS", 1) {
         let plan = Plan::new(seed).without(&dropped());
         println!("seed {seed}: {plan}");
         let one = world::run(&plan);
         if seed.is_multiple_of(TWICE) {
             let other = world::run(&plan);
-            Trace::assert_equal(&one, &other);
+            Trace::assert_equal(&one.events, &other.events);
         }
-        println!("  {} events, the last: {}", one.len(), one.last().map_or("", String::as_str));
+        let Outcome { events, longest, .. } = &one;
+        println!("  {} events, longest operation {longest:?}, the last: {:?}", events.len(), events.last());
+        (copies, joined) = (copies + one.copies, joined + one.joined);
     }
+    println!("{JOINS} {copies} {joined}");
     if let Some(peak) = peak_memory() {
         println!("{peak} bytes in memory at the peak");
         invariants::memory_is_bounded(peak);
@@ -74,22 +83,31 @@ fn storms_lose_nothing_and_replay() {
     let rounds = number("GODFS_ROUNDS", ROUNDS);
     let shares: Vec<(u64, u64)> =
         (0..rounds).step_by(SHARD as usize).map(|at| (first + at, SHARD.min(rounds - at))).collect();
-    let next = std::sync::atomic::AtomicUsize::new(0);
+    let next = AtomicUsize::new(0);
     let processes = std::thread::available_parallelism().map_or(2, usize::from).min(PROCESSES);
-    let failed: Vec<(u64, String)> = std::thread::scope(|scope| {
+    let said: Vec<(u64, Result<String, String>)> = std::thread::scope(|scope| {
         let work = || {
-            let mut failed = Vec::new();
-            while let Some(&(seed, count)) = shares.get(next.fetch_add(1, std::sync::atomic::Ordering::Relaxed)) {
-                if let Err(said) = share(seed, count, &dropped()) {
-                    failed.push((last_seed(&said).unwrap_or(seed), said));
-                }
+            let mut said = Vec::new();
+            while let Some(&(seed, count)) = shares.get(next.fetch_add(1, Ordering::Relaxed)) {
+                said.push((seed, share(seed, count, &dropped())));
             }
-            failed
+            said
         };
         let workers: Vec<_> = (0..processes).map(|_| scope.spawn(work)).collect();
         workers.into_iter().flat_map(|worker| worker.join().expect("joined")).collect()
     });
-    let Some((seed, said)) = failed.first() else { return };
+    let failed: Vec<_> = said
+        .iter()
+        .filter_map(|(seed, said)| said.as_ref().err().map(|said| (last_seed(said).unwrap_or(*seed), said.clone())))
+        .collect();
+    let Some((seed, said)) = failed.first() else {
+        let (copies, joined) = said.iter().filter_map(|(_, said)| joins(said.as_ref().ok()?)).fold((0, 0), add);
+        println!("{rounds} storms, {JOINS} {copies} {joined}");
+        // Else they would not test what they are for.
+        let hit = copies > joined && joined * 20 > rounds;
+        assert!(rounds < ROUNDS || hit, "of {copies} copies to nodes that were to join {joined} have joined");
+        return;
+    };
     println!("{said}");
     println!("{} of {} shares failed", failed.len(), shares.len());
     let (drop, said) = shrink(*seed, said.clone());
@@ -97,8 +115,19 @@ fn storms_lose_nothing_and_replay() {
     panic!("{said}\nGODFS_SEED={seed} GODFS_ROUNDS=1 GODFS_DROP={} replays this", drop.join(","));
 }
 
-/// Runs some seeds in a process of their own; the error is what it said.
-fn share(seed: u64, count: u64, dropped: &BTreeSet<usize>) -> Result<(), String> {
+fn add(one: (u64, u64), other: (u64, u64)) -> (u64, u64) {
+    (one.0 + other.0, one.1 + other.1)
+}
+
+/// How many copies a share has begun, and how many nodes have joined.
+fn joins(said: &str) -> Option<(u64, u64)> {
+    let line = said.lines().rev().find_map(|line| line.strip_prefix(JOINS))?;
+    let (copies, joined) = line.trim().split_once(' ')?;
+    Some((copies.parse().ok()?, joined.parse().ok()?))
+}
+
+/// Runs some seeds in a process of their own, and gives what it said; also as an error.
+fn share(seed: u64, count: u64, dropped: &BTreeSet<usize>) -> Result<String, String> {
     let dropped: Vec<String> = dropped.iter().map(ToString::to_string).collect();
     let done = Command::new(std::env::current_exe().expect("the test itself"))
         .args(["storm::share_of_storms", "--exact", "--ignored", "--nocapture"])
@@ -109,10 +138,8 @@ fn share(seed: u64, count: u64, dropped: &BTreeSet<usize>) -> Result<(), String>
         .stdin(Stdio::null())
         .output()
         .expect("the test starts");
-    if done.status.success() {
-        return Ok(());
-    }
-    Err(String::from_utf8_lossy(&[done.stdout, done.stderr].concat()).into_owned())
+    let said = String::from_utf8_lossy(&[done.stdout, done.stderr].concat()).into_owned();
+    if done.status.success() { Ok(said) } else { Err(said) }
 }
 
 /// Which seed was at work last.

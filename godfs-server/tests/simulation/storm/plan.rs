@@ -7,7 +7,9 @@ use std::time::Duration;
 use godfs_client::ReplaceNodes;
 
 /// The smallest chunks there are, so that a file of moderate length has several.
-pub(super) const CHUNK: u64 = 64 << 10;
+const SMALL_CHUNK: u64 = 64 << 10;
+/// Chunks in the middle of which much can happen.
+const LARGE_CHUNK: u64 = 512 << 10;
 /// The most bytes of one write.
 const LARGEST_WRITE: u64 = 40_000;
 /// The most datanodes of a plan; two more than a pipeline has, and one for which there is no use.
@@ -32,6 +34,10 @@ pub(crate) struct Plan {
     pub(super) latency: Duration,
     /// One thing befalls the cluster at a time, and it recovers in between: then no operation of a client may fail.
     pub(super) gentle: bool,
+    /// A node fails, and another soon after, so that copies to nodes that join are hit: no operation of a client may stand still for long.
+    pub(super) rush: bool,
+    /// Bytes of a chunk.
+    pub(super) chunk: u64,
     /// Whether all power goes once more when everything is as it should be.
     pub(super) dark_at_end: bool,
     /// What each writer does, one after another.
@@ -120,11 +126,17 @@ impl Plan {
     pub(crate) fn new(seed: u64) -> Self {
         let mut dice = Dice(fastrand::Rng::with_seed(seed ^ 0x0057_0711));
         let gentle = dice.one_in(3);
-        let datanodes = dice.0.usize(3..=MOST_DATANODES);
-        let writers = dice.0.usize(1..=MOST_WRITERS);
-        let scripts: Vec<Vec<Op>> = (0..writers).map(|_| dice.script()).collect();
-        let count = if gentle { dice.0.usize(1..=3) } else { dice.0.usize(1..=7) };
-        let mut faults = Vec::new();
+        let rush = !gentle && dice.one_in(3);
+        let datanodes = dice.0.usize(if rush { 4 } else { 3 }..=MOST_DATANODES);
+        let writers = if rush { 1 } else { dice.0.usize(1..=MOST_WRITERS) };
+        let chunk = if rush || dice.one_in(4) { LARGE_CHUNK } else { SMALL_CHUNK };
+        let scripts: Vec<Vec<Op>> = (0..writers).map(|_| dice.script(chunk, rush)).collect();
+        let count = match (gentle, rush) {
+            (true, _) => dice.0.usize(1..=3),
+            (_, true) => 0,
+            _ => dice.0.usize(1..=7),
+        };
+        let mut faults = if rush { dice.two(datanodes, &scripts[0]) } else { Vec::new() };
         let mut from = 0;
         for _ in 0..count {
             let mut fault = dice.fault(datanodes, &scripts, gentle);
@@ -142,9 +154,11 @@ impl Plan {
         Self {
             seed,
             datanodes,
-            policy: policies[dice.0.usize(0..policies.len())],
+            policy: if rush { ReplaceNodes::Always } else { policies[dice.0.usize(0..policies.len())] },
             latency: Duration::from_millis(dice.0.u64(2..=30)),
             gentle,
+            rush,
+            chunk,
             dark_at_end: dice.one_in(3),
             scripts,
             faults,
@@ -181,8 +195,11 @@ impl Plan {
 
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { datanodes, policy, latency, gentle, dark_at_end, .. } = self;
-        writeln!(f, "{datanodes} datanodes, {policy:?}, {latency:?}, gentle {gentle}, dark at the end {dark_at_end}")?;
+        let Self { datanodes, policy, latency, gentle, rush, chunk, dark_at_end, .. } = self;
+        writeln!(
+            f,
+            "{datanodes} datanodes, {policy:?}, chunks of {chunk}, {latency:?}, gentle {gentle}, rush {rush}, dark at the end {dark_at_end}"
+        )?;
         for fault in &self.faults {
             writeln!(f, "  {:?} {:?} for {:?}", fault.when, fault.what, fault.lasts)?;
         }
@@ -202,20 +219,24 @@ impl Dice {
         self.0.u8(0..n) == 0
     }
 
-    fn script(&mut self) -> Vec<Op> {
+    fn script(&mut self, chunk: u64, rush: bool) -> Vec<Op> {
         let mut script = Vec::new();
-        for _ in 0..self.0.usize(2..=4) {
+        for _ in 0..if rush { 1 } else { self.0.usize(2..=4) } {
             let file = self.0.usize(0..FILES);
             if self.one_in(6) {
                 script.push(Op::Truncate { file, keep: self.0.u64(0..=1_000) });
             }
-            let replicas = [3, 3, 3, 2, 1][self.0.usize(0..5)];
+            let replicas = if rush { 3 } else { [3, 3, 3, 2, 1][self.0.usize(0..5)] };
             script.push(Op::Open { file, replicas });
             let mut position = 0;
-            let length = if self.one_in(5) { self.0.u64(0..20_000) } else { self.0.u64(10_000..3 * CHUNK) };
+            let length = match rush {
+                true => self.0.u64(LARGE_CHUNK * 3 / 4..LARGE_CHUNK * 3 / 2),
+                false if self.one_in(5) => self.0.u64(0..20_000),
+                false => self.0.u64(10_000..3 * SMALL_CHUNK),
+            };
             while position < length {
                 // Often exactly to the end of the chunk, as far as that is known.
-                let to_end = CHUNK - position % CHUNK;
+                let to_end = (chunk - position % chunk).min(2 * LARGEST_WRITE);
                 let write = if self.one_in(4) { to_end } else { self.0.u64(1..=LARGEST_WRITE) };
                 position += write;
                 script.push(Op::Write(usize::try_from(write).expect("small")));
@@ -231,6 +252,34 @@ impl Dice {
             }
         }
         script
+    }
+
+    /// What takes a node from a pipeline in the middle of a chunk, and what befalls that one or another while a node joins in its place.
+    fn two(&mut self, datanodes: usize, script: &[Op]) -> Vec<Fault> {
+        let op = self.0.usize(1..script.len());
+        let millis = self.0.u64(0..60);
+        let first = self.0.usize(0..datanodes);
+        let second = self.0.usize(0..datanodes);
+        let later = millis + if self.one_in(3) { self.0.u64(2_000..2_600) } else { self.0.u64(0..500) };
+        let taken = match self.0.u8(0..5) {
+            0 => What::Stalled(Who::Datanode(first)),
+            1 => What::OneSyncFails(first, self.0.u64(1..4)),
+            2 => What::Full(first, 0),
+            _ => What::Killed(Who::Datanode(first)),
+        };
+        let hit = match self.0.u8(0..7) {
+            0 | 1 => What::Killed(Who::Datanode(second)),
+            2 | 3 => What::Stalled(Who::Datanode(second)),
+            4 => What::Unwritable(second),
+            5 => What::OneSyncFails(second, self.0.u64(1..4)),
+            _ => What::Full(second, self.0.u64(0..200_000)),
+        };
+        let fault = |millis, what| Fault {
+            when: When::After { writer: 0, op, millis },
+            what,
+            lasts: Duration::from_millis(LONGEST),
+        };
+        vec![fault(millis, taken), fault(later, hit)]
     }
 
     fn fault(&mut self, datanodes: usize, scripts: &[Vec<Op>], gentle: bool) -> Fault {

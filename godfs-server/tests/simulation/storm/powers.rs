@@ -14,12 +14,13 @@ use parking_lot::Mutex;
 
 use super::clients::path;
 use super::model::Files;
-use super::plan::CHUNK;
 use crate::invariants::at_once;
 
 /// Looks at the rows from outside, and judges by them what the loss of a machine takes.
 pub(super) struct Powers {
     files: Files,
+    /// Bytes of a chunk.
+    chunk: u64,
     rows: Mutex<Option<Arc<Namespace>>>,
     known: Mutex<Known>,
 }
@@ -35,8 +36,8 @@ struct Known {
 }
 
 impl Powers {
-    pub(super) fn new(files: Files) -> Self {
-        Self { files, rows: Mutex::default(), known: Mutex::default() }
+    pub(super) fn new(files: Files, chunk: u64) -> Self {
+        Self { files, chunk, rows: Mutex::default(), known: Mutex::default() }
     }
 
     /// The namenode has opened its store.
@@ -64,7 +65,7 @@ impl Powers {
         for location in self.chunks(file) {
             let info = location.info;
             known.dry.remove(&info.chunk);
-            let bytes = length.saturating_sub(location.offset).min(CHUNK);
+            let bytes = length.saturating_sub(location.offset).min(self.chunk);
             if !synced || bytes == 0 {
                 continue;
             }

@@ -60,8 +60,20 @@ impl Machine {
     }
 }
 
+/// What happened in a simulation.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Outcome {
+    pub(super) events: Vec<String>,
+    /// Copies that were begun to a node that was to join a pipeline.
+    pub(super) copies: usize,
+    /// Nodes that have joined one.
+    pub(super) joined: usize,
+    /// The longest that an operation of a writer took.
+    pub(super) longest: Duration,
+}
+
 /// Runs one simulation to its end, checks what must hold, and answers what happened.
-pub(super) fn run(plan: &Plan) -> Vec<String> {
+pub(super) fn run(plan: &Plan) -> Outcome {
     count_panics();
     align_task_ids();
     let trace = Trace::default();
@@ -73,7 +85,7 @@ pub(super) fn run(plan: &Plan) -> Vec<String> {
         plan: Arc::clone(&plan),
         files: Arc::clone(&files),
         progress: Arc::new(Mutex::new(progress)),
-        powers: Arc::new(Powers::new(files)),
+        powers: Arc::new(Powers::new(files, plan.chunk)),
         trace,
     };
     let mut sim = turmoil::Builder::new()
@@ -116,11 +128,19 @@ pub(super) fn run(plan: &Plan) -> Vec<String> {
         down: BTreeSet::new(),
         links: BTreeMap::new(),
         seen: BTreeMap::new(),
+        pipelines: BTreeMap::new(),
+        joining: BTreeSet::new(),
+        joined: 0,
         darkened: false,
     };
     world.run();
     drop(shown);
-    world.common.trace.events()
+    Outcome {
+        events: world.common.trace.events(),
+        copies: world.joining.len(),
+        joined: world.joined,
+        longest: world.common.progress.lock().longest,
+    }
 }
 
 fn settings() -> NamenodeSettings {
@@ -244,6 +264,11 @@ struct World<'a> {
     down: BTreeSet<Who>,
     links: BTreeMap<(Who, Who), Link>,
     seen: BTreeMap<ChunkId, ChunkInfo>,
+    /// Nodes that were ever in the pipeline of a chunk.
+    pipelines: BTreeMap<ChunkId, BTreeSet<NodeId>>,
+    /// Nodes that were to join it.
+    joining: BTreeSet<(ChunkId, NodeId)>,
+    joined: usize,
     darkened: bool,
 }
 
@@ -503,9 +528,24 @@ impl World<'_> {
                         left.join(" ")
                     ),
                 );
+                self.count_joins(&info);
                 self.seen.insert(info.chunk, info);
             }
         }
+    }
+
+    /// Whoever is left out of a pipeline and never was in it gets a copy, to join it.
+    fn count_joins(&mut self, info: &ChunkInfo) {
+        if !info.open {
+            return;
+        }
+        let known = self.pipelines.entry(info.chunk).or_default();
+        for place in &info.replicas {
+            let new = known.insert(place.node);
+            self.joined += usize::from(new && self.joining.contains(&(info.chunk, place.node)));
+        }
+        let newcomers = info.left_out.iter().filter(|node| !known.contains(node));
+        self.joining.extend(newcomers.map(|node| (info.chunk, *node)));
     }
 
     fn check_rows(&self) {
