@@ -15,7 +15,7 @@ use crate::file::{self, DfsFile, FileChecksum, OpenFile, Reader, Writer};
 use crate::links;
 use crate::listing::Listing;
 use crate::locate;
-use crate::metadata::{DirEntry, FileLocations, FileStatus, OpenFileStatus};
+use crate::metadata::{DirEntry, ETag, FileLocations, FileStatus, OpenFileStatus};
 use crate::namenode::{Backoff, Greeting, Namenode};
 use crate::options::{CreateOptions, ListOptions, MkdirOptions, RemoveOptions, RenameOptions};
 use crate::transport::convert;
@@ -185,24 +185,39 @@ impl Client {
     /// # Errors
     /// As for [`create`](Self::create) and [`Writer::close`].
     pub async fn put(&self, path: impl IntoPath, data: impl Into<Bytes>, options: CreateOptions) -> Result<()> {
+        self.put_tagged(path, data, options).await.map(drop)
+    }
+
+    /// As [`put`](Self::put), and gives back the state that the file is in then.
+    ///
+    /// # Errors
+    /// As for [`put`](Self::put).
+    pub async fn put_tagged(
+        &self,
+        path: impl IntoPath,
+        data: impl Into<Bytes>,
+        options: CreateOptions,
+    ) -> Result<ETag> {
         let (path, data) = (path.into_path()?, data.into());
         if let Some(why) = options.invalid {
             return Err(Error::new(ErrorKind::InvalidArgument, why));
         }
-        let small = self.namenode.small_file_limit().await?;
+        let small = options.small_limit(self.namenode.small_file_limit().await?);
         if small == 0 || data.len() as u64 > small {
             let mut writer = self.writer(path, options.publish_on_close(true)).await?;
             writer.write_bytes(data).await?;
-            return writer.close().await;
+            writer.close().await?;
+            return writer.etag().ok_or_else(|| Error::new(ErrorKind::Internal, "a file is closed in no state"));
         }
-        self.namenode
+        let answer = self
+            .namenode
             .mutate_at([path], |mut stub, call, [path]| {
                 let request =
                     v1::PutRequest { call: Some(call), path, options: Some(options.to_wire()), data: data.clone() };
                 async move { stub.put(request).await }
             })
-            .await
-            .map(drop)
+            .await?;
+        ETag::from_wire(answer.inode, answer.version)
     }
 
     /// Reads a whole file. A small one takes one round trip.
@@ -320,10 +335,13 @@ impl Client {
     /// [`ErrorKind::AlreadyExists`] unless [`replace`](RenameOptions::replace) was asked for; [`ErrorKind::NotFound`];
     /// [`ErrorKind::InvalidArgument`] for a directory into itself.
     pub async fn rename(&self, from: impl IntoPath, to: impl IntoPath, options: RenameOptions) -> Result<()> {
-        let replace = options.replace;
+        let RenameOptions { replace, parents, prune } = options;
+        let root = prune.map_or_else(String::new, |root| root.as_str().to_owned());
         self.namenode
-            .mutate_at([from.into_path()?, to.into_path()?], |mut stub, call, [from, to]| async move {
-                stub.rename(v1::RenameRequest { call: Some(call), from, to, replace }).await
+            .mutate_at([from.into_path()?, to.into_path()?], |mut stub, call, [from, to]| {
+                let root = root.clone();
+                let request = v1::RenameRequest { call: Some(call), from, to, replace, parents, root };
+                async move { stub.rename(request).await }
             })
             .await
             .map(drop)
@@ -347,10 +365,13 @@ impl Client {
     /// # Errors
     /// [`ErrorKind::NotFound`]; [`ErrorKind::DirectoryNotEmpty`] unless [`recursive`](RemoveOptions::recursive) was asked for.
     pub async fn remove(&self, path: impl IntoPath, options: RemoveOptions) -> Result<()> {
-        let recursive = options.recursive;
+        let RemoveOptions { recursive, prune } = options;
+        let path = path.into_path()?;
+        let root = prune.map_or_else(String::new, |root| root.as_str().to_owned());
         self.namenode
-            .mutate_at([path.into_path()?], |mut stub, call, [path]| async move {
-                stub.delete(v1::DeleteRequest { call: Some(call), path, recursive, trash: false }).await
+            .mutate_at([path], |mut stub, call, [path]| {
+                let request = v1::DeleteRequest { call: Some(call), path, recursive, trash: false, root: root.clone() };
+                async move { stub.delete(request).await }
             })
             .await
             .map(drop)

@@ -61,6 +61,7 @@ mod listing;
 mod locate;
 mod metadata;
 mod namenode;
+mod objects;
 mod options;
 pub mod pipeline;
 mod settings;
@@ -74,12 +75,12 @@ pub use caller::{parse_caller, process_caller};
 pub use client::Client;
 pub use file::{DfsFile, FileChecksum, Follow, Followed, Reader, Writer};
 pub use metadata::{
-    ChunkLocation, DirEntry, ETag, FileKind, FileLocations, FileStatus, OpenFileStatus, Quota, ReplicaLocation,
-    TrashItem, UnregisteredReplica, Usage,
+    ChunkLocation, DirEntry, ETag, FileKind, FileLocations, FileStatus, KeyEntry, OpenFileStatus, Quota,
+    ReplicaLocation, TrashItem, UnregisteredReplica, Usage,
 };
 pub use namenode::Greeting;
 pub use options::{
-    CreateOptions, ListOptions, MkdirOptions, RemoveOptions, RenameOptions, RestoreOptions, WalkOptions,
+    CreateOptions, KeyOptions, ListOptions, MkdirOptions, RemoveOptions, RenameOptions, RestoreOptions, WalkOptions,
 };
 pub use settings::{ClientSettings, Hedging, LocalReads, ReplaceNodes};
 pub use watch::{Attribute, Change, ChangeKind, ChangePlace, Watch, WatchFrom};

@@ -32,6 +32,12 @@ pub struct ETag {
     pub version: Version,
 }
 
+impl ETag {
+    pub(crate) fn from_wire(inode: u64, version: u64) -> Result<Self> {
+        Ok(Self { inode: convert::inode(inode)?, version: Version(version) })
+    }
+}
+
 impl fmt::Display for ETag {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}-{}", self.inode, self.version)
@@ -145,6 +151,35 @@ impl FileStatus {
             target: (wire.kind == i32::from(v1::FileKind::Symlink)).then(|| wire.target.clone()),
             acl: wire.acl,
         })
+    }
+}
+
+/// An entry of a [flat listing](crate::Client::list_keys).
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum KeyEntry {
+    /// A file.
+    File {
+        /// Its path from where the listing began, without a slash in front.
+        key: String,
+        /// Bytes.
+        length: u64,
+        /// When its bytes changed last, milliseconds since 1970.
+        modified_ms: u64,
+        /// The state that it is in.
+        etag: ETag,
+    },
+    /// How some keys begin, up to the first slash behind the listing's prefix, which is its last byte.
+    Prefix(String),
+}
+
+impl KeyEntry {
+    pub(crate) fn from_wire(wire: v1::Key) -> Result<Self> {
+        let v1::Key { key, inode, length, modified_ms, version } = wire;
+        if inode == 0 && key.ends_with('/') {
+            return Ok(Self::Prefix(key));
+        }
+        Ok(Self::File { key, length, modified_ms, etag: ETag::from_wire(inode, version)? })
     }
 }
 

@@ -1,5 +1,6 @@
 //! What callers may ask for.
 
+use bytes::Bytes;
 use godfs_core::DfsPath;
 use godfs_core::namespace::DEFAULT_UMASK;
 use godfs_proto::v1;
@@ -41,6 +42,8 @@ pub struct CreateOptions {
     pub(crate) sync_on_close: bool,
     pub(crate) relaxed: bool,
     pub(crate) replace_nodes: Option<ReplaceNodes>,
+    pub(crate) xattrs: Vec<(String, Bytes)>,
+    pub(crate) small_file_limit: Option<u64>,
     pub(crate) invalid: Option<&'static str>,
 }
 
@@ -57,6 +60,8 @@ impl Default for CreateOptions {
             sync_on_close: true,
             relaxed: false,
             replace_nodes: None,
+            xattrs: Vec::new(),
+            small_file_limit: None,
             invalid: None,
         }
     }
@@ -82,9 +87,22 @@ impl CreateOptions {
         self
     }
 
-    /// Makes missing parent directories.
+    /// Makes missing parent directories; with [`publish_on_close`](Self::publish_on_close) when the file is closed, so that a failed write leaves none.
     pub fn parents(mut self, yes: bool) -> Self {
         self.parents = yes;
+        self
+    }
+
+    /// An extended attribute that the file has from its beginning, under a name as for [`Client::set_xattr`](crate::Client::set_xattr).
+    pub fn xattr(mut self, name: impl Into<String>, value: impl Into<Bytes>) -> Self {
+        self.xattrs.push((name.into(), value.into()));
+        self
+    }
+
+    /// Keeps only files of so many bytes with the namenode, where the cluster would keep larger ones, too. With 0 all bytes go to chunks, which can be
+    /// [joined](crate::Client::compose) later.
+    pub fn small_file_limit(mut self, bytes: u64) -> Self {
+        self.small_file_limit = Some(bytes);
         self
     }
 
@@ -154,7 +172,17 @@ impl CreateOptions {
             chunk_size: self.chunk_size,
             publish_on_close: self.publish_on_close,
             mode: Some(self.mode.to_wire()),
+            xattrs: self
+                .xattrs
+                .iter()
+                .map(|(name, value)| v1::Xattr { name: name.clone(), value: value.clone() })
+                .collect(),
         }
+    }
+
+    /// The most bytes that go to the namenode, of those that the cluster would keep there.
+    pub(crate) fn small_limit(&self, cluster: u64) -> u64 {
+        self.small_file_limit.map_or(cluster, |limit| limit.min(cluster))
     }
 }
 
@@ -224,6 +252,8 @@ impl ListOptions {
 #[must_use]
 pub struct RenameOptions {
     pub(crate) replace: bool,
+    pub(crate) parents: bool,
+    pub(crate) prune: Option<DfsPath>,
 }
 
 impl RenameOptions {
@@ -237,6 +267,19 @@ impl RenameOptions {
         self.replace = yes;
         self
     }
+
+    /// Makes the directories above the new path that are missing, in the same step.
+    pub fn parents(mut self, yes: bool) -> Self {
+        self.parents = yes;
+        self
+    }
+
+    /// Renames a file only, and removes in the same step the directories above the old path that it leaves without an entry, as far as they lie below
+    /// `root`. Those stay that have a quota or extended attributes, or that the caller may not remove.
+    pub fn prune(mut self, root: DfsPath) -> Self {
+        self.prune = Some(root);
+        self
+    }
 }
 
 /// How a path is removed.
@@ -244,6 +287,7 @@ impl RenameOptions {
 #[must_use]
 pub struct RemoveOptions {
     pub(crate) recursive: bool,
+    pub(crate) prune: Option<DfsPath>,
 }
 
 impl RemoveOptions {
@@ -255,6 +299,13 @@ impl RemoveOptions {
     /// Also a directory with all below it.
     pub fn recursive(mut self, yes: bool) -> Self {
         self.recursive = yes;
+        self
+    }
+
+    /// Removes a file only, and in the same step the directories above it that it leaves without an entry, as far as they lie below `root`. Those
+    /// stay that have a quota or extended attributes, or that the caller may not remove.
+    pub fn prune(mut self, root: DfsPath) -> Self {
+        self.prune = Some(root);
         self
     }
 }
@@ -282,6 +333,54 @@ impl RestoreOptions {
     /// Makes the directories above that are missing.
     pub fn parents(mut self, yes: bool) -> Self {
         self.parents = yes;
+        self
+    }
+}
+
+/// Which keys a [flat listing](crate::Client::list_keys) gives. The default: all.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[must_use]
+pub struct KeyOptions {
+    pub(crate) prefix: String,
+    pub(crate) after: String,
+    pub(crate) delimited: bool,
+    pub(crate) hide: String,
+    pub(crate) page_size: u32,
+}
+
+impl KeyOptions {
+    /// The default.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Only keys that begin with `text`, which may end within a name.
+    pub fn prefix(mut self, text: impl Into<String>) -> Self {
+        self.prefix = text.into();
+        self
+    }
+
+    /// Only keys whose bytes are greater than those of `key`, which need not exist.
+    pub fn after(mut self, key: impl Into<String>) -> Self {
+        self.after = key.into();
+        self
+    }
+
+    /// Of keys with a `/` behind the prefix only how they begin, up to that: one entry for all that begin alike.
+    pub fn delimited(mut self, yes: bool) -> Self {
+        self.delimited = yes;
+        self
+    }
+
+    /// Passes by what has this name, and all below it.
+    pub fn hide(mut self, name: impl Into<String>) -> Self {
+        self.hide = name.into();
+        self
+    }
+
+    /// Keys a page, at most 10,000; 1,000 by default.
+    pub fn page_size(mut self, keys: u32) -> Self {
+        self.page_size = keys;
         self
     }
 }

@@ -19,7 +19,8 @@ impl Client {
         let answer = self
             .namenode()
             .mutate_at([path.into_path()?], |mut stub, call, [path]| async move {
-                stub.delete(v1::DeleteRequest { call: Some(call), path, recursive, trash: true }).await
+                stub.delete(v1::DeleteRequest { call: Some(call), path, recursive, trash: true, root: String::new() })
+                    .await
             })
             .await?;
         if answer.trashed.is_empty() { Ok(None) } else { DfsPath::parse(&answer.trashed).map(Some) }

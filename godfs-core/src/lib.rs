@@ -41,7 +41,7 @@
 //! let again = namespace.mkdir(call(1), DfsPath::parse("/a/b")?, options).await?;
 //! assert_eq!(made, again);
 //!
-//! let rename = Rename { from: DfsPath::parse("/a")?, to: DfsPath::parse("/z")?, replace: false };
+//! let rename = Rename::new(DfsPath::parse("/a")?, DfsPath::parse("/z")?, false);
 //! namespace.rename(call(2), rename).await?;
 //! assert_eq!(namespace.stat(FileRef::Path(DfsPath::parse("/z/b")?)).await?.inode, made);
 //! let gone = namespace.stat(FileRef::Path(DfsPath::parse("/a/b")?)).await.expect_err("renamed");

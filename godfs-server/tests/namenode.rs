@@ -397,7 +397,13 @@ async fn a_deleted_file_is_deleted_on_its_nodes() {
     let client = FakeClient::connect(namenode.address()).await;
     let mut only = node(&namenode, 1).await;
     let (_, chunk) = file(&client, "/f", &[only.id]).await;
-    let request = v1::DeleteRequest { call: client.call(), path: "/f".into(), recursive: false, trash: false };
+    let request = v1::DeleteRequest {
+        call: client.call(),
+        path: "/f".into(),
+        recursive: false,
+        trash: false,
+        ..Default::default()
+    };
     client.stub.clone().delete(request).await.expect("delete");
     let (_, order) = only.command().await;
     let Order::Delete(delete) = order else { panic!("expected a deletion, got {order:?}") };
@@ -425,7 +431,13 @@ async fn a_deleted_file_owes_nothing() {
     reported(&namenode, "it is certain", |report| report.complete).await;
     file(&client, "/f", &[only.id]).await;
     reported(&namenode, "two are owed", |report| report.under_replicated == 1).await;
-    let request = v1::DeleteRequest { call: client.call(), path: "/f".into(), recursive: false, trash: false };
+    let request = v1::DeleteRequest {
+        call: client.call(),
+        path: "/f".into(),
+        recursive: false,
+        trash: false,
+        ..Default::default()
+    };
     client.stub.clone().delete(request).await.expect("delete");
     reported(&namenode, "nothing is owed", |report| report.under_replicated == 0 && report.chunks == 0).await;
     namenode.stop().await.expect("stop");

@@ -1,11 +1,11 @@
 //! A file that is being written: its lease, and the calls made under it.
 
 use std::future::Future;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
-use godfs_core::{ChunkId, DfsPath, Error, ErrorKind, Generation, InodeId, LeaseId, NodeId, Result};
+use godfs_core::{ChunkId, DfsPath, Error, ErrorKind, Generation, InodeId, LeaseId, NodeId, Result, Version};
 use godfs_proto::v1;
 
 use super::locations::Locations;
@@ -35,6 +35,8 @@ pub(crate) struct OpenFile {
     /// Whether it has chunks when it is closed, however small it is.
     pub(crate) into_chunks: bool,
     pub(crate) options: CreateOptions,
+    /// The version that closed it.
+    pub(crate) closed: OnceLock<Version>,
 }
 
 /// A chunk that the namenode has placed.
@@ -90,9 +92,11 @@ impl OpenFile {
             begin: 0,
             base: 0,
             kept: Bytes::new(),
-            small_limit: usize::try_from(greeting.small_file_limit.min(MAX_SMALL_BYTES)).unwrap_or(0),
+            small_limit: usize::try_from(options.small_limit(greeting.small_file_limit).min(MAX_SMALL_BYTES))
+                .unwrap_or(0),
             into_chunks: false,
             options,
+            closed: OnceLock::new(),
         })
     }
 
@@ -134,6 +138,7 @@ impl OpenFile {
             small_limit: usize::try_from(limit).unwrap_or(0),
             into_chunks: false,
             options,
+            closed: OnceLock::new(),
         })
     }
 
@@ -316,7 +321,11 @@ impl OpenFile {
                 async move { stub.complete(request).await }
             })
             .await?;
-        Ok((!answer.complete).then_some(answer.missing))
+        if answer.complete {
+            self.closed.get_or_init(|| Version(answer.version));
+            return Ok(None);
+        }
+        Ok(Some(answer.missing))
     }
 
     pub(crate) async fn abandon(&self) -> Result<()> {

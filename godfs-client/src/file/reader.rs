@@ -45,6 +45,9 @@ pub struct Reader {
     verify: bool,
 }
 
+/// Extended attributes with their values, in the order of their names.
+pub(crate) type Xattrs = Vec<(String, Bytes)>;
+
 /// What the ranges of a file share.
 pub(super) struct Shared {
     pub(super) namenode: Namenode,
@@ -59,9 +62,15 @@ pub(super) struct Shared {
 
 impl Reader {
     pub(crate) async fn open(namenode: &Namenode, path: DfsPath) -> Result<Self> {
+        Ok(Self::open_with(namenode, path, false).await?.0)
+    }
+
+    /// The same with the file's extended attributes, where they are asked for: both of one moment.
+    pub(crate) async fn open_with(namenode: &Namenode, path: DfsPath, xattrs: bool) -> Result<(Self, Xattrs)> {
         let answer = namenode
             .call_at(path.clone(), |mut stub, path| {
-                let request = v1::OpenRequest { path, host: namenode.settings().host.clone(), chunks: CHUNKS_AT_ONCE };
+                let host = namenode.settings().host.clone();
+                let request = v1::OpenRequest { path, host, chunks: CHUNKS_AT_ONCE, xattrs };
                 async move { stub.open(request).await }
             })
             .await?;
@@ -84,7 +93,8 @@ impl Reader {
         if reader.shared.status.open {
             reader.refresh().await?;
         }
-        Ok(reader)
+        let xattrs = answer.xattrs.into_iter().map(|v1::Xattr { name, value }| (name, value)).collect();
+        Ok((reader, xattrs))
     }
 
     /// The path it was opened under.
@@ -318,7 +328,7 @@ impl Shared {
         let answer = self
             .namenode
             .call_at(self.path.clone(), |mut stub, path| async move {
-                stub.open(v1::OpenRequest { path, host: String::new(), chunks: 0 }).await
+                stub.open(v1::OpenRequest { path, ..Default::default() }).await
             })
             .await?;
         let status = FileStatus::from_wire(answer.status.as_ref())?;

@@ -16,6 +16,7 @@ use tokio_util::sync::{CancellationToken, DropGuard, PollSender};
 
 use super::open_file::OpenFile;
 use super::write_task::{Command, Piece, WriteTask};
+use crate::metadata::ETag;
 
 /// Packets that wait between a handle and its task, so that bytes can be prepared while the task talks to the namenode.
 const WAITING: usize = 2;
@@ -87,6 +88,12 @@ impl Writer {
     #[must_use]
     pub fn inode(&self) -> InodeId {
         self.file.inode
+    }
+
+    /// The state that closing left the file in; `None` before that.
+    #[must_use]
+    pub fn etag(&self) -> Option<ETag> {
+        self.file.closed.get().map(|&version| ETag { inode: self.file.inode, version })
     }
 
     /// Where the next byte goes in the file: how many bytes were there when it was opened, and how many were taken since.

@@ -512,6 +512,7 @@ impl NamespaceService for Service {
         let file = self.find(&request.get_ref().path, 0)?;
         let order = self.0.state.lock().order.clone();
         Ok(Response::new(v1::OpenResponse {
+            xattrs: Vec::new(),
             status: Some(status(&file)),
             data: file.small.clone().unwrap_or_default(),
             chunks: locations(&file, 0, &self.0.nodes.lock(), &order),
@@ -621,6 +622,16 @@ impl NamespaceService for Service {
 
     async fn truncate(&self, _: Request<v1::TruncateRequest>) -> Answer<v1::TruncateResponse> {
         Err(not_offered("truncate"))
+    }
+
+    async fn compose(&self, _: Request<v1::ComposeRequest>) -> Answer<v1::ComposeResponse> {
+        Err(not_offered("parts"))
+    }
+
+    type ListKeysStream = BoxStream<'static, Result<v1::KeyPage, Status>>;
+
+    async fn list_keys(&self, _: Request<v1::ListKeysRequest>) -> Answer<Self::ListKeysStream> {
+        Err(not_offered("keys"))
     }
 
     async fn concat(&self, _: Request<v1::ConcatRequest>) -> Answer<v1::ConcatResponse> {

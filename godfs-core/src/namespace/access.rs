@@ -29,7 +29,7 @@
 //! | set the owner, list open files | superuser |
 //! | set the group | superuser, or the owner, to a group it is a member of |
 //! | operate the cluster (scrub, export), set a quota | superuser |
-//! | a call under a lease | the lease and nothing more, but for what publishing replaces |
+//! | a call under a lease | the lease and nothing more, but for what publishing replaces, and the directories that it makes |
 //!
 //! [`SUPERGROUP`]: super::SUPERGROUP
 

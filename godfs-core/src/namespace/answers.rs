@@ -81,6 +81,24 @@ pub struct WalkPage {
     pub next: Option<DfsPath>,
 }
 
+/// A key of a [flat listing](super::Namespace::keys).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FlatEntry {
+    /// A path from the listing's root, without a slash in front of it; what many keys begin with ends in one.
+    pub key: String,
+    /// The file; `None` for what many keys begin with.
+    pub status: Option<FileStatus>,
+}
+
+/// A piece of a flat listing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FlatPage {
+    /// In the order of their bytes. May be empty before the end.
+    pub entries: Vec<FlatEntry>,
+    /// Behind which key to go on; `None` at the end.
+    pub next: Option<String>,
+}
+
 /// All below a directory; for a file, the file itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {

@@ -15,10 +15,12 @@ use super::rows::{
 };
 use super::sessions::{Recorded, once};
 use super::settings::{MAX_OPEN_CHUNKS, check_chunk_size, check_replication};
-use super::{Context, access, deletes, directories, generations, limits, links, locations, paths, quotas, usage};
+use super::{
+    Context, access, deletes, directories, generations, limits, links, locations, paths, quotas, usage, xattrs,
+};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{ChunkId, Generation, InodeId, LeaseId, NodeId, Version};
-use crate::metadata::{Counters, Range, Space, Step, Transaction};
+use crate::metadata::{Range, Space, Step, Transaction};
 use crate::path::DfsPath;
 
 /// The longest file, bytes: so that sums over very many of them, times their replication, stay within 63 bits.
@@ -39,8 +41,11 @@ pub(super) fn create(
     once(txn, context, call, Operation::Create, |txn| {
         let first = rows::draw_ids(txn, Series::Names, 2)?;
         let (inode, lease) = (InodeId(first), LeaseId(first + 1));
-        let hidden =
-            options.publish_on_close.then_some(Hidden { overwrite: options.overwrite, if_match: options.if_match });
+        let hidden = options.publish_on_close.then(|| Hidden {
+            overwrite: options.overwrite,
+            if_match: options.if_match,
+            place: options.parents.then(|| path.clone()),
+        });
         let open = OpenState { lease, hidden, thin: None, cut: false, chunks: Vec::new(), end: 0 };
         let row = new_file(txn, context, path, options, inode, |file| file.open = Some(open))?;
         rows::put_lease(txn, lease, LeaseRow { session: call.session, inode });
@@ -218,13 +223,14 @@ pub(super) fn complete(
 
 /// Ends the writing of a file whose chunks are all committed, and publishes one that is not yet.
 pub(super) fn close(txn: &mut dyn Transaction, context: &Context, mut file: OpenFile) -> Step<()> {
+    let path = file.path();
     let open = file.file().open.take().expect("checked when loaded");
     rows::remove_lease(txn, open.lease)?;
     file.row.modified_ms = context.now_ms;
-    let (length, path) = (file.file().length, file.path());
+    let length = file.file().length;
     let change = match open.hidden {
         Some(hidden) => {
-            file.replaced = publish(txn, context, &file, &path, hidden)?;
+            publish(txn, context, &mut file, &path, &hidden)?;
             ChangeKind::Created { length: Some(length) }
         }
         None => ChangeKind::Closed { length },
@@ -402,7 +408,7 @@ fn too_thin(txn: &mut dyn Transaction, file: &mut OpenFile, from: u64) -> Step<O
 }
 
 /// A file without bytes of its own yet; `finish` says how it differs.
-fn new_file(
+pub(super) fn new_file(
     txn: &mut dyn Transaction,
     context: &Context,
     path: &DfsPath,
@@ -417,10 +423,12 @@ fn new_file(
     if path.is_root() {
         return Err(paths::is_a_directory(path).into());
     }
-    if options.parents {
+    // What is published later leaves nothing behind when it never is.
+    let later = options.parents && options.publish_on_close;
+    if options.parents && !later {
         directories::make_parents(txn, context, path)?;
     }
-    let place = paths::place(txn, context, path)?;
+    let place = if later { paths::place_below(txn, context, path)? } else { paths::place(txn, context, path)? };
     if options.overwrite || options.if_match.is_some() {
         match place.entry {
             Some(EntryRow { kind: EntryKind::Directory, .. }) => return Err(paths::is_a_directory(path).into()),
@@ -443,7 +451,7 @@ fn new_file(
     let (owner, acl) = access::new_attributes(txn, context, place.parent(), &above, options.mode, false)?;
     let mut row = InodeRow {
         version: Version::PENDING,
-        parent: place.parent(),
+        parent: if later { InodeId::ROOT } else { place.parent() },
         name: place.name.to_owned(),
         modified_ms: context.now_ms,
         accessed_ms: context.now_ms,
@@ -452,6 +460,7 @@ fn new_file(
         kind: InodeKind::File(file),
     };
     rows::put_acl(txn, inode, &mut row, &acl);
+    xattrs::begin(txn, context, path, inode, &mut row, &options.xattrs)?;
     if !row.is_hidden() {
         let replaced = match place.entry {
             Some(old) => {
@@ -471,21 +480,28 @@ fn new_file(
     Ok(row)
 }
 
-/// Puts a finished file under its name. Its weight is added when it is saved; that of what it replaces is given back.
+/// Puts a finished file under its name. Its weight is added when it is saved, less that of what it replaces.
 fn publish(
     txn: &mut dyn Transaction,
     context: &Context,
-    file: &OpenFile,
+    file: &mut OpenFile,
     published: &DfsPath,
-    hidden: Hidden,
-) -> Step<Counters> {
+    hidden: &Hidden,
+) -> Step<()> {
+    if hidden.place.is_some() {
+        directories::make_parents(txn, context, published)?;
+        let place = paths::place(txn, context, published)?;
+        access::may_add(txn, context, &place, published)?;
+        file.row.parent = place.parent();
+        file.ancestors = place.ancestors;
+    }
     let (parent, name) = (file.row.parent, &file.row.name);
     let old = rows::entry(txn, parent, name)?;
     if let Some(etag) = hidden.if_match {
         let directory = paths::shown(txn, parent)?;
         check_match(txn, format_args!("{}/{name}", directory.trim_end_matches('/')), old, etag)?;
     }
-    let (mut replaced, entries) = (Counters::default(), i64::from(old.is_none()));
+    let entries = i64::from(old.is_none());
     if let Some(old) = old {
         let path = paths::path_of(txn, old.inode)?.map_or_else(|| name.clone(), |path| path.to_string());
         if old.is_directory() {
@@ -499,12 +515,11 @@ fn publish(
         }
         // Creating asked about what stood there then.
         access::may_replace(txn, context, parent, old, published)?;
-        replaced = deletes::detach(txn, parent, name, old)?;
+        file.replaced = deletes::detach(txn, parent, name, old)?;
         announce(txn, context, old.inode, old.kind, published, &ChangeKind::Removed);
     }
     rows::put_entry(txn, parent, name, EntryRow { inode: file.inode, kind: EntryKind::File });
-    directories::touch(txn, context, parent, entries)?;
-    Ok(replaced)
+    directories::touch(txn, context, parent, entries)
 }
 
 /// Whether just that stands under a name which is to be replaced.

@@ -35,7 +35,11 @@ impl OpenFile {
         if row.file().is_none_or(|file| file.open.is_none()) || row.parent.0 == 0 {
             return Ok(None);
         }
-        let chain = paths::named_chain(snapshot, row.parent)?;
+        let chain = match row.file().and_then(|file| file.open.as_ref()).and_then(OpenState::place) {
+            // Directories on the way may have come and gone since: what counts is what stands there when it is published.
+            Some(place) => Some(paths::nearest(snapshot, place)?),
+            None => paths::named_chain(snapshot, row.parent)?,
+        };
         Ok(chain.map(|(ancestors, names)| Self {
             inode,
             ancestors,
@@ -48,6 +52,9 @@ impl OpenFile {
 
     /// Its path, or that of the deepest directory above it that has one.
     pub(super) fn path(&self) -> DfsPath {
+        if let Some(place) = self.row.file().and_then(|file| file.open.as_ref()).and_then(OpenState::place) {
+            return place.clone();
+        }
         paths::of_names(self.names.iter().chain([&self.row.name]))
     }
 
@@ -74,8 +81,8 @@ impl OpenFile {
 /// A file that is not published yet is charged when it is. It must fit all along, as far as that is known before: its writer shall hear early that it does
 /// not, and not after the last byte.
 fn check_hidden(txn: &mut dyn Transaction, ancestors: &[InodeId], before: &InodeRow, row: &InodeRow) -> Step<()> {
-    let hidden = row.file().and_then(|file| file.open.as_ref()).and_then(|open| open.hidden);
-    let Some(Hidden { overwrite: false, if_match: None }) = hidden else { return Ok(()) };
+    let hidden = row.file().and_then(|file| file.open.as_ref()).and_then(|open| open.hidden.as_ref());
+    let Some(Hidden { overwrite: false, if_match: None, .. }) = hidden else { return Ok(()) };
     let (was, is) = (usage::weight_once_published(before), usage::weight_once_published(row));
     if was == is { Ok(()) } else { quotas::check(txn, ancestors, is) }
 }

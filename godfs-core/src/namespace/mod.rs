@@ -30,6 +30,7 @@ mod append;
 mod caller;
 mod changes;
 mod collector;
+mod compose;
 mod concat;
 mod deletes;
 mod directories;
@@ -37,6 +38,7 @@ mod export;
 mod files;
 #[cfg(any(test, feature = "testing"))]
 mod fill;
+mod flat;
 mod generations;
 mod held;
 mod import;
@@ -51,6 +53,7 @@ mod options;
 mod outcome;
 mod owners;
 mod paths;
+mod prune;
 mod quotas;
 mod reach;
 mod reads;
@@ -73,11 +76,13 @@ mod xattrs;
 pub use acl::{Acl, AclChange, AclEntry, AclPlace, AclSubject, MAX_ACL_ENTRIES, parse_acl, parse_acl_subjects};
 pub use answers::{
     AddedChunk, Appended, ChunkInfo, ChunkLocation, Collected, CollectorPlace, Committed, Completion, Created,
-    FileKind, FileStatus, LeaseInfo, ListEntry, Located, NodeHoldings, NodeInfo, OpenFileInfo, Quota, QuotaChange,
-    RecoveryPlan, ReplicaPlace, SessionInfo, TotalCounts, TrashItem, Truncated, Usage, Verdict, WalkEntry, WalkPage,
+    FileKind, FileStatus, FlatEntry, FlatPage, LeaseInfo, ListEntry, Located, NodeHoldings, NodeInfo, OpenFileInfo,
+    Quota, QuotaChange, RecoveryPlan, ReplicaPlace, SessionInfo, TotalCounts, TrashItem, Truncated, Usage, Verdict,
+    WalkEntry, WalkPage,
 };
 pub use caller::{ANONYMOUS, Caller, MAX_GROUPS, MAX_PRINCIPAL_BYTES, SUPERGROUP, check_principal};
 pub use changes::{Attribute, Change, ChangeKind, ChangePage, WatchFrom};
+pub use compose::{MAX_PART_CHUNKS, MAX_PARTS};
 pub use concat::{MAX_CONCAT_CHUNKS, MAX_CONCAT_FILES};
 pub use export::{Manifest, Spool, verify as verify_export};
 pub use files::MAX_FILE_BYTES;
@@ -88,9 +93,9 @@ pub use import::import;
 pub use invariants::Violation;
 pub use links::MAX_TARGET_BYTES;
 pub use options::{
-    AddChunk, Call, ChunkCommit, Complete, CreateOptions, DEFAULT_UMASK, ETag, FileRef, LocateRange,
-    MAX_SESSION_NAME_BYTES, MODE_BITS, MkdirOptions, NewMode, NewOwner, Owner, Registration, Rename, SetXattr, Symlink,
-    Times, WalkOptions, Writing, XattrMode,
+    AddChunk, Call, ChunkCommit, Complete, Compose, CreateOptions, DEFAULT_UMASK, ETag, FileRef, FlatOptions,
+    LocateRange, MAX_SESSION_NAME_BYTES, MODE_BITS, MkdirOptions, NewMode, NewOwner, Owner, Registration, Rename,
+    SetXattr, Symlink, Times, Unlink, WalkOptions, Writing, XattrMode,
 };
 pub use reports::{RangeSum, ReplicaEvent};
 pub use rows::FORMAT_VERSION;
@@ -354,6 +359,14 @@ impl Namespace {
         self.call(move |txn, context| deletes::delete(txn, context, call, &path, recursive)).await
     }
 
+    /// Deletes a file, and the directories above it that it leaves empty.
+    ///
+    /// # Errors
+    /// [`ErrorKind::IsADirectory`](crate::ErrorKind::IsADirectory) when there is no file.
+    pub async fn unlink(&self, call: Call, request: Unlink) -> Result<()> {
+        self.call(move |txn, context| prune::unlink(txn, context, call, &request)).await
+    }
+
     /// Moves a file or directory to the trash; gives back where it is there. In the trash itself, or when [`trash_expiry`](NamespaceSettings::trash_expiry)
     /// is 0, it goes for good. Readers and a writer of a file go on.
     pub async fn trash(&self, call: Call, path: DfsPath, recursive: bool) -> Result<Option<DfsPath>> {
@@ -447,6 +460,16 @@ impl Namespace {
     /// [`ErrorKind::BeingWritten`](crate::ErrorKind::BeingWritten), with [`Held`] as its source while it has a writer.
     pub async fn concat(&self, call: Call, target: DfsPath, sources: Vec<DfsPath>) -> Result<()> {
         self.call(move |txn, context| concat::concat(txn, context, call, &target, &sources)).await
+    }
+
+    /// Makes a file of the chunks of others, the parts, in their order: it appears whole, and the directory of the parts goes, in one step.
+    ///
+    /// # Errors
+    /// As for [`put`](Self::put); [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) without a part; [`ErrorKind::FailedPrecondition`](crate::ErrorKind::FailedPrecondition)
+    /// for one that is a small file; [`ErrorKind::BeingWritten`](crate::ErrorKind::BeingWritten); [`ErrorKind::InvalidArgument`](crate::ErrorKind::InvalidArgument) for another chunk size than the
+    /// file is to have, and parts that are named twice; [`ErrorKind::LimitExceeded`](crate::ErrorKind::LimitExceeded) beyond [`MAX_PART_CHUNKS`].
+    pub async fn compose(&self, call: Call, request: Compose) -> Result<Committed<InodeId>> {
+        self.change(move |txn, context| compose::compose(txn, context, call, &request)).await
     }
 
     /// The nodes with a good, finalized replica of the last chunk of a file.
@@ -607,6 +630,25 @@ impl Namespace {
     /// A file's status, its bytes if it is small, and its chunks in a range.
     pub async fn locate(&self, file: FileRef, range: LocateRange) -> Result<Located> {
         self.read(move |snapshot, context| reads::locate(snapshot, context, &file, &range)).await
+    }
+
+    /// As [`locate`](Self::locate), with the extended attributes of the same moment that the caller may see.
+    pub async fn locate_with_xattrs(&self, file: FileRef, range: LocateRange) -> Result<(Located, Vec<Xattr>)> {
+        let read = move |snapshot: &mut dyn Snapshot, context: &Context| {
+            let located = reads::locate(snapshot, context, &file, &range)?;
+            let xattrs = xattrs::of(snapshot, context, located.status.inode)?;
+            Ok((located, xattrs))
+        };
+        self.read(read).await
+    }
+
+    /// The files below a directory under flat keys, which are their paths from it, a page of at most `limit` in the order of the bytes of the keys: those
+    /// that are there throughout come exactly once. Directories without files do not show, nor do symbolic links.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotADirectory`](crate::ErrorKind::NotADirectory); [`ErrorKind::PermissionDenied`](crate::ErrorKind::PermissionDenied) where one of the directories may not be listed.
+    pub async fn keys(&self, root: DfsPath, options: FlatOptions, limit: usize) -> Result<FlatPage> {
+        self.read(move |snapshot, context| flat::page(snapshot, context, &root, &options, limit)).await
     }
 
     /// All below a path, in O(1).

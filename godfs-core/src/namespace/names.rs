@@ -6,7 +6,7 @@ use super::outcome::Operation;
 use super::paths::{self, Place};
 use super::rows::{self, EntryRow, keys};
 use super::sessions::{Recorded, once};
-use super::{Context, access, deletes, directories, reach, sums, trash, usage};
+use super::{Context, access, deletes, directories, prune, reach, sums, trash, usage};
 use crate::error::{Error, ErrorKind};
 use crate::id::Version;
 use crate::metadata::{Counters, Snapshot, Space, Step, Transaction};
@@ -18,17 +18,23 @@ pub(super) fn rename(
     call: Call,
     request: &Rename,
 ) -> Step<((), Option<Version>)> {
-    let Rename { from, to, replace } = request;
+    let Rename { from, to, replace, parents, root } = request;
     once(txn, context, call, Operation::Rename, |txn| {
         let source = paths::place(txn, context, from)?;
         let Some(moved) = source.entry else {
             return Err(paths::not_found(from).into());
         };
+        if root.is_some() && moved.is_directory() {
+            return Err(paths::is_a_directory(from).into());
+        }
         if from == to {
             return Ok(Recorded::No(()));
         }
         trash::check_move(from)?;
         access::may_remove(txn, context, &source, moved, from)?;
+        if *parents {
+            directories::make_parents(txn, context, to)?;
+        }
         let target = paths::place(txn, context, to)?;
         if target.ancestors.contains(&moved.inode) {
             let message = format!("{from} can't be renamed into its own subtree, to {to}");
@@ -45,6 +51,9 @@ pub(super) fn rename(
         reach::check_move(txn, context, moved, from, to)?;
         relink(txn, context, moved, &source, &target, Relink { replaced, trashed: false })?;
         announce(txn, context, moved.inode, moved.kind, from, &ChangeKind::Renamed { to: to.clone() });
+        if let Some(root) = root {
+            prune::empty_above(txn, context, &source.ancestors, from, root)?;
+        }
         Ok(Recorded::Yes(()))
     })
 }

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 
 use super::answers::FileKind;
+use super::xattrs::Xattr;
 use crate::glob::Glob;
 use crate::id::{ChunkId, Generation, InodeId, LeaseId, NodeId, NodeUuid, SessionId, Version};
 use crate::path::DfsPath;
@@ -91,7 +92,7 @@ pub struct CreateOptions {
     pub overwrite: bool,
     /// Replace the file under the name if it is just this one, and make none otherwise. With `publish_on_close` it must be so then, too.
     pub if_match: Option<ETag>,
-    /// Make missing parents, each with the default bits and `u+wx`.
+    /// Make missing parents, each with the default bits and `u+wx`; with `publish_on_close` when the name appears, and not before.
     pub parents: bool,
     /// Replicas; `None` for the default.
     pub replication: Option<u16>,
@@ -101,6 +102,8 @@ pub struct CreateOptions {
     pub publish_on_close: bool,
     /// Its permission bits.
     pub mode: NewMode,
+    /// Extended attributes that it has from its beginning.
+    pub xattrs: Vec<Xattr>,
 }
 
 /// The right under which a writer's call is made: all three must match.
@@ -151,6 +154,28 @@ pub struct Complete {
     pub relaxed: bool,
 }
 
+/// A file that is made of others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Compose {
+    /// Where the parts lie: closed files, none of them small, of the chunk size that the file is to have. It goes, with all that is in it.
+    pub directory: DfsPath,
+    /// Their names there, in the order in which they are joined; at most [`MAX_PARTS`](super::MAX_PARTS).
+    pub parts: Vec<String>,
+    /// The file.
+    pub target: DfsPath,
+    /// How it is made; it is published in any case.
+    pub options: CreateOptions,
+}
+
+/// A file that is deleted together with what only led to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unlink {
+    /// The file, or a symbolic link; no directory.
+    pub path: DfsPath,
+    /// The directories above the path that are left without an entry go too, as far as they lie below this one.
+    pub root: DfsPath,
+}
+
 /// How a name is changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rename {
@@ -160,6 +185,18 @@ pub struct Rename {
     pub to: DfsPath,
     /// Replace a file by a file, or an empty directory by a directory.
     pub replace: bool,
+    /// Make the directories above the new path that are missing.
+    pub parents: bool,
+    /// Of a file only, and the directories above the old path that are left without an entry go, as far as they lie below this one.
+    pub root: Option<DfsPath>,
+}
+
+impl Rename {
+    /// Of what stands there, to where a directory is, and nothing else changes.
+    #[must_use]
+    pub fn new(from: DfsPath, to: DfsPath, replace: bool) -> Self {
+        Self { from, to, replace, parents: false, root: None }
+    }
 }
 
 /// A symbolic link that is made.
@@ -251,6 +288,19 @@ impl Default for WalkOptions {
         let (min_depth, max_depth) = (1, usize::MAX);
         Self { name: None, kind: None, min_depth, max_depth, min_bytes: None, max_bytes: None, past_denied: false }
     }
+}
+
+/// Which keys a [flat listing](super::Namespace::keys) gives.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FlatOptions {
+    /// Only keys that begin with it; it may end within a name.
+    pub prefix: String,
+    /// Only keys whose bytes are greater.
+    pub after: String,
+    /// Of keys with a `/` behind the prefix only how they begin, up to that: one entry for all that begin alike.
+    pub delimited: bool,
+    /// What has this name does not show, nor anything below it.
+    pub hide: Option<String>,
 }
 
 /// Which file is meant.

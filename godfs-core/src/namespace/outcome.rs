@@ -33,6 +33,8 @@ numbered! {
         Truncate = 34,
         Concat = 35,
         AddNode = 36,
+        Compose = 37,
+        Unlink = 38,
         SetOwner = 40,
         SetMode = 41,
         SetXattr = 42,

@@ -32,8 +32,26 @@ pub(super) fn place<'p>(snapshot: &mut dyn Snapshot, context: &Context, path: &'
     let Some(name) = path.name() else {
         return Err(Error::new(ErrorKind::InvalidArgument, "/ can be neither made, renamed nor deleted").into());
     };
+    let (ancestors, missing) = above(snapshot, context, path)?;
+    if let Some(depth) = missing {
+        return Err(no_directory(path, depth).into());
+    }
+    let entry = rows::entry(snapshot, *ancestors.last().expect("the root at least"), name)?;
+    Ok(Place { ancestors, name, entry })
+}
+
+/// The same where directories in front of it may be missing: the place is in the last of those that are there, and nothing stands in it.
+pub(super) fn place_below<'p>(snapshot: &mut dyn Snapshot, context: &Context, path: &'p DfsPath) -> Step<Place<'p>> {
+    match above(snapshot, context, path)? {
+        (ancestors, Some(_)) => Ok(Place { ancestors, name: path.name().unwrap_or_default(), entry: None }),
+        _ => place(snapshot, context, path),
+    }
+}
+
+/// The directories above `path` that are there, which the caller may go through; and which of its names the first is that is missing.
+fn above(snapshot: &mut dyn Snapshot, context: &Context, path: &DfsPath) -> Step<(Vec<InodeId>, Option<usize>)> {
     let mut ancestors = vec![InodeId::ROOT];
-    let above = path.names().count() - 1;
+    let above = path.names().count().saturating_sub(1);
     for (depth, step) in path.names().take(above).enumerate() {
         let parent = *ancestors.last().expect("the root at least");
         access::traverse(snapshot, context, parent, path, depth)?;
@@ -43,13 +61,11 @@ pub(super) fn place<'p>(snapshot: &mut dyn Snapshot, context: &Context, path: &'
                 return links::followed(snapshot, &first_names(path, depth), inode);
             }
             Some(_) => return Err(not_a_directory(path, depth).into()),
-            None => return Err(no_directory(path, depth).into()),
+            None => return Ok((ancestors, Some(depth))),
         }
     }
-    let parent = *ancestors.last().expect("the root at least");
-    access::traverse(snapshot, context, parent, path, above)?;
-    let entry = rows::entry(snapshot, parent, name)?;
-    Ok(Place { ancestors, name, entry })
+    access::traverse(snapshot, context, *ancestors.last().expect("the root at least"), path, above)?;
+    Ok((ancestors, None))
 }
 
 /// What stands at `path`, which must be no symbolic link.
@@ -116,6 +132,21 @@ pub(super) fn named_chain(
     chain.reverse();
     names.reverse();
     Ok(Some((chain, names)))
+}
+
+/// The directories of `path` that are there, from the root down, and their names; the root has none.
+pub(super) fn nearest(snapshot: &mut dyn Snapshot, path: &DfsPath) -> Step<(Vec<InodeId>, Vec<String>)> {
+    let (mut chain, mut names) = (vec![InodeId::ROOT], Vec::new());
+    let above = path.names().count().saturating_sub(1);
+    for name in path.names().take(above) {
+        let parent = *chain.last().expect("the root at least");
+        match rows::entry(snapshot, parent, name)? {
+            Some(EntryRow { inode, kind: EntryKind::Directory }) => chain.push(inode),
+            _ => break,
+        }
+        names.push(name.to_owned());
+    }
+    Ok((chain, names))
 }
 
 /// The path of these names, or of as many of them as can be one.

@@ -106,6 +106,11 @@ pub(super) fn count(snapshot: &mut dyn Snapshot) -> Step<i64> {
     Ok(snapshot.counters(Space::Rows, &keys::quotas())?.0[0])
 }
 
+/// Whether a directory has limits of its own.
+pub(super) fn is_limited(snapshot: &mut dyn Snapshot, directory: InodeId) -> Step<bool> {
+    Ok(any(snapshot)? && find(snapshot, directory)? != Quota::default())
+}
+
 fn any(snapshot: &mut dyn Snapshot) -> Step<bool> {
     Ok(count(snapshot)? != 0)
 }

@@ -68,10 +68,10 @@ pub(super) fn list(
 }
 
 /// What one scan found, in the order of inodes.
-struct Scanned(Vec<(InodeId, Option<FileStatus>)>);
+pub(super) struct Scanned(Vec<(InodeId, Option<FileStatus>)>);
 
 impl Scanned {
-    fn take(&mut self, inode: InodeId) -> Option<FileStatus> {
+    pub(super) fn take(&mut self, inode: InodeId) -> Option<FileStatus> {
         let at = self.0.binary_search_by_key(&inode, |found| found.0).ok()?;
         self.0[at].1.take()
     }
@@ -79,7 +79,7 @@ impl Scanned {
 
 /// Many inodes. Those of files that were made together lie together, and one scan brings them for a fraction of what as
 /// many reads cost. Some may be left out.
-fn inodes(snapshot: &mut dyn Snapshot, mut wanted: Vec<InodeId>) -> Step<Scanned> {
+pub(super) fn inodes(snapshot: &mut dyn Snapshot, mut wanted: Vec<InodeId>) -> Step<Scanned> {
     /// Up to this many ids for each that is wanted, a scan is cheaper.
     const SPREAD: u64 = 3;
     wanted.sort_unstable();

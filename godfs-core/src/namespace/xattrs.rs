@@ -77,6 +77,41 @@ pub(super) fn set(
     })
 }
 
+/// Gives an inode, which has none yet, its first attributes. Its row is the caller's to write.
+pub(super) fn begin(
+    txn: &mut dyn Transaction,
+    context: &Context,
+    path: &DfsPath,
+    inode: InodeId,
+    row: &mut InodeRow,
+    xattrs: &[Xattr],
+) -> Step<()> {
+    let limits = &context.settings;
+    let refuse = |why: String| Err(Error::new(ErrorKind::LimitExceeded, format!("{path}: {why}")).into());
+    if xattrs.len() > limits.max_xattrs {
+        return refuse(format!("{} extended attributes, the limit is {}", xattrs.len(), limits.max_xattrs));
+    }
+    let mut bytes = 0;
+    for (at, Xattr { name, value }) in xattrs.iter().enumerate() {
+        check_name(name)?;
+        may_use(context, row, path, name)?;
+        if xattrs[..at].iter().any(|before| before.name == *name) {
+            return Err(Error::new(ErrorKind::InvalidArgument, format!("{path}: {name} is given twice")).into());
+        }
+        if value.len() > limits.max_xattr_value_bytes {
+            let limit = limits.max_xattr_value_bytes;
+            return refuse(format!("the value of {name} has {} bytes, the limit is {limit}", value.len()));
+        }
+        bytes += name.len() + value.len();
+        rows::put_xattr(txn, inode, name, value);
+    }
+    if bytes > limits.max_xattr_bytes {
+        return refuse(format!("{bytes} bytes of extended attributes, the limit is {}", limits.max_xattr_bytes));
+    }
+    row.marks.xattrs = !xattrs.is_empty();
+    Ok(())
+}
+
 pub(super) fn remove(
     txn: &mut dyn Transaction,
     context: &Context,
@@ -129,6 +164,14 @@ pub(super) fn get(
         found.push(known.cloned().ok_or_else(|| missing(path, name))?);
     }
     Ok(found)
+}
+
+/// Those of a file or directory that the caller has found and may read, in the order of their names.
+pub(super) fn of(snapshot: &mut dyn Snapshot, context: &Context, inode: InodeId) -> Step<Vec<Xattr>> {
+    let row = rows::inode(snapshot, inode)?;
+    let mut known = all(snapshot, inode, &row)?;
+    known.retain(|known| context.may_all || !known.name.starts_with(TRUSTED));
+    Ok(known)
 }
 
 /// All attributes of an inode, in the order of their names: no more than the largest limit.

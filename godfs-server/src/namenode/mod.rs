@@ -26,6 +26,7 @@ mod leases;
 mod links;
 mod list;
 mod namespace_service;
+mod objects;
 mod repair;
 mod reports;
 mod scrub;

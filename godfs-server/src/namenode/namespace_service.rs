@@ -6,7 +6,7 @@ use godfs_client::transport::hello::software;
 use godfs_client::transport::{caller, convert, status};
 use godfs_core::namespace::{
     Call, ChunkCommit, Complete, Completion, CreateOptions, ETag, FileRef, LocateRange, Located, MAX_CONCAT_FILES,
-    MAX_PAGE, MkdirOptions, Namespace, Quota, QuotaChange, Rename, Symlink, Times, Writing,
+    MAX_PAGE, MkdirOptions, Namespace, Quota, QuotaChange, Rename, Symlink, Times, Unlink, Writing, Xattr,
 };
 use godfs_core::{DfsPath, Error, ErrorKind, LeaseId, Result, SessionId};
 use godfs_proto::v1;
@@ -17,7 +17,7 @@ use v1::namespace_service_server::NamespaceService;
 
 use super::convert::{millis, node, status as status_to_wire};
 use super::state::State;
-use super::{allocate, attributes, held, list, trash, verify, walk, watch};
+use super::{allocate, attributes, held, list, objects, trash, verify, walk, watch};
 
 /// Pages that are read before the caller has taken them: the next one is ready, and a caller that stops reading pins no more.
 const READ_AHEAD: usize = 1;
@@ -57,7 +57,7 @@ fn writing(wire: Option<&v1::Call>, inode: u64, lease: u64) -> Result<Writing> {
     Ok(Writing { call: call(wire)?, inode: convert::inode(inode)?, lease: convert::lease(lease)? })
 }
 
-fn options(wire: Option<v1::CreateOptions>) -> Result<CreateOptions> {
+pub(super) fn options(wire: Option<v1::CreateOptions>) -> Result<CreateOptions> {
     let wire = wire.unwrap_or_default();
     let replication = convert::replication(wire.replication)?;
     Ok(CreateOptions {
@@ -72,6 +72,7 @@ fn options(wire: Option<v1::CreateOptions>) -> Result<CreateOptions> {
         chunk_size: convert::chunk_size(wire.chunk_size)?,
         publish_on_close: wire.publish_on_close,
         mode: convert::new_mode(wire.mode.as_ref())?,
+        xattrs: wire.xattrs.into_iter().map(|v1::Xattr { name, value }| Xattr { name, value }).collect(),
     })
 }
 
@@ -98,7 +99,7 @@ pub(super) fn host(text: &str) -> Result<&str> {
 }
 
 /// Shows the repair queue the chunks of a file whose replication has changed.
-async fn retarget(state: Arc<State>, path: DfsPath) {
+pub(super) async fn retarget(state: Arc<State>, path: DfsPath) {
     let mut range = LocateRange { offset: 0, length: u64::MAX, chunks: MAX_LOCATED };
     // What can't be read now is found by the next scan of the nodes that hold it.
     while let Ok(located) = state.namespace.locate(FileRef::Path(path.clone()), range).await {
@@ -140,12 +141,13 @@ impl Names {
         })
     }
 
-    async fn complete(&self, request: v1::CompleteRequest) -> Result<v1::CompleteResponse> {
+    /// Publishing a file asks what its writer may do.
+    async fn complete(&self, namespace: &Namespace, request: v1::CompleteRequest) -> Result<v1::CompleteResponse> {
         let writing = writing(request.call.as_ref(), request.inode, request.lease)?;
         let commits = commits(&request.commits)?;
         let chunks: Vec<_> = commits.iter().map(|commit| commit.chunk).collect();
         let complete = Complete { length: request.length, commits, data: request.data, relaxed: request.relaxed };
-        let done = self.0.namespace.complete(writing, complete).await?;
+        let done = namespace.complete(writing, complete).await?;
         self.0.repair.touched(chunks);
         let (complete, missing) = match done.value {
             Completion::Closed => (true, String::new()),
@@ -158,9 +160,14 @@ impl Names {
         let host = host(&request.host)?;
         let chunks = usize::try_from(request.chunks).unwrap_or(usize::MAX).min(MAX_LOCATED);
         let range = LocateRange { offset: 0, length: u64::MAX, chunks };
-        let located = namespace.locate(FileRef::Path(DfsPath::parse(&request.path)?), range).await?;
+        let file = FileRef::Path(DfsPath::parse(&request.path)?);
+        let (located, xattrs) = match request.xattrs {
+            true => namespace.locate_with_xattrs(file, range).await?,
+            false => (namespace.locate(file, range).await?, Vec::new()),
+        };
         let (status, data, chunks, _) = self.open_answer(located, host);
-        Ok(v1::OpenResponse { status: Some(status), data, chunks })
+        let xattrs = xattrs.into_iter().map(|Xattr { name, value }| v1::Xattr { name, value }).collect();
+        Ok(v1::OpenResponse { status: Some(status), data, chunks, xattrs })
     }
 
     async fn locate(&self, namespace: &Namespace, request: v1::LocateRequest) -> Result<v1::LocateResponse> {
@@ -314,6 +321,11 @@ impl NamespaceService for Names {
         answer(concat.await)
     }
 
+    async fn compose(&self, request: Request<v1::ComposeRequest>) -> Result<Response<v1::ComposeResponse>, Status> {
+        let namespace = self.by(&request)?;
+        answer(objects::compose(&self.0, &namespace, request.into_inner()).await)
+    }
+
     async fn reopen_chunk(
         &self,
         request: Request<v1::ReopenChunkRequest>,
@@ -439,7 +451,8 @@ impl NamespaceService for Names {
     }
 
     async fn complete(&self, request: Request<v1::CompleteRequest>) -> Result<Response<v1::CompleteResponse>, Status> {
-        answer(Names::complete(self, request.into_inner()).await)
+        let namespace = self.by(&request)?;
+        answer(Names::complete(self, &namespace, request.into_inner()).await)
     }
 
     async fn abandon(&self, request: Request<v1::AbandonRequest>) -> Result<Response<v1::AbandonResponse>, Status> {
@@ -565,6 +578,16 @@ impl NamespaceService for Names {
         Ok(Response::new(ReceiverStream::new(receive)))
     }
 
+    type ListKeysStream = ReceiverStream<Result<v1::KeyPage, Status>>;
+
+    async fn list_keys(&self, request: Request<v1::ListKeysRequest>) -> Result<Response<Self::ListKeysStream>, Status> {
+        let namespace = self.by(&request)?;
+        let keys = objects::Keys::parse(request.into_inner()).map_err(|error| status::to_status(&error))?;
+        let (pages, receive) = mpsc::channel(READ_AHEAD);
+        self.0.tasks.spawn(keys.send(Arc::clone(&self.0), namespace, pages));
+        Ok(Response::new(ReceiverStream::new(receive)))
+    }
+
     type WatchStream = ReceiverStream<Result<v1::WatchPage, Status>>;
 
     async fn watch(&self, request: Request<v1::WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
@@ -603,6 +626,8 @@ impl NamespaceService for Names {
                 from: DfsPath::parse(&request.from)?,
                 to: DfsPath::parse(&request.to)?,
                 replace: request.replace,
+                parents: request.parents,
+                root: objects::root(&request.root)?,
             };
             namespace.rename(call(request.call.as_ref())?, rename).await?;
             Ok(v1::RenameResponse {})
@@ -637,7 +662,10 @@ impl NamespaceService for Names {
         let request = request.into_inner();
         let delete = async {
             let (call, path) = (call(request.call.as_ref())?, DfsPath::parse(&request.path)?);
-            let trashed = if request.trash {
+            let trashed = if let Some(root) = objects::root(&request.root)? {
+                namespace.unlink(call, Unlink { path, root }).await?;
+                None
+            } else if request.trash {
                 namespace.trash(call, path, request.recursive).await?
             } else {
                 namespace.delete(call, path, request.recursive).await?;

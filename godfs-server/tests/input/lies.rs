@@ -16,12 +16,12 @@ async fn counts_and_sizes_out_of_bounds_are_refused() {
     let mut caller = Caller::of(&cluster).await;
     let good = v1::CreateOptions { replication: 1, chunk_size: CHUNK, ..Default::default() };
     for (what, options) in [
-        ("513 replicas", v1::CreateOptions { replication: 513, ..good }),
-        ("all the replicas there are", v1::CreateOptions { replication: u32::MAX, ..good }),
-        ("an odd chunk size", v1::CreateOptions { chunk_size: CHUNK + 1, ..good }),
-        ("tiny chunks", v1::CreateOptions { chunk_size: 4_096, ..good }),
-        ("endless chunks", v1::CreateOptions { chunk_size: 1 << 63, ..good }),
-        ("the largest number as chunk size", v1::CreateOptions { chunk_size: u64::MAX, ..good }),
+        ("513 replicas", v1::CreateOptions { replication: 513, ..good.clone() }),
+        ("all the replicas there are", v1::CreateOptions { replication: u32::MAX, ..good.clone() }),
+        ("an odd chunk size", v1::CreateOptions { chunk_size: CHUNK + 1, ..good.clone() }),
+        ("tiny chunks", v1::CreateOptions { chunk_size: 4_096, ..good.clone() }),
+        ("endless chunks", v1::CreateOptions { chunk_size: 1 << 63, ..good.clone() }),
+        ("the largest number as chunk size", v1::CreateOptions { chunk_size: u64::MAX, ..good.clone() }),
     ] {
         let (call, path, options) = (caller.call(), "/f".to_owned(), Some(options));
         let created = caller.names.create(v1::CreateRequest { call, path: path.clone(), options }).await;
@@ -143,7 +143,7 @@ async fn calls_that_name_nothing_that_exists_are_refused() {
             assert!(names.locate(request).await.expect("no chunk there").into_inner().chunks.len() <= 1);
         }
     }
-    let long = v1::OpenRequest { path: "/f".into(), host: "h".repeat(100_000), chunks: 1 };
+    let long = v1::OpenRequest { path: "/f".into(), host: "h".repeat(100_000), chunks: 1, ..Default::default() };
     assert_eq!(caller.refused("a long host", names.open(long).await).kind(), ErrorKind::InvalidArgument);
     // What is untouched goes on.
     assert_eq!(

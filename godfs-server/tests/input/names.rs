@@ -42,19 +42,35 @@ async fn bad_paths_are_refused_by_every_call() {
                 "mkdir",
                 names.mkdir(v1::MkdirRequest { call, path: p(), parents: true, ..Default::default() }).await.err(),
             ),
-            ("create", names.create(v1::CreateRequest { call, path: p(), options }).await.err()),
+            ("create", names.create(v1::CreateRequest { call, path: p(), options: options.clone() }).await.err()),
             ("put", names.put(v1::PutRequest { call, path: p(), options, data: "x".into() }).await.err()),
-            ("open", names.open(v1::OpenRequest { path: p(), host: none(), chunks: 1 }).await.err()),
+            (
+                "open",
+                names.open(v1::OpenRequest { path: p(), host: none(), chunks: 1, ..Default::default() }).await.err(),
+            ),
             ("stat", names.stat(v1::StatRequest { path: p(), no_follow: false }).await.err()),
             ("list", names.list(v1::ListRequest { path: p(), start_after: none(), ..Default::default() }).await.err()),
-            ("from", names.rename(v1::RenameRequest { call, from: p(), to: good(), replace: true }).await.err()),
-            ("to", names.rename(v1::RenameRequest { call, from: good(), to: p(), replace: true }).await.err()),
+            (
+                "from",
+                names
+                    .rename(v1::RenameRequest { call, from: p(), to: good(), replace: true, ..Default::default() })
+                    .await
+                    .err(),
+            ),
+            (
+                "to",
+                names
+                    .rename(v1::RenameRequest { call, from: good(), to: p(), replace: true, ..Default::default() })
+                    .await
+                    .err(),
+            ),
             ("delete", {
-                let request = v1::DeleteRequest { call, path: p(), recursive: true, trash: false };
+                let request =
+                    v1::DeleteRequest { call, path: p(), recursive: true, trash: false, ..Default::default() };
                 names.delete(request).await.err()
             }),
             ("trash", {
-                let request = v1::DeleteRequest { call, path: p(), recursive: true, trash: true };
+                let request = v1::DeleteRequest { call, path: p(), recursive: true, trash: true, ..Default::default() };
                 names.delete(request).await.err()
             }),
             ("restore", {
@@ -88,6 +104,15 @@ async fn bad_paths_are_refused_by_every_call() {
             }),
             ("du", names.usage(v1::UsageRequest { path: p() }).await.err()),
             ("find", names.walk(v1::WalkRequest { path: p(), ..Default::default() }).await.err()),
+            ("parts", {
+                let request = v1::ComposeRequest { call, directory: p(), target: good(), ..Default::default() };
+                names.compose(request).await.err()
+            }),
+            ("of parts", {
+                let request = v1::ComposeRequest { call, directory: good(), target: p(), ..Default::default() };
+                names.compose(request).await.err()
+            }),
+            ("keys", names.list_keys(v1::ListKeysRequest { root: p(), ..Default::default() }).await.err()),
             ("recover", names.recover_lease(v1::RecoverLeaseRequest { call, path: p() }).await.err()),
         ];
         if !path.is_empty() {

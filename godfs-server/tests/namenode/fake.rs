@@ -115,7 +115,7 @@ impl FakeClient {
     }
 
     pub(crate) async fn open(&self, path: &str) -> Result<v1::OpenResponse, tonic::Status> {
-        let request = v1::OpenRequest { path: path.into(), host: String::new(), chunks: 100 };
+        let request = v1::OpenRequest { path: path.into(), host: String::new(), chunks: 100, ..Default::default() };
         Ok(self.stub.clone().open(request).await?.into_inner())
     }
 

@@ -46,7 +46,8 @@ async fn exactly_as_many_succeed_as_fit() {
         let used = usage().await;
         assert_eq!((used.files, used.space, used.names_quota), (FIT as u64, 10 * FIT as u64, Some(FIT as u64)));
         for path in there {
-            let delete = v1::DeleteRequest { call: client.call(), path, recursive: false, trash: false };
+            let delete =
+                v1::DeleteRequest { call: client.call(), path, recursive: false, trash: false, ..Default::default() };
             client.stub.clone().delete(delete).await.expect("deleted");
         }
     }

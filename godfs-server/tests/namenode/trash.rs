@@ -10,7 +10,13 @@ use super::{MetadataSource, in_memory, memory, settings, start_with};
 
 impl FakeClient {
     async fn trash(&self, path: &str) -> Result<String, tonic::Status> {
-        let request = v1::DeleteRequest { call: self.call(), path: path.into(), recursive: true, trash: true };
+        let request = v1::DeleteRequest {
+            call: self.call(),
+            path: path.into(),
+            recursive: true,
+            trash: true,
+            ..Default::default()
+        };
         self.stub.clone().delete(request).await.map(|answer| answer.into_inner().trashed)
     }
 

@@ -32,7 +32,13 @@ async fn a_walk_comes_in_pages_and_goes_on_anywhere() {
     assert_eq!(paths(&all), ["/a", "/a/b", "/a/b/c", "/a-b", "/z"]);
     assert!(all.len() >= 3 && all.last().is_some_and(|page| page.next.is_empty()));
     // From the place of the first page on, though it is gone.
-    let delete = v1::DeleteRequest { call: client.call(), path: "/a/b".into(), recursive: true, trash: false };
+    let delete = v1::DeleteRequest {
+        call: client.call(),
+        path: "/a/b".into(),
+        recursive: true,
+        trash: false,
+        ..Default::default()
+    };
     client.stub.clone().delete(delete).await.expect("deleted");
     let rest = pages(&client, v1::WalkRequest { after: all[0].next.clone(), ..request("/") }).await.expect("walk");
     assert_eq!(paths(&rest), ["/a-b", "/z"]);

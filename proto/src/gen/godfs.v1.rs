@@ -359,7 +359,7 @@ pub struct MkdirResponse {
     pub inode: u64,
 }
 /// How a file is made.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct CreateOptions {
     /// Replace a file that exists; its readers keep what they opened. Otherwise it is AlreadyExists.
     #[prost(bool, tag = "1")]
@@ -382,6 +382,9 @@ pub struct CreateOptions {
     /// Absent: the default bits with the umask 022.
     #[prost(message, optional, tag = "12")]
     pub mode: ::core::option::Option<NewMode>,
+    /// What it has from its beginning.
+    #[prost(message, repeated, tag = "13")]
+    pub xattrs: ::prost::alloc::vec::Vec<Xattr>,
 }
 /// A state of a file.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -392,7 +395,7 @@ pub struct ETag {
     #[prost(uint64, tag = "2")]
     pub version: u64,
 }
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct CreateRequest {
     #[prost(message, optional, tag = "1")]
     pub call: ::core::option::Option<Call>,
@@ -412,7 +415,7 @@ pub struct CreateResponse {
     #[prost(uint64, tag = "4")]
     pub chunk_size: u64,
 }
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct PutRequest {
     #[prost(message, optional, tag = "1")]
     pub call: ::core::option::Option<Call>,
@@ -490,6 +493,30 @@ pub struct ConcatRequest {
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ConcatResponse {}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ComposeRequest {
+    #[prost(message, optional, tag = "1")]
+    pub call: ::core::option::Option<Call>,
+    /// Where the parts lie: closed files, none of them small, of the chunk size that the file is to have. It goes, with all that is in it.
+    #[prost(string, tag = "2")]
+    pub directory: ::prost::alloc::string::String,
+    /// Their names there, at most 10,000, each once, in the order in which they are joined.
+    #[prost(string, repeated, tag = "3")]
+    pub parts: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// The file, which is not below the directory.
+    #[prost(string, tag = "4")]
+    pub target: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "5")]
+    pub options: ::core::option::Option<CreateOptions>,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ComposeResponse {
+    #[prost(uint64, tag = "1")]
+    pub inode: u64,
+    /// With the inode, the ETag.
+    #[prost(uint64, tag = "2")]
+    pub version: u64,
+}
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ReopenChunkRequest {
     #[prost(message, optional, tag = "1")]
@@ -782,6 +809,9 @@ pub struct OpenRequest {
     /// At most this many chunks are answered; the rest by Locate. 0 for none.
     #[prost(uint32, tag = "3")]
     pub chunks: u32,
+    /// Answer the extended attributes, too.
+    #[prost(bool, tag = "4")]
+    pub xattrs: bool,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct OpenResponse {
@@ -792,6 +822,8 @@ pub struct OpenResponse {
     pub data: ::prost::bytes::Bytes,
     #[prost(message, repeated, tag = "3")]
     pub chunks: ::prost::alloc::vec::Vec<ChunkLocation>,
+    #[prost(message, repeated, tag = "4")]
+    pub xattrs: ::prost::alloc::vec::Vec<Xattr>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct LocateRequest {
@@ -976,6 +1008,51 @@ pub struct WalkPage {
     pub denied: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListKeysRequest {
+    /// The directory.
+    #[prost(string, tag = "1")]
+    pub root: ::prost::alloc::string::String,
+    /// Only keys that begin with it; it may end within a name.
+    #[prost(string, tag = "2")]
+    pub prefix: ::prost::alloc::string::String,
+    /// Only keys whose bytes are greater.
+    #[prost(string, tag = "3")]
+    pub after: ::prost::alloc::string::String,
+    /// Of keys with a / behind the prefix only how they begin, up to that, once for all that begin alike.
+    #[prost(bool, tag = "4")]
+    pub delimited: bool,
+    /// What has this name does not show, nor anything below it. Empty: all do.
+    #[prost(string, tag = "5")]
+    pub hide: ::prost::alloc::string::String,
+    /// Keys a page, at most 10,000; 0 for 1,000.
+    #[prost(uint32, tag = "6")]
+    pub page_size: u32,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Key {
+    /// Without a / in front; what many keys begin with ends in one, and has nothing else.
+    #[prost(string, tag = "1")]
+    pub key: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "2")]
+    pub inode: u64,
+    #[prost(uint64, tag = "3")]
+    pub length: u64,
+    #[prost(uint64, tag = "4")]
+    pub modified_ms: u64,
+    /// With the inode, the ETag.
+    #[prost(uint64, tag = "5")]
+    pub version: u64,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct KeyPage {
+    /// May be empty: a page ends after a bounded number of entries that were looked at.
+    #[prost(message, repeated, tag = "1")]
+    pub keys: ::prost::alloc::vec::Vec<Key>,
+    /// Behind which key to go on; empty on the last page.
+    #[prost(string, tag = "2")]
+    pub next: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct WatchRequest {
     #[prost(string, tag = "1")]
     pub path: ::prost::alloc::string::String,
@@ -1076,6 +1153,12 @@ pub struct RenameRequest {
     /// Replace a file, or an empty directory by a directory, in the same transaction.
     #[prost(bool, tag = "4")]
     pub replace: bool,
+    /// Make the directories above the new path that are missing.
+    #[prost(bool, tag = "5")]
+    pub parents: bool,
+    /// Of a file only, and the directories above the old path that are left without an entry go, as far as they lie below this one. Empty: they stay.
+    #[prost(string, tag = "6")]
+    pub root: ::prost::alloc::string::String,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RenameResponse {}
@@ -1119,6 +1202,9 @@ pub struct DeleteRequest {
     /// By way of the trash, from which it goes after a while.
     #[prost(bool, tag = "4")]
     pub trash: bool,
+    /// Of a file only, for good, and the directories above it that are left without an entry go, as far as they lie below this one. Empty: they stay.
+    #[prost(string, tag = "5")]
+    pub root: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct DeleteResponse {
@@ -1945,6 +2031,31 @@ pub mod namespace_service_client {
                 .insert(GrpcMethod::new("godfs.v1.NamespaceService", "Concat"));
             self.inner.unary(req, path, codec).await
         }
+        /// Makes a file of the chunks of others, its parts, in one step: it appears whole, and the directory of the parts goes.
+        pub async fn compose(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ComposeRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ComposeResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/godfs.v1.NamespaceService/Compose",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("godfs.v1.NamespaceService", "Compose"));
+            self.inner.unary(req, path, codec).await
+        }
         /// Gives an open file its next chunk, and reports chunks that are finished.
         pub async fn add_chunk(
             &mut self,
@@ -2332,6 +2443,32 @@ pub mod namespace_service_client {
             let mut req = request.into_request();
             req.extensions_mut()
                 .insert(GrpcMethod::new("godfs.v1.NamespaceService", "Walk"));
+            self.inner.server_streaming(req, path, codec).await
+        }
+        /// The files below a directory under flat keys: their paths from it, in the order of the bytes of these, in pages. Each page names the key behind which a
+        /// listing can be taken up again. What is there throughout comes exactly once. Directories without files do not show, nor do symbolic links.
+        pub async fn list_keys(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListKeysRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::KeyPage>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/godfs.v1.NamespaceService/ListKeys",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("godfs.v1.NamespaceService", "ListKeys"));
             self.inner.server_streaming(req, path, codec).await
         }
         /// Changes at and below a path in the order of their commits, from a place on, as they become durable. Does not end by itself. Answers at once
@@ -2873,6 +3010,11 @@ pub mod namespace_service_server {
             &self,
             request: tonic::Request<super::ConcatRequest>,
         ) -> std::result::Result<tonic::Response<super::ConcatResponse>, tonic::Status>;
+        /// Makes a file of the chunks of others, its parts, in one step: it appears whole, and the directory of the parts goes.
+        async fn compose(
+            &self,
+            request: tonic::Request<super::ComposeRequest>,
+        ) -> std::result::Result<tonic::Response<super::ComposeResponse>, tonic::Status>;
         /// Gives an open file its next chunk, and reports chunks that are finished.
         async fn add_chunk(
             &self,
@@ -2990,6 +3132,18 @@ pub mod namespace_service_server {
             &self,
             request: tonic::Request<super::WalkRequest>,
         ) -> std::result::Result<tonic::Response<Self::WalkStream>, tonic::Status>;
+        /// Server streaming response type for the ListKeys method.
+        type ListKeysStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::KeyPage, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// The files below a directory under flat keys: their paths from it, in the order of the bytes of these, in pages. Each page names the key behind which a
+        /// listing can be taken up again. What is there throughout comes exactly once. Directories without files do not show, nor do symbolic links.
+        async fn list_keys(
+            &self,
+            request: tonic::Request<super::ListKeysRequest>,
+        ) -> std::result::Result<tonic::Response<Self::ListKeysStream>, tonic::Status>;
         /// Server streaming response type for the Watch method.
         type WatchStream: tonic::codegen::tokio_stream::Stream<
                 Item = std::result::Result<super::WatchPage, tonic::Status>,
@@ -3673,6 +3827,51 @@ pub mod namespace_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ConcatSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/godfs.v1.NamespaceService/Compose" => {
+                    #[allow(non_camel_case_types)]
+                    struct ComposeSvc<T: NamespaceService>(pub Arc<T>);
+                    impl<
+                        T: NamespaceService,
+                    > tonic::server::UnaryService<super::ComposeRequest>
+                    for ComposeSvc<T> {
+                        type Response = super::ComposeResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ComposeRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as NamespaceService>::compose(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ComposeSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
@@ -4397,6 +4596,52 @@ pub mod namespace_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = WalkSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/godfs.v1.NamespaceService/ListKeys" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListKeysSvc<T: NamespaceService>(pub Arc<T>);
+                    impl<
+                        T: NamespaceService,
+                    > tonic::server::ServerStreamingService<super::ListKeysRequest>
+                    for ListKeysSvc<T> {
+                        type Response = super::KeyPage;
+                        type ResponseStream = T::ListKeysStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListKeysRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as NamespaceService>::list_keys(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListKeysSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

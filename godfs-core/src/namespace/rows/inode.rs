@@ -7,6 +7,7 @@ use crate::error::Result;
 use crate::id::{ChunkId, InodeId, LeaseId, Version};
 use crate::metadata::Stamped;
 use crate::namespace::options::{ETag, MODE_BITS, Owner};
+use crate::path::DfsPath;
 
 const FORMAT: u8 = 1;
 
@@ -21,6 +22,7 @@ const OVERWRITE: u8 = 8;
 const THIN: u8 = 16;
 const MATCH: u8 = 32;
 const CUT: u8 = 64;
+const PLACED: u8 = 128;
 
 /// Bits of the mode; those above are marks, of which the two lower ones fit into two bytes with it.
 const MODE_WIDTH: u32 = MODE_BITS.count_ones();
@@ -124,12 +126,22 @@ pub(in crate::namespace) struct OpenState {
 }
 
 /// A file that is not published yet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::namespace) struct Hidden {
     /// Replace what stands under the name then.
     pub(in crate::namespace) overwrite: bool,
     /// Replace only this.
     pub(in crate::namespace) if_match: Option<ETag>,
+    /// The path that it is to have, where the directories on the way are made as it gets it. Its row says that it hangs on the root until then; without,
+    /// in which directory it will stand.
+    pub(in crate::namespace) place: Option<DfsPath>,
+}
+
+impl OpenState {
+    /// The path that it is to have, if the directories on the way are made as it gets it.
+    pub(in crate::namespace) fn place(&self) -> Option<&DfsPath> {
+        self.hidden.as_ref()?.place.as_ref()
+    }
 }
 
 impl InodeRow {
@@ -225,10 +237,11 @@ impl FileRow {
             if open.cut {
                 flags |= CUT;
             }
-            if let Some(Hidden { overwrite, if_match }) = open.hidden {
+            if let Some(Hidden { overwrite, if_match, place }) = &open.hidden {
                 flags |= HIDDEN;
-                flags |= if overwrite { OVERWRITE } else { 0 };
+                flags |= if *overwrite { OVERWRITE } else { 0 };
                 flags |= if if_match.is_some() { MATCH } else { 0 };
+                flags |= if place.is_some() { PLACED } else { 0 };
             }
         }
         row.byte(flags).number(self.replication).number(self.chunk_size).number(self.length).number(self.chunks);
@@ -237,8 +250,11 @@ impl FileRow {
             for (start, chunk) in &open.chunks {
                 row.number(*start).number(chunk.0);
             }
-            if let Some(ETag { inode, version }) = open.hidden.and_then(|hidden| hidden.if_match) {
+            if let Some(ETag { inode, version }) = open.hidden.as_ref().and_then(|hidden| hidden.if_match) {
                 row.number(inode.0).number(version.0);
+            }
+            if let Some(place) = open.place() {
+                row.text(place.as_str());
             }
             if let Some(start) = open.thin {
                 row.number(start);
@@ -248,9 +264,7 @@ impl FileRow {
 
     fn decode(row: &mut Decoder<'_>) -> Result<Self> {
         let flags = row.byte()?;
-        if flags & !(SMALL | OPEN | HIDDEN | OVERWRITE | THIN | MATCH | CUT) != 0 {
-            return Err(row.bad("has flags that this software does not know"));
-        }
+        // Every bit has a meaning.
         let (replication, chunk_size) = (row.small()?, row.number()?);
         let (length, chunks) = (row.number()?, row.number()?);
         let mut open = None;
@@ -264,8 +278,9 @@ impl FileRow {
                 0 => None,
                 _ => Some(ETag { inode: InodeId(row.number()?), version: Version(row.number()?) }),
             };
+            let place = if flags & PLACED == 0 { None } else { Some(DfsPath::parse(&row.text()?)?) };
             let thin = if flags & THIN == 0 { None } else { Some(row.number()?) };
-            let hidden = (flags & HIDDEN != 0).then_some(Hidden { overwrite: flags & OVERWRITE != 0, if_match });
+            let hidden = (flags & HIDDEN != 0).then_some(Hidden { overwrite: flags & OVERWRITE != 0, if_match, place });
             open = Some(OpenState { lease, hidden, thin, cut: flags & CUT != 0, chunks, end });
         }
         Ok(Self { replication, chunk_size, length, chunks, small: flags & SMALL != 0, open })

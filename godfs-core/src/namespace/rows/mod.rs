@@ -11,7 +11,7 @@
 //! entries  10 parent name        inode, kind: file, directory or symbolic link
 //! inodes   11 inode              * kind, parent, name, times, owner, group, mode, marks of 18, 19 and 1b,
 //!                                directory: how many entries, how far those below it go; file: replication, chunk size, length, how many extents, small;
-//!                                open file: lease, hidden, open chunks and where the last one ends;
+//!                                open file: lease, hidden and where it is to appear, open chunks and where the last one ends;
 //!                                symbolic link: target
 //! usage    12 directory          counters of all below: bytes, files, directories, bytes × replication
 //! extents  13 inode start        chunk, length

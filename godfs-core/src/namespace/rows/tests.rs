@@ -7,6 +7,7 @@ use super::small::{decode_garbage, decode_number};
 use super::*;
 use crate::id::{ClusterId, NodeUuid, SessionNumber, Version};
 use crate::namespace::{ETag, Owner};
+use crate::path::DfsPath;
 
 fn inode_row(file: Option<FileRow>) -> InodeRow {
     InodeRow {
@@ -54,12 +55,18 @@ fn inodes_come_back() {
         end: 1 << 40,
     };
     let etag = ETag { inode: InodeId(4), version: Version(1 << 40) };
+    let place = DfsPath::parse("/a/b/c").unwrap();
     for row in [
         inode_row(None),
         inode_row(Some(file_row(None))),
         inode_row(Some(file_row(Some(open(None))))),
-        inode_row(Some(file_row(Some(open(Some(Hidden { overwrite: false, if_match: None })))))),
-        inode_row(Some(file_row(Some(open(Some(Hidden { overwrite: true, if_match: Some(etag) })))))),
+        inode_row(Some(file_row(Some(open(Some(Hidden { overwrite: false, if_match: None, place: None })))))),
+        inode_row(Some(file_row(Some(open(Some(Hidden { overwrite: true, if_match: Some(etag), place: None })))))),
+        inode_row(Some(file_row(Some(open(Some(Hidden {
+            overwrite: true,
+            if_match: Some(etag),
+            place: Some(place),
+        })))))),
         InodeRow { kind: InodeKind::Symlink("../a".into()), ..inode_row(None) },
     ] {
         assert_eq!(InodeRow::decode(&row.encode().commit(Version(7))).unwrap(), row);

@@ -131,7 +131,7 @@ async fn frequent_operations_touch_few_rows() {
     assert_eq!(cost(&other, deep()).await, (14, 0, 0, 0));
     let call = fixture.call();
     let rename = cost(&fixture, move |txn, context| {
-        names::rename(txn, context, call, &Rename { from: at("/a/b/f"), to: at("/a/b/h"), replace: false })
+        names::rename(txn, context, call, &Rename::new(at("/a/b/f"), at("/a/b/h"), false))
     });
     assert_eq!(rename.await, (10, 0, 5, 0));
     let call = fixture.call();

@@ -20,10 +20,12 @@ mod collecting;
 mod concatenating;
 mod cost;
 mod exporting;
+mod flat;
 mod holding;
 mod limits;
 mod links;
 mod model;
+mod objects;
 mod power;
 mod quotas;
 mod random;
@@ -144,7 +146,7 @@ impl Fixture {
     }
 
     pub(super) async fn rename(&self, from: &str, to: &str, replace: bool) -> Result<()> {
-        self.namespace.rename(self.call(), Rename { from: at(from), to: at(to), replace }).await
+        self.namespace.rename(self.call(), Rename::new(at(from), at(to), replace)).await
     }
 
     pub(super) async fn delete(&self, path: &str, recursive: bool) -> Result<()> {

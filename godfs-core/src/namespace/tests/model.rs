@@ -107,6 +107,29 @@ impl Model {
         }
     }
 
+    /// Deletes a file and the directories that it leaves empty, but for those that are `kept` for other reasons.
+    pub(super) fn unlink(&mut self, path: &DfsPath, root: &DfsPath, kept: &[DfsPath]) -> Expected<()> {
+        let (name, above) = split(path).ok_or(ErrorKind::IsADirectory)?;
+        let entries = self.directory(&above, false)?;
+        match entries.get(name) {
+            None => return Err(ErrorKind::NotFound),
+            Some(Node::Directory(_)) => return Err(ErrorKind::IsADirectory),
+            Some(_) => drop(entries.remove(name)),
+        }
+        let mut emptied = path.parent();
+        while let Some(directory) = emptied.filter(|at| at.starts_with(root) && at != root && !kept.contains(at)) {
+            let (name, above) = split(&directory).ok_or(ErrorKind::Internal)?;
+            let entries = self.directory(&above, false)?;
+            match entries.get(name) {
+                Some(Node::Directory(below)) if below.is_empty() && below.quota == Quota::default() => {}
+                _ => break,
+            }
+            entries.remove(name);
+            emptied = directory.parent();
+        }
+        Ok(())
+    }
+
     /// Moves what stands at `path` to `item`.
     pub(super) fn trash(&mut self, path: &DfsPath, recursive: bool, item: &DfsPath) -> Expected<()> {
         let mut tried = self.clone();

@@ -65,6 +65,10 @@ pub(super) enum Op {
         path: DfsPath,
         recursive: bool,
     },
+    Unlink {
+        path: DfsPath,
+        root: DfsPath,
+    },
     Trash {
         path: DfsPath,
         recursive: bool,
@@ -177,6 +181,7 @@ pub(super) fn ops() -> impl Strategy<Value = Op> {
         1 => file.prop_map(|file| Op::Abandon { file }),
         2 => (0..CHUNK, 0..3_usize).prop_map(|(length, survivors)| Op::Recover { length, survivors }),
         2 => (paths(), any::<bool>()).prop_map(|(path, recursive)| Op::Delete { path, recursive }),
+        3 => (paths(), paths()).prop_map(|(path, root)| Op::Unlink { path, root }),
         3 => (paths(), any::<bool>()).prop_map(|(path, recursive)| Op::Trash { path, recursive }),
         2 => (0..3_usize, any::<bool>()).prop_map(|(item, parents)| Op::Restore { item, parents }),
         1 => (0..3_usize).prop_map(|item| Op::DeleteItem { item }),
@@ -366,6 +371,20 @@ impl Machine {
                 let deleted = twice!(namespace.delete(call, path.clone(), recursive));
                 assert_eq!(deleted, self.model.delete(&path, recursive), "delete {path}");
             }
+            Op::Unlink { path, root } => {
+                // The model knows no attributes.
+                let mut kept = Vec::new();
+                let mut above = path.parent();
+                while let Some(directory) = above {
+                    if namespace.xattrs(directory.clone(), vec![]).await.is_ok_and(|found| !found.is_empty()) {
+                        kept.push(directory.clone());
+                    }
+                    above = directory.parent();
+                }
+                let request = Unlink { path: path.clone(), root: root.clone() };
+                let unlinked = twice!(namespace.unlink(call, request.clone()));
+                assert_eq!(unlinked, self.model.unlink(&path, &root, &kept), "unlink {path} below {root}");
+            }
             Op::Trash { path, recursive } => {
                 let trashed = twice!(namespace.trash(call, path.clone(), recursive));
                 // How it is called there is not for the model to say.
@@ -394,7 +413,7 @@ impl Machine {
                 self.model.expire(&at(HOME));
             }
             Op::Rename { from, to, replace } => {
-                let request = Rename { from: from.clone(), to: to.clone(), replace };
+                let request = Rename::new(from.clone(), to.clone(), replace);
                 let renamed = twice!(namespace.rename(call, request.clone()));
                 let expected = self.model.within_quotas(|model| model.rename(&from, &to, replace));
                 assert_eq!(renamed, expected, "rename {from} {to}");

@@ -36,6 +36,10 @@ impl Place {
         for name in ["large", "more", "again"] {
             fixture.file(&path(name), CHUNK + 10, &[1, 2, 3]).await;
         }
+        fixture.mkdir(&path("parts")).await;
+        for name in ["parts/one", "parts/two"] {
+            fixture.file(&path(name), CHUNK + 10, &[1, 2, 3]).await;
+        }
         let appended = fixture.namespace.append(fixture.call(), at(&path("again"))).await.unwrap();
         let (pen, chunked) = (fixture.create(&path("pen")).await, fixture.create(&path("chunked")).await);
         let chunk = fixture.add_chunk(&chunked, 0, vec![], &[1, 2, 3]).await.unwrap();
@@ -49,7 +53,7 @@ impl Place {
 
     /// Makes the call. No `_` here: an operation without its own line is one that nobody has tried to repeat.
     async fn make(&self, namespace: &Namespace, operation: Operation, call: Call) -> Result<String> {
-        let path = |name: &str| self.folder.join(name).unwrap();
+        let path = |name: &str| at(&format!("{}/{name}", self.folder));
         let on = |file: &Created| Writing { call, inode: file.inode, lease: file.lease };
         let (file, chunk) = (path("file"), self.chunk.chunk);
         let data = Bytes::from_static(b"other");
@@ -80,8 +84,16 @@ impl Place {
             Operation::Abandon => shown(namespace.abandon(on(&self.chunked)).await),
             Operation::RecoverLease => shown(namespace.recover_lease(call, path("chunked")).await),
             Operation::Rename => {
-                let request = Rename { from: file, to: path("made"), replace: false };
+                let request = Rename::new(file, path("made"), false);
                 shown(namespace.rename(call, request).await)
+            }
+            Operation::Compose => {
+                let (directory, parts) = (path("parts"), vec!["one".to_owned(), "two".to_owned()]);
+                let options = CreateOptions { overwrite: true, ..Default::default() };
+                shown(namespace.compose(call, Compose { directory, parts, target: file, options }).await)
+            }
+            Operation::Unlink => {
+                shown(namespace.unlink(call, Unlink { path: path("parts/one"), root: self.folder.clone() }).await)
             }
             Operation::Delete => shown(namespace.delete(call, path("directory"), false).await),
             Operation::SetReplication => shown(namespace.set_replication(call, path("large"), 2).await),

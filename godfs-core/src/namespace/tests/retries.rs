@@ -33,7 +33,7 @@ async fn a_repeated_call_gets_the_first_answer() {
 
     let call = fixture.call();
     for _ in 0..2 {
-        let request = Rename { from: at("/f"), to: at("/g"), replace: false };
+        let request = Rename::new(at("/f"), at("/g"), false);
         namespace.rename(call, request).await.unwrap();
     }
     // What happened in between is not undone.
