@@ -30,9 +30,11 @@ impl Daemons {
         let mut addresses: Vec<String> =
             nodes.filter_map(|node| node.node.as_ref().map(|node| node.address.clone())).collect();
         addresses.extend(context.namenodes().map(str::to_owned));
+        // Read once: they take milliseconds where there are many connections.
+        let tables = tables();
         let mut sockets = BTreeSet::new();
         for address in addresses {
-            let Some(listening) = listening_at(&address).await else { return Self::default() };
+            let Some(listening) = listening_at(&address, &tables).await else { return Self::default() };
             sockets.insert(listening);
         }
         Self(owners(&sockets))
@@ -50,10 +52,14 @@ impl Daemons {
     }
 }
 
+/// All sockets of this machine.
+fn tables() -> [String; 2] {
+    ["/proc/net/tcp", "/proc/net/tcp6"].map(|table| fs::read_to_string(table).unwrap_or_default())
+}
+
 /// The inode of the socket that listens at `address`, if that is on this machine.
-async fn listening_at(address: &str) -> Option<u64> {
+async fn listening_at(address: &str, tables: &[String]) -> Option<u64> {
     let places: Vec<SocketAddr> = lookup_host(address).await.ok()?.collect();
-    let tables = ["/proc/net/tcp", "/proc/net/tcp6"].map(|table| fs::read_to_string(table).unwrap_or_default());
     // Only an address of this machine can be bound.
     let mut here = places.iter().filter(|place| UdpSocket::bind((place.ip(), 0)).is_ok());
     here.find_map(|place| tables.iter().flat_map(|table| table.lines()).find_map(|line| listener(line, *place)))
@@ -142,10 +148,10 @@ mod tests {
     async fn an_own_socket_is_found_and_not_counted() {
         let socket = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("bound");
         let address = socket.local_addr().expect("an address").to_string();
-        let inode = listening_at(&address).await.expect("found");
+        let inode = listening_at(&address, &tables()).await.expect("found");
         let owners = owners(&BTreeSet::from([inode])).expect("this process");
         assert!(!owners.contains(&std::process::id()));
         drop(socket);
-        assert_eq!(listening_at(&address).await, None);
+        assert_eq!(listening_at(&address, &tables()).await, None);
     }
 }
