@@ -157,3 +157,7 @@ random! {
     /// One datanode folder, made when the folder is first used; the namenode maps it to a [`NodeId`].
     NodeUuid
 }
+random! {
+    /// One volume of a datanode, made when its folder is first used.
+    VolumeId
+}

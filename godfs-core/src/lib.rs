@@ -83,7 +83,7 @@ pub use chunk::ChunkStore;
 pub use error::{Error, ErrorKind, Result};
 pub use id::{
     ChunkId, ClusterId, Epoch, Generation, Incarnation, InodeId, LeaseId, NodeId, NodeUuid, SessionId, SessionNumber,
-    Version,
+    Version, VolumeId,
 };
 pub use metadata::MetadataStore;
 pub use path::{DfsPath, IntoPath};

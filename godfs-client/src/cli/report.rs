@@ -9,7 +9,7 @@ use super::context::Context;
 use super::failure::Outcome;
 use super::format::size;
 use super::output::Output;
-use super::view::{Node, NodeScrub, Report};
+use super::view::{Node, NodeScrub, Report, Volume};
 
 /// Runs `report`.
 pub(super) async fn report(context: &Context, args: &ReportArgs, output: &mut Output) -> Outcome {
@@ -81,6 +81,20 @@ impl From<&v1::NodeReport> for Node {
                 total: scrub.total,
                 corrupt: scrub.corrupt,
             }),
+            volumes: report.volumes.iter().map(Volume::from).collect(),
+        }
+    }
+}
+
+impl From<&v1::Volume> for Volume {
+    fn from(volume: &v1::Volume) -> Self {
+        let space = volume.space.unwrap_or_default();
+        Self {
+            path: volume.path.clone(),
+            capacity_bytes: space.capacity,
+            used_bytes: space.used,
+            available_bytes: space.available,
+            failure: Some(volume.failure.clone()).filter(|failure| !failure.is_empty()),
         }
     }
 }
@@ -132,6 +146,12 @@ fn text(report: &Report, human: bool) -> String {
     if !report.nodes.is_empty() {
         text += &format!("\n{}\n", node_table(&report.nodes, human));
     }
+    // Of a node with one disk, the node says it all.
+    let telling = |node: &&Node| node.volumes.len() > 1 || node.volumes.iter().any(|volume| volume.failure.is_some());
+    let nodes: Vec<&Node> = report.nodes.iter().filter(telling).collect();
+    if !nodes.is_empty() {
+        text += &format!("\n{}\n", volume_table(&nodes, human));
+    }
     text
 }
 
@@ -171,6 +191,29 @@ fn node_table(nodes: &[Node], human: bool) -> Table {
     table
 }
 
+fn volume_table(nodes: &[&Node], human: bool) -> Table {
+    /// The columns of numbers.
+    const NUMBERS: std::ops::Range<usize> = 2..5;
+    let mut table = Table::new();
+    table.load_preset(presets::NOTHING);
+    table.set_header(["node", "volume", "capacity", "used", "available", "state"]);
+    for (node, volume) in nodes.iter().flat_map(|node| node.volumes.iter().map(move |volume| (node, volume))) {
+        let bytes = |bytes| if volume.failure.is_some() { "-".to_owned() } else { size(bytes, human) };
+        table.add_row([
+            node.id.to_string(),
+            volume.path.clone(),
+            bytes(volume.capacity_bytes),
+            bytes(volume.used_bytes),
+            bytes(volume.available_bytes),
+            volume.failure.as_ref().map_or_else(|| "in use".to_owned(), |why| format!("failed: {why}")),
+        ]);
+    }
+    for column in table.column_iter_mut().skip(NUMBERS.start).take(NUMBERS.len()) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    table
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::view::sample_report;
@@ -185,6 +228,12 @@ mod tests {
             said.contains("/dc1/rack7") && said.contains("suspected") && !said.contains("still counting"),
             "{said}"
         );
+        assert!(!said.contains("/disk1"), "a node with one disk: {said}");
+        let failed =
+            Volume { path: "/disk2".into(), failure: Some("unmounted".into()), ..report.nodes[0].volumes[0].clone() };
+        report.nodes[0].volumes.push(failed);
+        let said = text(&report, false);
+        assert!(said.contains("/disk1") && said.contains("in use") && said.contains("failed: unmounted"), "{said}");
         report.complete = false;
         report.nodes.clear();
         let said = text(&report, true);

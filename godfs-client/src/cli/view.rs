@@ -161,6 +161,18 @@ pub(super) struct Node {
     pub(super) quarantined: u64,
     pub(super) unknown_files: u64,
     pub(super) scrub: NodeScrub,
+    pub(super) volumes: Vec<Volume>,
+}
+
+/// One disk of a datanode.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Volume {
+    pub(super) path: String,
+    pub(super) capacity_bytes: u64,
+    pub(super) used_bytes: u64,
+    pub(super) available_bytes: u64,
+    /// Why it is out of use; `null` while it is not.
+    pub(super) failure: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, Default, Serialize)]
@@ -406,6 +418,13 @@ pub(super) fn sample_report() -> Report {
             quarantined: 0,
             unknown_files: 0,
             scrub: NodeScrub::default(),
+            volumes: vec![Volume {
+                path: "/disk1".into(),
+                capacity_bytes: 100,
+                used_bytes: 21,
+                available_bytes: 79,
+                failure: None,
+            }],
         }],
     }
 }
@@ -455,7 +474,11 @@ mod tests {
         assert_eq!(
             keys(&sample_report().nodes[0]),
             "address available_bytes capacity_bytes domain draining id load quarantined replicas scrub silent_ms state \
-             unknown_files used_bytes"
+             unknown_files used_bytes volumes"
+        );
+        assert_eq!(
+            keys(&sample_report().nodes[0].volumes[0]),
+            "available_bytes capacity_bytes failure path used_bytes"
         );
         assert_eq!(keys(&NodeScrub::default()), "checked corrupt rounds total");
     }

@@ -6,7 +6,9 @@ mod attributes;
 
 use bytes::Bytes;
 use godfs_core::checksum::{CHECKSUM_BYTES, PIECE};
-use godfs_core::chunk::{MAX_CHUNK_BYTES, MAX_PACKET_BYTES, MIN_CHUNK_BYTES, Packet, Replica, ReplicaState, Space};
+use godfs_core::chunk::{
+    MAX_CHUNK_BYTES, MAX_PACKET_BYTES, MAX_VOLUMES, MIN_CHUNK_BYTES, Packet, Replica, ReplicaState, Space, VolumeStatus,
+};
 use godfs_core::namespace::{MODE_BITS, NewMode};
 use godfs_core::placement::Domain;
 use godfs_core::{
@@ -327,6 +329,39 @@ pub fn space(wire: Option<&v1::Space>) -> Space {
 #[must_use]
 pub fn space_to_wire(space: &Space) -> v1::Space {
     v1::Space { capacity: space.capacity, used: space.used, available: space.available }
+}
+
+/// The longest text about a volume that travels, bytes: more tells nobody more.
+const MAX_VOLUME_TEXT: usize = 512;
+
+/// The disks of a datanode.
+///
+/// # Errors
+/// [`ErrorKind::InvalidArgument`] for more of them, or longer texts, than there can be.
+pub fn volumes(wire: &[v1::Volume]) -> Result<Vec<VolumeStatus>> {
+    if wire.len() > MAX_VOLUMES {
+        return Err(invalid(format!("volumes: {} are more than {MAX_VOLUMES}", wire.len())));
+    }
+    let volume = |wire: &v1::Volume| {
+        if wire.path.len() > MAX_VOLUME_TEXT || wire.failure.len() > MAX_VOLUME_TEXT {
+            return Err(invalid(format!("volumes: a text has more than {MAX_VOLUME_TEXT} bytes")));
+        }
+        let failure = Some(wire.failure.clone()).filter(|failure| !failure.is_empty());
+        Ok(VolumeStatus { path: wire.path.clone(), space: space(wire.space.as_ref()), failure })
+    };
+    wire.iter().map(volume).collect()
+}
+
+/// The disks of a datanode, to the wire; texts are cut.
+#[must_use]
+pub fn volumes_to_wire(volumes: &[VolumeStatus]) -> Vec<v1::Volume> {
+    let cut = |text: &str| text[..text.floor_char_boundary(MAX_VOLUME_TEXT)].to_owned();
+    let volume = |volume: &VolumeStatus| v1::Volume {
+        path: cut(&volume.path),
+        space: Some(space_to_wire(&volume.space)),
+        failure: volume.failure.as_deref().map(cut).unwrap_or_default(),
+    };
+    volumes.iter().map(volume).collect()
 }
 
 /// What a call carries; it must be there.

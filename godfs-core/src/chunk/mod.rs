@@ -1,7 +1,7 @@
 //! The chunk store: where a datanode keeps its replicas.
 //!
 //! [`ChunkStore`] is the contract; [`DirectoryStore`] keeps one file a replica, in the format that [`mod@format`] draws;
-//! [`MemoryStore`] keeps them in memory.
+//! [`MemoryStore`] keeps them in memory; [`VolumeStore`] keeps them on several disks.
 
 #[cfg(feature = "testing")]
 pub mod conformance;
@@ -14,6 +14,7 @@ mod rules;
 #[cfg(test)]
 mod tests;
 mod turns;
+mod volumes;
 
 use std::fmt;
 use std::ops::Range;
@@ -26,6 +27,7 @@ use crate::id::{ChunkId, Generation};
 
 pub use directory::{DirectoryOptions, DirectoryStore};
 pub use memory::MemoryStore;
+pub use volumes::{MAX_VOLUMES, VolumeStore, VolumesOptions};
 
 /// The most bytes of data in one packet.
 pub const MAX_PACKET_BYTES: usize = 1 << 20;
@@ -109,6 +111,17 @@ pub struct Space {
     pub available: u64,
 }
 
+/// One disk of a store.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct VolumeStatus {
+    /// Where it is.
+    pub path: String,
+    /// Its room; none once it has failed.
+    pub space: Space,
+    /// Why it is out of use, if it is.
+    pub failure: Option<String>,
+}
+
 /// Where a datanode keeps its replicas.
 ///
 /// **Contract.**
@@ -180,6 +193,12 @@ pub trait ChunkStore: Send + Sync + fmt::Debug + 'static {
 
     /// Files that could not be classified at the last start, for the operator.
     async fn unknown(&self) -> Result<Vec<String>>;
+
+    /// The disks that it keeps replicas on, as [`space`](Self::space) last found them; none where it does not tell. What lies on one that has
+    /// failed is not there for any other call.
+    async fn volumes(&self) -> Result<Vec<VolumeStatus>> {
+        Ok(Vec::new())
+    }
 }
 
 /// The one writer of a replica. Dropping it leaves the replica as it is, to be reopened or recovered.

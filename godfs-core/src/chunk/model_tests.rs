@@ -1,4 +1,4 @@
-//! Random calls, some of them wrong, on both of our stores at once: they answer alike, and agree with a `Vec<u8>`.
+//! Random calls, some of them wrong, on all of our stores at once: they answer alike, and agree with a `Vec<u8>`.
 
 use std::sync::Arc;
 
@@ -8,12 +8,12 @@ use proptest::prelude::*;
 use super::conformance::{packet, pattern, read_all};
 use super::{
     ChunkStore, CreateReplica, DirectoryOptions, DirectoryStore, MemoryStore, ReopenReplica, Replica, ReplicaState,
-    ReplicaWriter,
+    ReplicaWriter, VolumeStore, VolumesOptions,
 };
 use crate::env::Env;
 use crate::error::{ErrorKind, Result};
-use crate::id::{ChunkId, Generation};
-use crate::io::SimIo;
+use crate::id::{ChunkId, Generation, NodeUuid};
+use crate::io::{Io, SimIo};
 
 const CHUNK: ChunkId = ChunkId(5);
 
@@ -222,17 +222,37 @@ async fn run(calls: Vec<Call>) {
         let options = DirectoryOptions { root: "/d".into(), capacity: None, reserve: 0, small: 1 << 20 };
         DirectoryStore::open(options, Arc::clone(&disk) as _, Env::simulated(1)).await.expect("open")
     };
+    let open_volumes = async || {
+        let options = VolumesOptions {
+            node: NodeUuid::from_random(1),
+            folder: "/n".into(),
+            volumes: vec!["/n/1".into(), "/n/2".into(), "/n/3".into()],
+            replaced: Vec::new(),
+            capacity: None,
+            reserve: 0,
+            small: 1 << 20,
+        };
+        VolumeStore::open(options, Arc::clone(&disk) as _, Env::simulated(1)).await.expect("open")
+    };
+    disk.create_dir_all("/n".as_ref()).expect("the node's folder");
     let mut memory = MemoryStore::new(None);
-    let mut sides =
-        [Side { store: Arc::new(memory.clone()), writer: None }, Side { store: Arc::new(open().await), writer: None }];
+    let side = |store| Side { store, writer: None };
+    let mut sides = [
+        side(Arc::new(memory.clone()) as Arc<dyn ChunkStore>),
+        side(Arc::new(open().await)),
+        side(Arc::new(open_volumes().await)),
+    ];
     let mut model = Model::default();
     for call in calls {
         if matches!(call, Call::Restart) {
             memory = memory.restarted();
-            sides[0] = Side { store: Arc::new(memory.clone()), writer: None };
-            // The old store holds the folder's lock.
-            sides[1] = Side { store: Arc::new(MemoryStore::new(None)), writer: None };
+            sides[0] = side(Arc::new(memory.clone()));
+            // The old stores hold the folders' locks.
+            for other in &mut sides[1..] {
+                *other = side(Arc::new(MemoryStore::new(None)));
+            }
             sides[1].store = Arc::new(open().await);
+            sides[2].store = Arc::new(open_volumes().await);
             if model.state == Some(ReplicaState::Temporary) {
                 model.content = std::mem::take(&mut model.leftover);
             }
@@ -241,14 +261,18 @@ async fn run(calls: Vec<Call>) {
                 model.content.clear();
             }
         }
-        let [first, second] = &mut sides;
+        let [first, others @ ..] = &mut sides;
         let outcome = first.call(&call, &model).await;
-        assert_eq!(second.call(&call, &model).await, outcome, "{call:?}");
+        for other in others {
+            assert_eq!(other.call(&call, &model).await, outcome, "{call:?}");
+        }
         model.follow(&call, &outcome);
-        let [first, second] = [first.store.stat(CHUNK).await.ok(), second.store.stat(CHUNK).await.ok()];
-        assert_eq!(first, second, "{call:?}");
-        model.state = first.map(|replica| replica.state);
-        if let Some(replica) = first {
+        let found = sides[0].store.stat(CHUNK).await.ok();
+        for other in &sides[1..] {
+            assert_eq!(other.store.stat(CHUNK).await.ok(), found, "{call:?}");
+        }
+        model.state = found.map(|replica| replica.state);
+        if let Some(replica) = found {
             assert_eq!(replica.length, model.content.len() as u64, "{call:?}");
             if let Outcome::Bytes(offset, data) = &outcome {
                 let offset = usize::try_from(*offset).expect("small");
@@ -262,7 +286,9 @@ async fn run(calls: Vec<Call>) {
                 }
             }
             if replica.state == ReplicaState::Finalized {
-                assert_eq!(sides[1].store.verify(CHUNK).await.expect("verify"), replica);
+                for side in &sides[1..] {
+                    assert_eq!(side.store.verify(CHUNK).await.expect("verify"), replica);
+                }
             }
         }
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::awake::AwakeTime;
-use crate::chunk::Space;
+use crate::chunk::{Space, VolumeStatus};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{NodeId, NodeUuid};
 use crate::placement::{ClusterView, Domain, NodeView};
@@ -131,7 +131,7 @@ pub struct Registration {
 }
 
 /// What a datanode says regularly.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Heartbeat {
     /// Its room.
     pub space: Space,
@@ -143,6 +143,17 @@ pub struct Heartbeat {
     pub unknown_files: u64,
     /// It is leaving in good order: it gets nothing new.
     pub draining: bool,
+    /// The disks that it keeps replicas on, where it tells.
+    pub volumes: Vec<VolumeStatus>,
+}
+
+impl Heartbeat {
+    /// Bytes that one new replica may take: it lies on one disk.
+    #[must_use]
+    pub fn largest(&self) -> u64 {
+        let largest = self.volumes.iter().map(|volume| volume.space.available).max();
+        largest.map_or(self.space.available, |largest| largest.min(self.space.available))
+    }
 }
 
 /// How far a scrubber is.
@@ -370,6 +381,17 @@ impl Nodes {
         Ok(self.refresh(id))
     }
 
+    /// A datanode begins a full report over this stream once more, since it has lost replicas, or word of them: until that is complete, what the
+    /// rows name there need not be there.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Fenced`] when this is not the node's present stream.
+    pub fn report_begun(&mut self, now: Duration, id: NodeId, stream: StreamId) -> Result<Option<NodeChange>> {
+        let node = self.speaker(now, id, stream)?;
+        node.reported = false;
+        Ok(self.refresh(id))
+    }
+
     /// A datanode's stream ended. Nothing happens when it was replaced before.
     pub fn stream_lost(&mut self, now: Duration, id: NodeId, stream: StreamId) -> Option<NodeChange> {
         self.awake.advance(now);
@@ -395,6 +417,7 @@ impl Nodes {
             if let Ok(at) = view.nodes.binary_search_by_key(id, |node| node.id) {
                 let node = &mut view.nodes[at];
                 node.available = node.available.saturating_sub(bytes);
+                node.largest = node.largest.min(node.available);
                 node.load = node.load.saturating_add(1);
             }
         }
@@ -467,7 +490,7 @@ impl Nodes {
             address: node.address.clone(),
             domain: node.domain.clone(),
             silent: self.silence(node),
-            heartbeat: node.heartbeat,
+            heartbeat: node.heartbeat.clone(),
         }
     }
 
@@ -541,6 +564,7 @@ impl Nodes {
             domain: node.domain.clone(),
             host: host_of(&node.address).to_owned(),
             available: space.available,
+            largest: node.heartbeat.largest(),
             capacity: space.capacity,
             load: node.heartbeat.load,
             live: node.state == NodeState::Live,

@@ -170,6 +170,29 @@ fn reservations_last_until_the_next_heartbeat() {
 }
 
 #[test]
+fn a_node_with_several_disks_takes_what_one_of_them_takes() {
+    let (mut nodes, stream) = one_live();
+    let disk =
+        |available| VolumeStatus { space: Space { capacity: 100, used: 0, available }, ..VolumeStatus::default() };
+    let heartbeat =
+        |volumes| Heartbeat { space: Space { capacity: 200, used: 0, available: 90 }, volumes, ..Heartbeat::default() };
+    nodes.heartbeat(at(100), NodeId(1), stream, heartbeat(vec![disk(50), disk(40)])).unwrap();
+    assert_eq!((nodes.view().nodes[0].available, nodes.view().nodes[0].largest), (90, 50));
+    nodes.heartbeat(at(200), NodeId(1), stream, heartbeat(Vec::new())).unwrap();
+    assert_eq!((nodes.view().nodes[0].available, nodes.view().nodes[0].largest), (90, 90));
+}
+
+#[test]
+fn a_node_that_reports_again_is_not_certain_until_it_has() {
+    let (mut nodes, stream) = one_live();
+    nodes.report_complete(at(100), NodeId(1), stream).unwrap();
+    let change = nodes.report_begun(at(200), NodeId(1), stream).unwrap().expect("a change");
+    assert_eq!((change.state, change.standing), (NodeState::Live, Standing::Away));
+    let change = nodes.report_complete(at(300), NodeId(1), stream).unwrap().expect("a change");
+    assert_eq!(change.standing, Standing::Certain);
+}
+
+#[test]
 fn settings_that_cannot_work_are_refused() {
     assert!(LivenessSettings::default().validate().is_ok());
     let hasty = LivenessSettings { suspect_after: at(1_000), ..LivenessSettings::default() };

@@ -7,6 +7,8 @@
 #[cfg(unix)]
 mod disk;
 #[cfg(any(test, feature = "testing"))]
+mod failing;
+#[cfg(any(test, feature = "testing"))]
 mod sim;
 #[cfg(any(test, feature = "testing"))]
 mod sim_pages;
@@ -22,6 +24,8 @@ use bytes::Bytes;
 
 #[cfg(unix)]
 pub use disk::DiskIo;
+#[cfg(any(test, feature = "testing"))]
+pub use failing::{FailingIo, Fault};
 #[cfg(any(test, feature = "testing"))]
 pub use sim::{Failing, SimIo};
 

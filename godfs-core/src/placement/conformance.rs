@@ -96,7 +96,7 @@ pub fn drops_keep_the_spread(policy: &dyn ReplicationPolicy, seed: u64, cases: u
 }
 
 fn sound(cluster: &ClusterView, request: &PlaceRequest) -> BTreeSet<NodeId> {
-    let fits = |node: &&NodeView| node.live && node.eligible && node.available >= request.bytes && node.available > 0;
+    let fits = |node: &&NodeView| node.live && node.eligible && node.largest >= request.bytes && node.largest > 0;
     let taken = |id: &NodeId| request.existing.contains(id) || request.excluded.contains(id);
     cluster.nodes.iter().filter(fits).map(|node| node.id).filter(|id| !taken(id)).collect()
 }
@@ -119,11 +119,13 @@ fn generated(seed: u64, cases: u64) -> impl Iterator<Item = (u64, ClusterView, P
         let bytes = random.below(1_000);
         let domains = 1 + random.below(4);
         let nodes: Vec<_> = (0..random.below(13))
-            .map(|at| NodeView {
+            .map(|at| (at, if one_in(4) { random.below(bytes + 1) } else { random.below(1 << 40) }))
+            .map(|(at, largest)| NodeView {
                 id: NodeId(u32::try_from(at).unwrap_or(0) + 1),
                 domain: Domain::parse(&format!("/dc/rack{}", random.below(domains))).expect("well formed"),
                 host: format!("host{}", random.below(13)),
-                available: if one_in(4) { random.below(bytes + 1) } else { random.below(1 << 40) },
+                available: largest * (1 + random.below(4)),
+                largest,
                 capacity: 1 << 40,
                 load: u32::try_from(random.below(20)).unwrap_or(0),
                 live: !one_in(5),

@@ -74,6 +74,8 @@ pub struct NodeView {
     pub host: String,
     /// Bytes that new replicas may still take there.
     pub available: u64,
+    /// Bytes that one new replica may take there: a replica lies on one disk.
+    pub largest: u64,
     /// Bytes that replicas may take there in all.
     pub capacity: u64,
     /// Streams it serves at the moment.

@@ -64,6 +64,7 @@ mod tests {
             domain: Domain::parse(domain).unwrap(),
             host: host.to_owned(),
             available: 1,
+            largest: 1,
             capacity: 1,
             load,
             live,

@@ -87,7 +87,7 @@ impl ReplicationPolicy for SpreadPolicy {
 fn may_take(node: &NodeView, request: &PlaceRequest) -> bool {
     node.live
         && node.eligible
-        && node.available >= request.bytes.max(1)
+        && node.largest >= request.bytes.max(1)
         && !request.existing.contains(&node.id)
         && !request.excluded.contains(&node.id)
 }
@@ -160,6 +160,7 @@ mod tests {
             domain: Domain::parse(domain).unwrap(),
             host: format!("host{}", at + 1),
             available: 100 * GIB,
+            largest: 100 * GIB,
             capacity: 200 * GIB,
             load: 0,
             live: true,
@@ -193,7 +194,7 @@ mod tests {
     #[test]
     fn a_full_writer_node_gives_way_to_its_domain() {
         let mut cluster = cluster(&["/a", "/a", "/b", "/b"]);
-        cluster.nodes[0].available = GIB - 1;
+        cluster.nodes[0].largest = GIB - 1;
         let request = PlaceRequest { writer: Some(NodeId(1)), count: 1, bytes: GIB, ..PlaceRequest::default() };
         for seed in 0..50 {
             assert_eq!(SpreadPolicy.place(&cluster, &request, &SeededRandom::new(seed)), [NodeId(2)]);

@@ -29,7 +29,11 @@ Examples:
   In a rack, with at most 2 TiB of replicas and 10 GiB of the disk left to others:
     godfs-datanode --dir /srv/d1 --namenode nn:4700 --domain /dc1/rack7 --capacity 2TiB --reserve 10GiB
   On a disk that may be unmounted: refuse to start as anything but node 3:
-    godfs-datanode --dir /mnt/disk3 --namenode nn:4700 --expect-node 3";
+    godfs-datanode --dir /mnt/disk3 --namenode nn:4700 --expect-node 3
+  On two disks, the node's own folder on neither; one that fails is left out, and the other goes on:
+    godfs-datanode --dir /var/lib/godfs --volume /mnt/disk1 --volume /mnt/disk2 --namenode nn:4700
+  After disk2 died and an empty one was mounted in its place:
+    godfs-datanode --dir /var/lib/godfs --volume /mnt/disk1 --volume /mnt/disk2 --replace-volume /mnt/disk2 --namenode nn:4700";
 
 /// A datanode of a GoDFS cluster: stores the chunks, and forwards them to other datanodes.
 #[derive(Parser, Debug, Default, Deserialize)]
@@ -39,9 +43,15 @@ pub struct DatanodeArgs {
     /// A TOML file with any of these settings, named as the flags are
     #[arg(long, env = "GODFS_CONFIG", value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// The folder of the chunks; an empty one becomes a new node
+    /// The folder of the node, and of its chunks where there is no --volume; an empty one becomes a new node
     #[arg(long, env = "GODFS_DIR", value_name = "FOLDER")]
     pub dir: Option<PathBuf>,
+    /// A folder of the chunks, one on each disk; repeat it for more [default: the folder of --dir alone]
+    #[arg(long, env = "GODFS_VOLUME", value_name = "FOLDER", value_delimiter = ',')]
+    pub volume: Option<Vec<PathBuf>>,
+    /// A volume whose disk is gone for good: an empty folder there becomes a new one; leave it out afterwards
+    #[arg(long, env = "GODFS_REPLACE_VOLUME", value_name = "FOLDER", value_delimiter = ',')]
+    pub replace_volume: Option<Vec<PathBuf>>,
     /// The namenode, or several with commas between them
     #[arg(long, env = "GODFS_NAMENODE", value_name = "HOST:PORT")]
     pub namenode: Option<String>,
@@ -54,10 +64,10 @@ pub struct DatanodeArgs {
     /// The failure domain: nodes of one domain tend to fail together [default: /default]
     #[arg(long, env = "GODFS_DOMAIN", value_name = "PATH")]
     pub domain: Option<String>,
-    /// The most that replicas may take [default: what the disk has]
+    /// The most that replicas may take on each volume [default: what the disk has]
     #[arg(long, env = "GODFS_CAPACITY", value_name = "SIZE")]
     pub capacity: Option<ByteSize>,
-    /// What to leave free on the disk [default: 1GiB]
+    /// What to leave free on each disk [default: 1GiB]
     #[arg(long, env = "GODFS_RESERVE", value_name = "SIZE")]
     pub reserve: Option<ByteSize>,
     /// Replicas that are expected to be no larger than this share files; 0: each has its own [default: 1MiB, which is the most]
@@ -86,7 +96,7 @@ pub struct DatanodeArgs {
 }
 
 layers!(DatanodeArgs {
-    dir, namenode, listen, advertise, domain, capacity, reserve, expect_node, accept_incarnation, scrub_period, scrub_rate,
+    dir, volume, replace_volume, namenode, listen, advertise, domain, capacity, reserve, expect_node, accept_incarnation, scrub_period, scrub_rate,
     small_replicas, local_reads
 } nested { logs });
 
@@ -109,6 +119,8 @@ async fn start(args: DatanodeArgs) -> Result<Box<dyn Running>> {
     let domain = args.domain.as_deref().map(Domain::parse).transpose()?;
     let listener = Listener::tcp(args.listen.as_deref().unwrap_or("127.0.0.1:0")).await?;
     let mut options = DatanodeOptions::new(dir, listener, namenodes);
+    options.volumes = args.volume.unwrap_or_default();
+    options.replaced_volumes = args.replace_volume.unwrap_or_default();
     options.advertise = advertise;
     options.domain = domain.unwrap_or_default();
     options.capacity = args.capacity.map(|ByteSize(bytes)| bytes);

@@ -123,6 +123,14 @@ impl Outbox {
         self.changed.notify_one();
     }
 
+    /// Asks for a full report: more has changed than events tell.
+    pub(crate) fn report(&self) {
+        let mut state = self.state.lock();
+        state.overflow |= state.connected;
+        drop(state);
+        self.changed.notify_one();
+    }
+
     /// Whether events were dropped and a full report has to say what they said; asks once.
     pub(crate) fn overflowed(&self) -> bool {
         std::mem::take(&mut self.state.lock().overflow)

@@ -47,7 +47,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use godfs_client::transport::{Address, Channels, Connector, TcpConnector};
-use godfs_core::chunk::{ChunkStore, DirectoryOptions, DirectoryStore};
+use godfs_core::chunk::{ChunkStore, VolumeStore, VolumesOptions};
 use godfs_core::env::Env;
 use godfs_core::io::{DiskIo, Io};
 use godfs_core::placement::Domain;
@@ -76,10 +76,14 @@ use crate::net::{Listener, Serving, serve, with_health_and_reflection};
 /// What a datanode is started with.
 #[derive(Debug)]
 pub struct DatanodeOptions {
-    /// Its folder: identity, the scrubber's place and, unless `store` is given, the replicas.
+    /// Its folder: identity, the scrubber's place and, unless `store` or `volumes` are given, the replicas.
     pub folder: PathBuf,
-    /// Where replicas are kept. `None`: a [`DirectoryStore`] in `folder/chunks`.
+    /// Where replicas are kept. `None`: a [`VolumeStore`] over `volumes`.
     pub store: Option<Arc<dyn ChunkStore>>,
+    /// The folders, one on each disk, that replicas are spread over; none: the node's folder alone. Not used with a given store.
+    pub volumes: Vec<PathBuf>,
+    /// Those of the volumes whose disk is gone for good, so that an empty folder there becomes a new one. Not used with a given store.
+    pub replaced_volumes: Vec<PathBuf>,
     /// The namenodes of the cluster.
     pub namenodes: Vec<Address>,
     /// Where connections come from.
@@ -88,9 +92,9 @@ pub struct DatanodeOptions {
     pub advertise: Option<Address>,
     /// Its failure domain.
     pub domain: Domain,
-    /// The most bytes that replicas may take. `None`: as many as the disk has. Not used with a given store.
+    /// The most bytes that replicas may take on each volume. `None`: as many as its disk has. Not used with a given store.
     pub capacity: Option<u64>,
-    /// Bytes of the disk to leave free. Not used with a given store.
+    /// Bytes of each disk to leave free. Not used with a given store.
     pub reserve: u64,
     /// The node that the folder must belong to: for disks that may be unmounted, so that none becomes an empty node.
     pub expect_node: Option<NodeId>,
@@ -114,6 +118,8 @@ impl DatanodeOptions {
         Self {
             folder: folder.into(),
             store: None,
+            volumes: Vec::new(),
+            replaced_volumes: Vec::new(),
             namenodes,
             listener,
             advertise: None,
@@ -156,16 +162,21 @@ impl Datanode {
         let io = options.io;
         let identity =
             IdentityFile::open(Arc::clone(&io), env.clone(), options.folder.clone(), options.expect_node).await?;
-        let store = match options.store {
-            Some(store) => store,
+        let (store, twins) = match options.store {
+            Some(store) => (store, Vec::new()),
             None => {
-                let directory = DirectoryOptions {
-                    root: options.folder.join("chunks"),
+                let volumes = VolumesOptions {
+                    node: identity.get().uuid,
+                    folder: options.folder.clone(),
+                    volumes: options.volumes,
+                    replaced: options.replaced_volumes,
                     capacity: options.capacity,
                     reserve: options.reserve,
                     small: options.settings.small_replica_bytes,
                 };
-                Arc::new(DirectoryStore::open(directory, Arc::clone(&io), env.clone()).await?)
+                let store = VolumeStore::open(volumes, Arc::clone(&io), env.clone()).await?;
+                let twins = store.twins();
+                (Arc::new(store) as Arc<dyn ChunkStore>, twins)
             }
         };
         for report in store.unknown().await? {
@@ -214,6 +225,8 @@ impl Datanode {
             vitals,
             address,
         });
+        // The one that is offered is read, so that the other can go.
+        twins.into_iter().for_each(|chunk| shared.scrub.suspect(chunk));
         let routes = Routes::new(ChunkService::new(Arc::clone(&shared)));
         let (routes, health) = with_health_and_reflection(routes)?;
         let serving = serve(options.listener, routes, &shared.settings.serve);

@@ -253,13 +253,14 @@ impl<'a> Link<'a> {
 
     async fn beat(&mut self) -> Result<()> {
         let shared = self.shared;
-        let Vitals { space, unknown_files } = *shared.vitals.lock();
+        let Vitals { space, unknown_files, volumes } = shared.vitals.lock().clone();
         let heartbeat = v1::Heartbeat {
             space: Some(convert::space_to_wire(&space)),
             load: shared.budget.streams(),
             scrub: Some(shared.scrub.status(shared.corrupt_found.load(Ordering::Relaxed))),
             unknown_files,
             draining: shared.draining.load(Ordering::Relaxed),
+            volumes: convert::volumes_to_wire(&volumes),
         };
         self.send(Up::Heartbeat(heartbeat)).await
     }

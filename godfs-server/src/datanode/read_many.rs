@@ -208,6 +208,11 @@ impl OpenReplicas {
         self.open.lock().remove(&chunk);
     }
 
+    /// Lets all of them go.
+    pub(crate) fn forget_all(&self) {
+        self.open.lock().clear();
+    }
+
     /// Lets those go that were opened too long ago.
     pub(crate) fn expire(&self) {
         self.open.lock().retain(|_, opened| opened.since.elapsed() < KEPT_FOR);

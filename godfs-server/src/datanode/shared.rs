@@ -158,6 +158,15 @@ impl Shared {
         self.tell(&ReplicaEvent::Deleted(replica));
     }
 
+    /// Many replicas are gone at once, with their disk: every namenode hears at once of the room that is left, and in a full report of what is there.
+    pub(crate) fn lost_replicas(&self) {
+        self.open_replicas.forget_all();
+        self.beat.notify_waiters();
+        for outbox in &self.outboxes {
+            outbox.report();
+        }
+    }
+
     /// Notes this node's own verdict on a replica.
     pub(crate) fn condemned(&self, replica: Replica, evidence: String) {
         let mut verdicts = self.verdicts.lock();

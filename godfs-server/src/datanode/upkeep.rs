@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use godfs_core::Result;
-use godfs_core::chunk::{ChunkStore, Space};
+use godfs_core::chunk::{ChunkStore, Space, VolumeStatus};
 use tokio::time::{Instant, MissedTickBehavior};
 
 use super::shared::Shared;
@@ -15,17 +15,27 @@ const MEASURE: Duration = Duration::from_millis(500);
 /// How often the highest version seen is written down.
 const SAVE: Duration = Duration::from_secs(60);
 
+/// What a report tells of the replicas of a volume that has failed is told once more after so long: of one that was being finalized as it failed, an event
+/// may have been sent behind the first.
+const TOLD_AGAIN: Duration = Duration::from_secs(5);
+
 /// What a heartbeat tells of the store, as it was last measured.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Vitals {
     pub(crate) space: Space,
     pub(crate) unknown_files: u64,
+    pub(crate) volumes: Vec<VolumeStatus>,
 }
 
 impl Vitals {
     /// Asks the store, which may take as long as its disk is busy.
     pub(crate) async fn measure(store: &dyn ChunkStore) -> Result<Self> {
-        Ok(Self { space: store.space().await?, unknown_files: store.unknown().await?.len() as u64 })
+        let space = store.space().await?;
+        Ok(Self { space, unknown_files: store.unknown().await?.len() as u64, volumes: store.volumes().await? })
+    }
+
+    fn failed_volumes(&self) -> usize {
+        self.volumes.iter().filter(|volume| volume.failure.is_some()).count()
     }
 }
 
@@ -39,12 +49,20 @@ async fn measure(shared: &Shared) {
     let mut ticks = tokio::time::interval_at(Instant::now() + MEASURE, MEASURE);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut failed = false;
+    let mut tell_again: Option<Instant> = None;
     loop {
         ticks.tick().await;
         shared.open_replicas.expire();
         match Vitals::measure(&*shared.store).await {
             Ok(measured) => {
-                *shared.vitals.lock() = measured;
+                let lost = measured.failed_volumes();
+                let before = std::mem::replace(&mut *shared.vitals.lock(), measured).failed_volumes();
+                if lost > before {
+                    tell_again = Some(Instant::now() + TOLD_AGAIN);
+                    shared.lost_replicas();
+                } else if tell_again.take_if(|at| Instant::now() >= *at).is_some() {
+                    shared.lost_replicas();
+                }
                 failed = false;
             }
             Err(error) => {

@@ -69,7 +69,7 @@ pub(super) async fn add_chunk(state: &State, writing: Writing, wanted: Wanted) -
     })?;
     let writer = Reader { host: wanted.host, domain: None };
     put_reader_first(&view, &writer, added.chunk, &mut added.nodes);
-    let room = added.nodes.iter().filter_map(|&id| view.node(id)).map(|node| node.available).min().unwrap_or(0);
+    let room = added.nodes.iter().filter_map(|&id| view.node(id)).map(|node| node.largest).min().unwrap_or(0);
     state.nodes.lock().reserve(&added.nodes, bytes.min(room / RESERVED_SHARE));
     state.repair.touched(chunks);
     Ok(added)
@@ -142,7 +142,7 @@ fn place(state: &State, view: &ClusterView, wanted: &Wanted, count: usize, bytes
 /// Why no node can take a chunk, for a person.
 fn nobody(view: &ClusterView, excluded: &[NodeId], bytes: u64) -> Error {
     let live: Vec<_> = view.nodes.iter().filter(|node| node.live && node.eligible).collect();
-    let roomy = live.iter().filter(|node| node.available >= LEAST_ROOM.min(bytes)).count();
+    let roomy = live.iter().filter(|node| node.largest >= LEAST_ROOM.min(bytes)).count();
     let seen = format!(
         "of {} registered datanodes {} are live and take new chunks, {roomy} of those have room, {} are excluded because they failed this writer",
         view.nodes.len(),
@@ -167,6 +167,7 @@ mod tests {
             domain: Domain::default(),
             host: "h".into(),
             available,
+            largest: available,
             capacity: 1 << 40,
             load: 0,
             live,

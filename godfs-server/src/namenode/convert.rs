@@ -121,5 +121,6 @@ pub(super) fn node_report(status: &NodeStatus, replicas: u64, quarantined: u64) 
         quarantined,
         unknown_files: heartbeat.unknown_files,
         draining: heartbeat.draining,
+        volumes: godfs_client::transport::convert::volumes_to_wire(&heartbeat.volumes),
     }
 }

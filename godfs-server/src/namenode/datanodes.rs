@@ -217,6 +217,7 @@ impl Talk {
             scrub: scrub(wire.scrub.as_ref()),
             unknown_files: wire.unknown_files,
             draining: wire.draining,
+            volumes: convert::volumes(&wire.volumes)?,
         };
         let (node, stream) = (self.link.node, self.link.stream);
         self.state.change_nodes(|nodes, now| nodes.heartbeat(now, node, stream, heartbeat))?;

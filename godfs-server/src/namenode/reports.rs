@@ -132,6 +132,8 @@ impl Recorder<'_> {
         if !self.report.begun || self.report.all_compared {
             self.report = Report { begun: true, ..Report::default() };
             self.state.quarantine.forget(self.link.node);
+            let (node, stream) = (self.link.node, self.link.stream);
+            self.state.change_nodes(|nodes, now| nodes.report_begun(now, node, stream))?;
         }
         let sums = message.sums.iter().map(range_sum).collect::<Result<Vec<_>>>()?;
         let last = sums.last().map(|sum| sum.range);

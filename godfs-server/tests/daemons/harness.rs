@@ -1,5 +1,6 @@
 //! Real daemons as processes, on free loopback ports, in a temporary folder. Each is ended by the id it was started with.
 
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
@@ -154,6 +155,8 @@ pub(crate) struct Daemons {
     metadata: PathBuf,
     namenode_flags: Vec<String>,
     datanode_flags: Vec<String>,
+    /// Of single datanodes, by their index.
+    own_flags: BTreeMap<usize, Vec<String>>,
     descriptors: Option<u32>,
 }
 
@@ -190,6 +193,7 @@ impl Daemons {
             address: OWN_ADDRESS.into(),
             namenode_flags: fast.chain(&flags.namenode).map(ToString::to_string).collect(),
             datanode_flags: flags.datanode.iter().map(ToString::to_string).collect(),
+            own_flags: BTreeMap::new(),
             descriptors: flags.descriptors,
         };
         cluster.start_namenode();
@@ -241,6 +245,12 @@ impl Daemons {
         index
     }
 
+    /// Adds one with flags of its own, besides those of all; its index.
+    pub(crate) fn add_datanode_with(&mut self, flags: &[&str]) -> usize {
+        self.own_flags.insert(self.datanodes.len(), flags.iter().map(ToString::to_string).collect());
+        self.add_datanode()
+    }
+
     /// Adds a datanode with room for 64 MiB, whatever the others have.
     pub(crate) fn start_large_datanode(&mut self) {
         let flags = std::mem::replace(&mut self.datanode_flags, vec!["--capacity".into(), "64MiB".into()]);
@@ -259,7 +269,7 @@ impl Daemons {
             "--reserve".into(),
             "0".into(),
         ];
-        args.extend(self.datanode_flags.iter().cloned());
+        args.extend(self.datanode_flags.iter().chain(self.own_flags.get(&index).into_iter().flatten()).cloned());
         let log = self.folder().join(format!("datanode-{index}.log"));
         Daemon::limited("godfs-datanode", &log, &args, self.descriptors)
     }

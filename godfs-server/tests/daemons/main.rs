@@ -20,4 +20,5 @@ mod soak;
 mod stalling;
 mod steps;
 mod truncating;
+mod volumes;
 mod watching;

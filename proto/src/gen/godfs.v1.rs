@@ -88,6 +88,18 @@ pub struct Space {
     #[prost(uint64, tag = "3")]
     pub available: u64,
 }
+/// One disk of a datanode.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Volume {
+    #[prost(string, tag = "1")]
+    pub path: ::prost::alloc::string::String,
+    /// None once it has failed.
+    #[prost(message, optional, tag = "2")]
+    pub space: ::core::option::Option<Space>,
+    /// Why it is out of use; empty while it is not.
+    #[prost(string, tag = "3")]
+    pub failure: ::prost::alloc::string::String,
+}
 /// Who is at the other end of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
@@ -6849,7 +6861,7 @@ pub struct Registered {
     #[prost(bytes = "bytes", tag = "8")]
     pub grant_key: ::prost::bytes::Bytes,
 }
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Heartbeat {
     #[prost(message, optional, tag = "1")]
     pub space: ::core::option::Option<Space>,
@@ -6864,6 +6876,9 @@ pub struct Heartbeat {
     /// Leaving in good order: give it nothing new.
     #[prost(bool, tag = "5")]
     pub draining: bool,
+    /// The disks that it keeps replicas on.
+    #[prost(message, repeated, tag = "6")]
+    pub volumes: ::prost::alloc::vec::Vec<Volume>,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ScrubStatus {
@@ -7371,7 +7386,7 @@ pub mod datanode_service_server {
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ReportRequest {}
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct NodeReport {
     #[prost(message, optional, tag = "1")]
     pub node: ::core::option::Option<Node>,
@@ -7396,6 +7411,8 @@ pub struct NodeReport {
     pub unknown_files: u64,
     #[prost(bool, tag = "10")]
     pub draining: bool,
+    #[prost(message, repeated, tag = "11")]
+    pub volumes: ::prost::alloc::vec::Vec<Volume>,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ScrubStatusReport {

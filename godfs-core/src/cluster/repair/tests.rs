@@ -35,6 +35,7 @@ impl Bench {
             domain: Domain::parse(&format!("/rack{}", id % 2)).unwrap(),
             host: format!("h{id}"),
             available: 1 << 40,
+            largest: 1 << 40,
             capacity: 1 << 40,
             load: 0,
             live: true,
