@@ -109,7 +109,7 @@ pub(super) async fn write(common: Common, writer: usize, name: String, life: u64
         }
     }
     // What is open stays open, and its session is renewed.
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
 
 impl Hand {

@@ -574,9 +574,9 @@ impl World<'_> {
                 let expected = known.bytes(location.offset, usize::try_from(info.length).expect("small"));
                 for place in &info.replicas {
                     let found = replicas.get(&info.chunk).into_iter().flatten();
-                    let found =
+                    let mut found =
                         found.filter(|(node, generation, _)| (*node, *generation) == (place.node, info.generation));
-                    let (_, _, bytes) = found.last().unwrap_or_else(|| {
+                    let (_, _, bytes) = found.next_back().unwrap_or_else(|| {
                         panic!("the rows name a replica of chunk {} on node {}, which has none", info.chunk, place.node)
                     });
                     let what = (clients::path(file), info.chunk, place.node);
