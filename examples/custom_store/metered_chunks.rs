@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use async_trait::async_trait;
 use godfs_core::chunk::{
     ChunkStore, CreateReplica, LocalFile, Packet, ReopenReplica, Replica, ReplicaReader, ReplicaWriter, Space,
+    VolumeStatus,
 };
 use godfs_core::{ChunkId, Error, ErrorKind, Generation, Result};
 
@@ -102,6 +103,10 @@ impl ChunkStore for MeteredChunks {
 
     async fn unknown(&self) -> Result<Vec<String>> {
         self.inner.unknown().await
+    }
+
+    async fn volumes(&self) -> Result<Vec<VolumeStatus>> {
+        self.inner.volumes().await
     }
 }
 
