@@ -150,6 +150,9 @@ impl Plan {
             }
             faults.push(fault);
         }
+        if !rush && !gentle && dice.one_in(3) {
+            faults.extend(dice.after_a_sync(datanodes, &scripts));
+        }
         let policies = [ReplaceNodes::Never, ReplaceNodes::WhenSmall, ReplaceNodes::Always, ReplaceNodes::Always];
         Self {
             seed,
@@ -280,6 +283,20 @@ impl Dice {
             lasts: Duration::from_millis(LONGEST),
         };
         vec![fault(millis, taken), fault(later, hit)]
+    }
+
+    /// Power that goes soon after an `hsync`, while the chunk is still open.
+    fn after_a_sync(&mut self, datanodes: usize, scripts: &[Vec<Op>]) -> Option<Fault> {
+        let writer = self.0.usize(0..scripts.len());
+        let syncs: Vec<usize> =
+            scripts[writer].iter().enumerate().filter(|(_, op)| **op == Op::Sync).map(|(at, _)| at).collect();
+        let op = *syncs.get(self.0.usize(0..syncs.len().max(1)))? + 1;
+        let what = match self.0.bool() {
+            true => What::PowerCut(Who::Datanode(self.0.usize(0..datanodes))),
+            false => What::Dark,
+        };
+        let when = When::After { writer, op, millis: self.0.u64(0..30) };
+        Some(Fault { when, what, lasts: Duration::from_millis(self.0.u64(20..LONGEST)) })
     }
 
     fn fault(&mut self, datanodes: usize, scripts: &[Vec<Op>], gentle: bool) -> Fault {
