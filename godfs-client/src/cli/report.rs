@@ -9,7 +9,7 @@ use super::context::Context;
 use super::failure::Outcome;
 use super::format::size;
 use super::output::Output;
-use super::view::{Node, NodeScrub, Report, Volume};
+use super::view::{Node, NodeScrub, Report, Slow, Volume};
 
 /// Runs `report`.
 pub(super) async fn report(context: &Context, args: &ReportArgs, output: &mut Output) -> Outcome {
@@ -82,6 +82,11 @@ impl From<&v1::NodeReport> for Node {
                 corrupt: scrub.corrupt,
             }),
             volumes: report.volumes.iter().map(Volume::from).collect(),
+            slow: report.slowness.map(|slowness| Slow {
+                micros: slowness.micros,
+                peers_micros: slowness.peers_micros,
+                witnesses: slowness.witnesses,
+            }),
         }
     }
 }
@@ -172,7 +177,14 @@ fn node_table(nodes: &[Node], human: bool) -> Table {
         "corrupt found",
     ]);
     for node in nodes {
-        let state = if node.draining { format!("{}, draining", node.state) } else { node.state.to_owned() };
+        let mut state = node.state.to_owned();
+        if node.draining {
+            state += ", draining";
+        }
+        if let Some(Slow { micros, peers_micros, .. }) = node.slow {
+            let ms = |micros: u64| format!("{}.{}", micros / 1_000, micros % 1_000 / 100);
+            state += &format!(", slow: {} ms a packet, others {} ms", ms(micros), ms(peers_micros));
+        }
         table.add_row([
             node.id.to_string(),
             node.address.clone(),
@@ -228,6 +240,10 @@ mod tests {
             said.contains("/dc1/rack7") && said.contains("suspected") && !said.contains("still counting"),
             "{said}"
         );
+        assert!(!said.contains("slow"), "{said}");
+        report.nodes[0].slow = Some(Slow { micros: 61_234, peers_micros: 950, witnesses: 2 });
+        let slow = text(&report, false);
+        assert!(slow.contains("suspected, slow: 61.2 ms a packet, others 0.9 ms"), "{slow}");
         assert!(!said.contains("/disk1"), "a node with one disk: {said}");
         let failed =
             Volume { path: "/disk2".into(), failure: Some("unmounted".into()), ..report.nodes[0].volumes[0].clone() };

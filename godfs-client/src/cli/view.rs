@@ -162,6 +162,18 @@ pub(super) struct Node {
     pub(super) unknown_files: u64,
     pub(super) scrub: NodeScrub,
     pub(super) volumes: Vec<Volume>,
+    /// Why it is called slow; `null` where it is not.
+    pub(super) slow: Option<Slow>,
+}
+
+/// How slow a datanode is.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub(super) struct Slow {
+    /// Microseconds that a packet takes it, by the median of what its peers tell, and the median of the other nodes.
+    pub(super) micros: u64,
+    pub(super) peers_micros: u64,
+    /// How many told of it.
+    pub(super) witnesses: u32,
 }
 
 /// One disk of a datanode.
@@ -425,6 +437,7 @@ pub(super) fn sample_report() -> Report {
                 available_bytes: 79,
                 failure: None,
             }],
+            slow: None,
         }],
     }
 }
@@ -473,13 +486,14 @@ mod tests {
         );
         assert_eq!(
             keys(&sample_report().nodes[0]),
-            "address available_bytes capacity_bytes domain draining id load quarantined replicas scrub silent_ms state \
+            "address available_bytes capacity_bytes domain draining id load quarantined replicas scrub silent_ms slow state \
              unknown_files used_bytes volumes"
         );
         assert_eq!(
             keys(&sample_report().nodes[0].volumes[0]),
             "available_bytes capacity_bytes failure path used_bytes"
         );
+        assert_eq!(keys(&Slow::default()), "micros peers_micros witnesses");
         assert_eq!(keys(&NodeScrub::default()), "checked corrupt rounds total");
     }
 

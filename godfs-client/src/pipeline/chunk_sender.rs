@@ -8,6 +8,7 @@ use godfs_proto::v1;
 use tokio::time::{Duration, Instant, timeout_at};
 
 use super::CREDITS;
+use super::laggard::Laggard;
 use super::write_stream::WriteStream;
 use crate::transport::convert::{self, Node, WriteMode, WriteOpen, WritePacket};
 use crate::transport::hello::Identity;
@@ -71,6 +72,9 @@ pub struct ChunkSender {
     progress: Instant,
     stall: Duration,
     sync_stall: Duration,
+    laggard: Laggard,
+    /// The node to go on without, and why: told with the next acknowledgement that is asked for.
+    too_slow: Option<PipelineFailure>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -133,7 +137,10 @@ impl ChunkSender {
     fn new(nodes: Vec<NodeId>, stream: WriteStream, settings: &TransportSettings) -> Self {
         let stall = settings.pipeline_stall(nodes.len() - 1);
         let sync_stall = settings.pipeline_sync(nodes.len() - 1);
+        let laggard = Laggard::new(nodes.len(), settings.slow_timeout);
         Self {
+            laggard,
+            too_slow: None,
             nodes,
             stream,
             next: 1,
@@ -196,8 +203,12 @@ impl ChunkSender {
     ///
     /// # Errors
     /// The node that failed, and why. Too long without any acknowledgement counts as the fault of the first node: the
-    /// others are watched, with less patience, by the nodes before them.
+    /// others are watched, with less patience, by the nodes before them. A node that holds the writer to its own speed for
+    /// [`TransportSettings::slow_timeout`] counts as failed.
     pub async fn ack(&mut self) -> Result<u64, PipelineFailure> {
+        if let Some(failure) = self.too_slow.take() {
+            return Err(failure);
+        }
         let first = self.nodes[0];
         let patience = match self.in_flight.iter().any(|packet| packet.waits_for_disk) {
             true => self.sync_stall,
@@ -219,6 +230,7 @@ impl ChunkSender {
         judge(&self.nodes, &answer, expected.sequence)?;
         self.in_flight.pop_front();
         self.progress = Instant::now();
+        self.judge_speed(&answer);
         Ok(expected.sequence)
     }
 
@@ -235,6 +247,21 @@ impl ChunkSender {
         let answer = next_answer(&mut self.stream, first).await?;
         judge(&self.nodes, &answer, 0)?;
         Err(blame(first, Error::new(ErrorKind::Internal, format!("node {first} acknowledged too much"))))
+    }
+
+    /// Notes a node that is far slower than the others. Not while the end is on its way: it is nearly there.
+    fn judge_speed(&mut self, answer: &v1::WriteResponse) {
+        let micros = |micros: u32| Duration::from_micros(micros.into());
+        // The way to the first node counts for nobody: it may well be this side's network that is slow.
+        let took: Vec<_> =
+            answer.results.iter().map(|result| micros(result.own_us.saturating_add(result.link_us))).collect();
+        let Some((at, own, others)) = self.laggard.acked(self.progress, &took) else { return };
+        if self.stream.requests.is_finished() {
+            return;
+        }
+        let node = self.nodes[at];
+        let message = format!("node {node} is too slow: a packet takes it {own:?}, and no other more than {others:?}");
+        self.too_slow = Some(blame(node, Error::new(ErrorKind::Unavailable, message)));
     }
 
     /// Ends the conversation after the last acknowledgement, so that the connection can be used again. Best effort.

@@ -4,6 +4,7 @@
 //! [`ChunkSender`] numbers packets, counts credits and says which node failed, for whoever has bytes to write.
 
 mod chunk_sender;
+mod laggard;
 mod write_stream;
 
 pub use chunk_sender::{ChunkSender, PacketKind, PipelineFailure, PipelineSetup};

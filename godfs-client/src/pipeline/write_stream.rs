@@ -86,6 +86,11 @@ impl WriteRequests {
         }
     }
 
+    /// Whether it was said that nothing follows.
+    pub(super) fn is_finished(&self) -> bool {
+        self.sender.is_none()
+    }
+
     /// Says that nothing follows. The answers to what was sent still come.
     pub fn finish(&mut self) {
         self.sender = None;

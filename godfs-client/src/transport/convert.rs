@@ -585,7 +585,13 @@ fn packet(offset: u64, data: Bytes, checksums: Bytes) -> Result<Packet> {
 /// One node's part of an answer, to the wire.
 #[must_use]
 pub fn node_result_to_wire(node: NodeId, result: &Result<()>) -> v1::NodeResult {
-    v1::NodeResult { node: node.get(), error: result.as_ref().err().map(to_detail) }
+    v1::NodeResult { node: node.get(), error: result.as_ref().err().map(to_detail), ..Default::default() }
+}
+
+/// Microseconds for the wire; beyond an hour all are alike.
+#[must_use]
+pub fn micros_to_wire(duration: std::time::Duration) -> u32 {
+    u32::try_from(duration.as_micros()).unwrap_or(u32::MAX)
 }
 
 /// One node's part of an answer.

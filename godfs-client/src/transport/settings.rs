@@ -31,6 +31,9 @@ pub struct TransportSettings {
     /// How long a bulk stream may make no progress before its peer counts as failed. A pipeline adds
     /// [`stall_step`](Self::stall_step) for each node beyond the first, so that the hop next to the fault sees it first.
     pub stall_timeout: Duration,
+    /// How long one node of a pipeline of three or more may hold the writer to its speed, far below that of the others, before the pipeline goes on
+    /// without it. Zero: for ever.
+    pub slow_timeout: Duration,
     /// What each further node of a pipeline adds to [`stall_timeout`](Self::stall_timeout).
     pub stall_step: Duration,
     /// How long a pipeline may take for an acknowledgement that waits for disks. As for [`stall_timeout`](Self::stall_timeout), each
@@ -56,6 +59,7 @@ impl Default for TransportSettings {
             connect_timeout: Duration::from_secs(4),
             call_timeout: Duration::from_secs(10),
             stall_timeout: Duration::from_secs(5),
+            slow_timeout: Duration::from_secs(10),
             stall_step: Duration::from_secs(1),
             sync_timeout: Duration::from_secs(60),
             keep_alive: Duration::from_secs(1),

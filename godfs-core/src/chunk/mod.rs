@@ -13,6 +13,8 @@ mod model_tests;
 mod rules;
 #[cfg(test)]
 mod tests;
+#[cfg(feature = "testing")]
+mod throttled;
 mod turns;
 mod volumes;
 
@@ -27,6 +29,8 @@ use crate::id::{ChunkId, Generation};
 
 pub use directory::{DirectoryOptions, DirectoryStore};
 pub use memory::MemoryStore;
+#[cfg(feature = "testing")]
+pub use throttled::ThrottledStore;
 pub use volumes::{MAX_VOLUMES, VolumeStore, VolumesOptions};
 
 /// The most bytes of data in one packet.

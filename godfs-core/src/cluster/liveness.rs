@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::awake::AwakeTime;
+use super::slow::{PeerPace, SlowNodes, SlowSettings, Slowness};
 use crate::chunk::{Space, VolumeStatus};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{NodeId, NodeUuid};
@@ -145,6 +146,8 @@ pub struct Heartbeat {
     pub draining: bool,
     /// The disks that it keeps replicas on, where it tells.
     pub volumes: Vec<VolumeStatus>,
+    /// How long those behind it in its pipelines take.
+    pub peers: Vec<PeerPace>,
 }
 
 impl Heartbeat {
@@ -186,6 +189,8 @@ pub struct NodeStatus {
     pub silent: Duration,
     /// What it said last.
     pub heartbeat: Heartbeat,
+    /// Why it is called slow, if it is.
+    pub slowness: Option<Slowness>,
 }
 
 /// How many nodes there are, and what they hold together.
@@ -211,6 +216,7 @@ pub struct Nodes {
     nodes: BTreeMap<NodeId, Node>,
     by_uuid: HashMap<NodeUuid, NodeId>,
     streams: u64,
+    slow: SlowNodes,
     view: Arc<ClusterView>,
 }
 
@@ -241,8 +247,16 @@ impl Nodes {
             nodes: BTreeMap::new(),
             by_uuid: HashMap::new(),
             streams: 0,
+            slow: SlowNodes::new(SlowSettings::default(), Duration::ZERO),
             view: Arc::default(),
         }
+    }
+
+    /// With other settings of when a node is called slow; before the first datanode is let in.
+    #[must_use]
+    pub fn judging(mut self, settings: SlowSettings) -> Self {
+        self.slow = SlowNodes::new(settings, self.awake.get());
+        self
     }
 
     /// Adds a node that the rows know, before the first datanode is let in. It has [`LivenessSettings::dead_after`] and
@@ -357,6 +371,8 @@ impl Nodes {
     ) -> Result<Option<NodeChange>> {
         let node = self.speaker(now, id, stream)?;
         node.heartbeat = heartbeat;
+        let peers = std::mem::take(&mut node.heartbeat.peers);
+        self.slow.reported(self.awake.get(), id, peers);
         let change = self.refresh(id);
         self.show(id);
         Ok(change)
@@ -405,6 +421,13 @@ impl Nodes {
     /// Time passes. Call it several times within each heartbeat.
     pub fn tick(&mut self, now: Duration) -> Vec<NodeChange> {
         self.awake.advance(now);
+        for id in self.slow.tick(self.awake.get()) {
+            match self.slow.slowness(id) {
+                Some(slowness) => tracing::warn!(node = %id, ?slowness, "a datanode is much slower than its peers"),
+                None => tracing::info!(node = %id, "a datanode is not called slow any more"),
+            }
+            self.show(id);
+        }
         let ids: Vec<_> = self.nodes.keys().copied().collect();
         ids.into_iter().filter_map(|id| self.refresh(id)).collect()
     }
@@ -491,6 +514,7 @@ impl Nodes {
             domain: node.domain.clone(),
             silent: self.silence(node),
             heartbeat: node.heartbeat.clone(),
+            slowness: self.slow.slowness(id),
         }
     }
 
@@ -569,6 +593,7 @@ impl Nodes {
             load: node.heartbeat.load,
             live: node.state == NodeState::Live,
             eligible: !node.heartbeat.draining,
+            slow: self.slow.slowness(id).is_some(),
         };
         match self.view.nodes.binary_search_by_key(&id, |node| node.id) {
             // Copying the view because somebody holds the old one is only worth it when something is new.

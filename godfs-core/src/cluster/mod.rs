@@ -7,6 +7,7 @@
 //! | machine | decides |
 //! |---|---|
 //! | [`Nodes`] | which datanodes are expected, live, suspected or dead |
+//! | [`SlowNodes`] | which datanodes are much slower than their peers |
 //! | [`RepairQueue`] | which replicas to copy and which to drop, in which order |
 //! | [`LeaseClock`] | which client sessions are over, and which are silent |
 //! | [`LeaseRecovery`] | how the open chunks of a file whose writer is gone are closed |
@@ -18,6 +19,7 @@ mod recovery;
 mod repair;
 #[cfg(test)]
 mod simulation;
+mod slow;
 
 pub use leases::{Expired, LeaseClock, LeaseSettings, Silence};
 pub use liveness::{
@@ -28,3 +30,4 @@ pub use recovery::{
     LeaseRecovery, OpenChunk, Recovered, RecoveryEffect, RecoverySettings, RecoveryStatus, recovered_length,
 };
 pub use repair::{ChunkHealth, HeldReplica, RepairCounts, RepairEffect, RepairQueue, RepairSettings, Scan, ScanPage};
+pub use slow::{MAX_PEERS, Pace, PeerPace, SlowNodes, SlowSettings, Slowness};

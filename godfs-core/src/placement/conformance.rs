@@ -130,6 +130,7 @@ fn generated(seed: u64, cases: u64) -> impl Iterator<Item = (u64, ClusterView, P
                 load: u32::try_from(random.below(20)).unwrap_or(0),
                 live: !one_in(5),
                 eligible: !one_in(6),
+                slow: one_in(6),
             })
             .collect();
         let some = |n: u64| -> Vec<NodeId> {

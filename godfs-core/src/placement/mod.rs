@@ -84,6 +84,8 @@ pub struct NodeView {
     pub live: bool,
     /// It takes new replicas: not draining, not being decommissioned.
     pub eligible: bool,
+    /// It is much slower than its peers: others are better.
+    pub slow: bool,
 }
 
 /// The cluster at one moment, in order of the node ids.

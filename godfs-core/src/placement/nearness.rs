@@ -69,6 +69,7 @@ mod tests {
             load,
             live,
             eligible: true,
+            slow: false,
         };
         ClusterView {
             nodes: vec![

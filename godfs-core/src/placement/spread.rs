@@ -14,6 +14,9 @@ const GOAL_DOMAINS: usize = 2;
 /// The granularity in which free space counts when nodes are weighed; keeps sums over many nodes within 64 bits.
 const WEIGHT_UNIT_BYTES: u64 = 1 << 16;
 
+/// A slow node gets so many times less than it would. Not nothing: who gets nothing is not seen to have recovered, and its room may be needed.
+const SLOW_HANDICAP: u64 = 16;
+
 /// The default policy.
 ///
 /// - The first replica goes to the writer's own node, so that it crosses no network; where that is not possible, to its domain.
@@ -21,7 +24,7 @@ const WEIGHT_UNIT_BYTES: u64 = 1 << 16;
 /// - The third goes to the domain of the second, so that the pipeline crosses between domains once.
 /// - Further ones go where the fewest replicas are.
 ///
-/// Where a wish leaves several nodes, one is drawn with a probability that grows with its free space and falls with its load, so
+/// Where a wish leaves several nodes, one is drawn with a probability that grows with its free space and falls with its load, and where it is called slow, so
 /// that disks fill evenly and a burst of writes does not meet on one node. Where a wish leaves none, it is given up, the last
 /// one first: with a single domain all replicas lie in it, with fewer nodes than replicas all of them are named.
 #[derive(Clone, Copy, Debug, Default)]
@@ -57,7 +60,7 @@ impl ReplicationPolicy for SpreadPolicy {
             .filter(|node| node.live)
             .min_by_key(|node| {
                 let far = target.map_or((false, 0), |to| (node.host != to.host, node.domain.distance(&to.domain)));
-                (far, node.load, random.next_u64())
+                (node.slow, far, node.load, random.next_u64())
             })
             .map(|node| node.id)
     }
@@ -119,7 +122,8 @@ fn wish(candidates: &[&NodeView], holders: &[&NodeView], writer: Option<&NodeVie
 fn draw(candidates: &[&NodeView], wished: &[usize], random: &dyn Random) -> usize {
     let weight = |at: usize| {
         let node = candidates[at];
-        (node.available / WEIGHT_UNIT_BYTES / (u64::from(node.load) + 1)).max(1)
+        let handicap = if node.slow { SLOW_HANDICAP } else { 1 };
+        (node.available / WEIGHT_UNIT_BYTES / (u64::from(node.load) + 1) / handicap).max(1)
     };
     let total = wished.iter().fold(0_u64, |sum, &at| sum.saturating_add(weight(at)));
     let mut left = random.below(total);
@@ -165,6 +169,7 @@ mod tests {
             load: 0,
             live: true,
             eligible: true,
+            slow: false,
         };
         ClusterView { nodes: domains.iter().enumerate().map(|(at, domain)| node(at, domain)).collect() }
     }
@@ -227,6 +232,22 @@ mod tests {
         // 10 : 100 : 10, so five in six go to the second.
         assert!((2_300..2_700).contains(&hits[1]), "{hits:?}");
         assert!(hits[0] > 100 && hits[2] > 100, "{hits:?}");
+    }
+
+    #[test]
+    fn a_slow_node_is_chosen_less_and_read_from_last() {
+        let mut cluster = cluster(&["/a", "/a", "/a"]);
+        cluster.nodes[1].slow = true;
+        let request = PlaceRequest { count: 1, bytes: GIB, ..PlaceRequest::default() };
+        let random = SeededRandom::new(1);
+        let chosen = (0..3_300).filter(|_| SpreadPolicy.place(&cluster, &request, &random) == [NodeId(2)]).count();
+        // One of 33.
+        assert!((50..150).contains(&chosen), "{chosen}");
+        cluster.nodes[0].load = 50;
+        let holders = [NodeId(1), NodeId(2)];
+        assert_eq!(SpreadPolicy.source(&cluster, &holders, Some(NodeId(2)), &random), Some(NodeId(1)));
+        let all = PlaceRequest { count: 3, ..request };
+        assert_eq!(SpreadPolicy.place(&cluster, &all, &random).len(), 3, "where it is needed it is taken");
     }
 
     #[test]

@@ -19,6 +19,13 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+/// What the packets of all readers may take together, but for the smallest packets of very many: so a packet is whole for up to 32 readers of three
+/// packets each, and 200 of them with nobody who takes anything leave room for as many writers within 250 MiB.
+const READERS_BYTES: usize = 96 << 20;
+
+/// The smallest packet for a reader that has more to get: below, a packet costs more than its bytes.
+const SMALLEST_PACKET: usize = 64 << 10;
+
 /// Permits count KiB, since a semaphore counts in 32 bits.
 const UNIT: usize = 1 << 10;
 
@@ -140,6 +147,15 @@ impl Share {
 }
 
 impl Share {
+    /// How large the next packet of a reader should be that has up to `packets` in memory at a time: fewer bytes as streams grow more. Whole pieces, at most
+    /// [`MAX_PACKET_BYTES`].
+    pub(crate) fn packet_bytes(&self, packets: usize) -> usize {
+        let streams = self.places.lock().taken.len().max(1);
+        let share = READERS_BYTES / streams / packets.max(1);
+        // A power of two: most reads begin at one, and their packets go on to lie well.
+        (1 << share.max(1).ilog2()).clamp(SMALLEST_PACKET, MAX_PACKET_BYTES)
+    }
+
     /// Whether another stream was given this one's place: it is to end.
     pub(crate) fn is_lost(&self) -> bool {
         self.place.lost.is_cancelled()
@@ -206,6 +222,16 @@ mod tests {
         waiting.now_or_never().expect("its floor is back");
         drop(held);
         assert_eq!(budget.streams(), 2);
+    }
+
+    #[tokio::test]
+    async fn packets_of_readers_shrink_as_streams_grow_more() {
+        let budget = Budget::new(2_000, 2 << 20, IDLE);
+        let mut shares = Vec::new();
+        for (streams, bytes) in [(1, 1 << 20), (32, 1 << 20), (33, 512 << 10), (200, 128 << 10), (2_000, 64 << 10)] {
+            shares.extend((shares.len()..streams).map(|_| budget.open().expect("a place")));
+            assert_eq!(shares[0].packet_bytes(3), bytes, "{streams} streams");
+        }
     }
 
     #[tokio::test]

@@ -20,6 +20,7 @@
 //! | `scrub` | reads everything again, in time |
 //! | `upkeep` | measures the room and writes down what was seen, so that no link waits for a disk |
 //! | `budget`, `pace` | bounds: streams, bytes in memory, bytes a second |
+//! | `peers` | how long the nodes behind this one take |
 //!
 //! It decides nothing about the cluster: which replicas there should be, and which may be deleted, is the namenode's to say.
 
@@ -32,6 +33,7 @@ mod identity;
 mod local;
 mod namenode;
 mod pace;
+mod peers;
 mod read_many;
 mod receive;
 mod scrub;
@@ -68,6 +70,7 @@ use self::events::Outbox;
 use self::executor::Counted;
 use self::identity::IdentityFile;
 use self::pace::Pace;
+use self::peers::Peers;
 use self::service::ChunkService;
 use self::shared::{Shared, Standing};
 use self::upkeep::Vitals;
@@ -198,6 +201,7 @@ impl Datanode {
             verdicts: Default::default(),
             corrupt_found: Default::default(),
             recent: Default::default(),
+            peers: Peers::new(Duration::from_millis(settings.peer_span_ms)),
             scrub: Default::default(),
             open_replicas: Default::default(),
             grants: Default::default(),

@@ -261,6 +261,7 @@ impl<'a> Link<'a> {
             unknown_files,
             draining: shared.draining.load(Ordering::Relaxed),
             volumes: convert::volumes_to_wire(&volumes),
+            peers: shared.peers.to_wire(shared.env.clock.monotonic()),
         };
         self.send(Up::Heartbeat(heartbeat)).await
     }

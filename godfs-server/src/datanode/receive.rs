@@ -84,6 +84,7 @@ pub(crate) async fn receive(shared: Arc<Shared>, mut packets: Packets, replies: 
         sync_patience: shared.settings.transport.pipeline_sync(open.downstream.len().saturating_sub(1)),
         progress: Instant::now(),
         below: 0,
+        said: VecDeque::new(),
         below_ended: false,
         packets: 0,
     };
@@ -259,9 +260,17 @@ fn unexpected(node: NodeId, what: &str) -> Error {
 
 /// What the intake hands to the keeper.
 enum Queued {
-    Packet(WritePacket, Credit),
+    Packet(WritePacket, Arrival),
     /// A packet that was refused: the last of the stream.
     Refused(u64, Error),
+}
+
+/// When a packet came, and what it holds meanwhile.
+struct Arrival {
+    at: Instant,
+    /// When it was handed to the next node.
+    sent: Instant,
+    _credit: Credit,
 }
 
 /// Takes packets in, hands them on, and queues them.
@@ -326,6 +335,7 @@ impl Intake<'_> {
 
     /// One packet; whether it was the last.
     async fn take(&mut self, message: v1::WriteRequest) -> Result<bool, (u64, Error)> {
+        let at = Instant::now();
         let expected = self.next;
         let refuse = |error| (expected, error);
         let copy = self.forward.is_some().then(|| message.clone());
@@ -341,6 +351,7 @@ impl Intake<'_> {
         self.next += 1;
         let last = packet.last;
         let credit = self.share.take(packet.packet.data.len()).await;
+        let arrival = Arrival { at, sent: Instant::now(), _credit: credit };
         if let (Some(forward), Some(copy)) = (&mut self.forward, copy)
             && forward.send(copy).await.is_err()
         {
@@ -348,7 +359,7 @@ impl Intake<'_> {
             self.forward = None;
         }
         // Never waits: the queue has room for all that may be in flight.
-        let _ = self.queue.send(Queued::Packet(packet, credit)).await;
+        let _ = self.queue.send(Queued::Packet(packet, arrival)).await;
         Ok(last)
     }
 }
@@ -374,6 +385,8 @@ struct Keeper<'a> {
     progress: Instant,
     /// The last packet that the next node has acknowledged.
     below: u64,
+    /// What it said, of packets that are not acknowledged here.
+    said: VecDeque<Below>,
     /// The next node has ended the stream, and nothing follows.
     below_ended: bool,
     /// Packets written so far.
@@ -387,7 +400,16 @@ struct Stored {
     end: u64,
     sync: bool,
     last: bool,
-    _credit: Credit,
+    arrival: Arrival,
+    /// From its coming in until it was written.
+    own: Duration,
+}
+
+/// An acknowledgement of the next node.
+struct Below {
+    sequence: u64,
+    at: Instant,
+    results: Vec<v1::NodeResult>,
 }
 
 /// The answer that ends a stream which went wrong.
@@ -422,7 +444,7 @@ impl Keeper<'_> {
         }
         let Some(mut writer) = writer else { return well };
         queue.close();
-        while let Some(Queued::Packet(packet, _credit)) = queue.recv().await {
+        while let Some(Queued::Packet(packet, _arrival)) = queue.recv().await {
             if writer.append(packet.packet).await.is_err() {
                 break;
             }
@@ -435,7 +457,7 @@ impl Keeper<'_> {
         let mut more = true;
         while more || !self.stored.is_empty() {
             match self.next_event(queue, more).await {
-                Event::Queued(Some(Queued::Packet(packet, credit))) => self.store(packet, credit).await?,
+                Event::Queued(Some(Queued::Packet(packet, arrival))) => self.store(packet, arrival).await?,
                 Event::Queued(Some(Queued::Refused(sequence, error))) => return Err(self.failed_here(sequence, &error)),
                 Event::Queued(None) => more = false,
                 Event::Acknowledged(answer) => self.heard(answer)?,
@@ -487,7 +509,7 @@ impl Keeper<'_> {
     }
 
     /// Verifies and writes one packet.
-    async fn store(&mut self, packet: WritePacket, credit: Credit) -> Result<(), Failed> {
+    async fn store(&mut self, packet: WritePacket, arrival: Arrival) -> Result<(), Failed> {
         let WritePacket { sequence, packet, sync, last } = packet;
         let Some(writer) = &mut self.writer else {
             let error = Error::new(ErrorKind::InvalidArgument, format!("packet {sequence} follows the last"));
@@ -519,7 +541,8 @@ impl Keeper<'_> {
         if self.stored.is_empty() {
             self.progress = Instant::now();
         }
-        self.stored.push_back(Stored { sequence, end, sync, last, _credit: credit });
+        let own = arrival.at.elapsed();
+        self.stored.push_back(Stored { sequence, end, sync, last, arrival, own });
         Ok(())
     }
 
@@ -542,28 +565,33 @@ impl Keeper<'_> {
             let message = format!("acknowledged packet {} where {} was due", answer.sequence, self.below + 1);
             return Err(self.failed_below(unexpected(self.rest[0], &message)));
         }
+        if self.said.len() >= MAX_IN_FLIGHT {
+            return Err(self.failed_below(unexpected(self.rest[0], "acknowledged more than it was sent")));
+        }
         self.below = answer.sequence;
         self.progress = Instant::now();
+        self.said.push_back(Below { sequence: answer.sequence, at: self.progress, results });
         Ok(())
     }
 
     /// Acknowledges what is written here and acknowledged below; whether that was all.
     async fn acknowledge(&mut self) -> Result<bool, Failed> {
-        while let Some(packet) =
+        while let Some(mut packet) =
             self.stored.pop_front_if(|packet| self.rest.is_empty() || packet.sequence <= self.below)
         {
             if packet.last {
                 let Some(writer) = self.writer.take() else { return Ok(true) };
+                let begin = Instant::now();
                 match writer.finalize(packet.sync).await {
                     Ok(replica) => self.shared.finalized(replica),
                     Err(error) => return Err(self.failed_here(packet.sequence, &error)),
                 }
+                packet.own += begin.elapsed();
             } else if let Some(writer) = &mut self.writer {
                 writer.publish(packet.end);
             }
             self.in_flight.fetch_sub(1, Ordering::Relaxed);
-            let below = self.rest.iter().map(|&node| convert::node_result_to_wire(node, &Ok(())));
-            let results = self.ok_here().chain(below).collect();
+            let results = self.results(&packet);
             let answer = v1::WriteResponse { sequence: packet.sequence, results };
             if self.replies.send(Ok(answer)).await.is_err() {
                 tracing::debug!(node = %self.node, "the writer reads no more acknowledgements");
@@ -573,6 +601,23 @@ impl Keeper<'_> {
             }
         }
         Ok(false)
+    }
+
+    /// What every node from here on did with a packet, and how long that took; what the next one took is noted.
+    fn results(&mut self, packet: &Stored) -> Vec<v1::NodeResult> {
+        let mut results: Vec<_> = self.ok_here().collect();
+        results[0].own_us = convert::micros_to_wire(packet.own);
+        results[0].total_us = convert::micros_to_wire(packet.arrival.at.elapsed());
+        let Some(mut below) = self.said.pop_front_if(|below| below.sequence == packet.sequence) else { return results };
+        if let (Some(next), Some(&node)) = (below.results.first_mut(), self.rest.first()) {
+            let took = convert::micros_to_wire(below.at.saturating_duration_since(packet.arrival.sent));
+            next.link_us = took.saturating_sub(next.total_us);
+            let micros = u64::from(next.own_us) + u64::from(next.link_us);
+            let now = self.shared.env.clock.monotonic();
+            self.shared.peers.took(now, node, micros, packet.sync || packet.last);
+        }
+        results.append(&mut below.results);
+        results
     }
 
     fn ok_here(&self) -> impl Iterator<Item = v1::NodeResult> + use<> {

@@ -36,15 +36,33 @@ pub(crate) async fn read(
     let verify = request.verify || shared.settings.verify_reads;
     let serving = Arc::new(Serving { shared, chunk, reader, share, verify });
     let header = v1::ReadResponse { replica: Some(convert::replica_to_wire(&replica)), ..Default::default() };
-    let packets = stream::iter((begin..end).step_by(MAX_PACKET_BYTES))
-        .map(move |offset| {
+    let mut next = begin;
+    let sizer = Arc::clone(&serving);
+    let parts = std::iter::from_fn(move || {
+        let offset = next;
+        next = next.saturating_add(sizer.share.packet_bytes(READ_AHEAD + 1) as u64).min(end);
+        (offset < end).then_some((offset, next))
+    });
+    let packets = stream::iter(parts)
+        .map(move |(offset, end)| {
             let serving = Arc::clone(&serving);
             async move { serving.packet(offset, end).await }
         })
-        .buffered(READ_AHEAD)
-        // The room of a packet is given back as it is handed to the connection, whose own buffer is bounded.
-        .map(|packet| packet.map(|(message, _credit)| message));
-    Ok(stream::once(std::future::ready(Ok(header))).chain(ends_with_error(packets)))
+        .buffered(READ_AHEAD);
+    Ok(stream::once(std::future::ready(Ok(header))).chain(ends_with_error(in_hand(packets))))
+}
+
+/// Gives back the room of a packet when the next one is asked for: until then the connection has it in hand.
+fn in_hand(
+    packets: impl Stream<Item = Result<(v1::ReadResponse, Credit)>> + Send,
+) -> impl Stream<Item = Result<v1::ReadResponse>> + Send {
+    stream::unfold((Box::pin(packets), None), |(mut packets, held)| async move {
+        drop(held);
+        match packets.next().await? {
+            Ok((message, credit)) => Some((Ok(message), (packets, Some(credit)))),
+            Err(error) => Some((Err(error), (packets, None))),
+        }
+    })
 }
 
 /// CRC32C of the first `length` bytes of a replica, from the checksums of its pieces.

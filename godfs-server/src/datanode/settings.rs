@@ -14,7 +14,7 @@ pub struct DatanodeSettings {
     /// When all are in use, the one that has not moved for the longest gives way to a new one, if that is for at least so many
     /// milliseconds. Default two minutes.
     pub idle_stream_ms: u64,
-    /// Bytes that the packets of all streams may take, besides one packet for each stream. Default 256 MiB.
+    /// Bytes that the packets of all streams may take, besides one packet for each stream. Default 64 MiB: with 200 streams a node stays below 250 MiB.
     pub stream_memory_bytes: u64,
     /// Whether reads are checked against their checksums here too, and not only by the client. Default no.
     pub verify_reads: bool,
@@ -37,6 +37,8 @@ pub struct DatanodeSettings {
     pub scrub_bytes_per_second: u64,
     /// Replicas written less than so many milliseconds ago are left to the next round. Default one hour.
     pub scrub_skip_recent_ms: u64,
+    /// What is told of how long other nodes take goes back at least so many milliseconds, and less than twice as many. Default 30,000.
+    pub peer_span_ms: u64,
     /// The shortest and the longest pause, in milliseconds, before a namenode is tried again. Default 100 and 5,000.
     pub reconnect_min_ms: u64,
     /// See [`DatanodeSettings::reconnect_min_ms`].
@@ -58,7 +60,7 @@ impl Default for DatanodeSettings {
         Self {
             max_streams: 1_024,
             idle_stream_ms: 120_000,
-            stream_memory_bytes: 256 << 20,
+            stream_memory_bytes: 64 << 20,
             verify_reads: false,
             local_reads: true,
             small_replica_bytes: 1 << 20,
@@ -69,6 +71,7 @@ impl Default for DatanodeSettings {
             scrub_period_ms: 21 * 24 * 3_600 * 1_000,
             scrub_bytes_per_second: 32 << 20,
             scrub_skip_recent_ms: 3_600 * 1_000,
+            peer_span_ms: 30_000,
             reconnect_min_ms: 100,
             reconnect_max_ms: 5_000,
             refused_ms: 30_000,

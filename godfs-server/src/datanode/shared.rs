@@ -24,6 +24,7 @@ use super::events::{Outbox, ReplicaEvent};
 use super::identity::IdentityFile;
 use super::local::Grants;
 use super::pace::Pace;
+use super::peers::Peers;
 use super::read_many::OpenReplicas;
 use super::scrub::ScrubState;
 use super::settings::DatanodeSettings;
@@ -69,6 +70,7 @@ pub(crate) struct Shared {
     /// When replicas were written, by this node's clock.
     pub(crate) recent: Mutex<BTreeMap<ChunkId, Duration>>,
     pub(crate) scrub: ScrubState,
+    pub(crate) peers: Peers,
     /// What grants are checked with.
     pub(crate) grants: Grants,
     /// Where callers on this machine get the files of replicas; empty where they don't.

@@ -172,6 +172,7 @@ mod tests {
             load: 0,
             live,
             eligible: true,
+            slow: false,
         }
     }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use godfs_client::transport::convert::replica_state_to_wire;
-use godfs_core::cluster::{NodeState, NodeStatus, Nodes, ScrubStatus};
+use godfs_core::cluster::{NodeState, NodeStatus, Nodes, Pace, PeerPace, ScrubStatus};
 use godfs_core::namespace::{ChunkLocation, FileKind, FileStatus, ReplicaPlace};
 use godfs_core::placement::{Reader, sort_by_nearness};
 use godfs_core::{ChunkId, NodeId};
@@ -61,7 +61,8 @@ pub(super) fn location(
         let mut order: Vec<NodeId> = places.iter().map(|place| place.node).collect();
         sort_by_nearness(&view, reader, location.info.chunk, &mut order);
         let rank = |id: NodeId| order.iter().position(|&other| other == id);
-        places.sort_by_cached_key(|place| (!live(place.node), place.corrupt, rank(place.node)));
+        let slow = |id| view.node(id).is_some_and(|node| node.slow);
+        places.sort_by_cached_key(|place| (!live(place.node), place.corrupt, slow(place.node), rank(place.node)));
     }
     let replica = |place: &ReplicaPlace| v1::ReplicaLocation {
         node: Some(node(nodes, place.node)),
@@ -98,6 +99,15 @@ pub(super) fn scrub(wire: Option<&v1::ScrubStatus>) -> ScrubStatus {
     })
 }
 
+/// What a datanode tells of one behind it. What it tells is a hint, whatever it is.
+pub(super) fn peer_pace(wire: &v1::PeerPace) -> PeerPace {
+    PeerPace {
+        node: NodeId(wire.node),
+        plain: Pace { packets: wire.packets, micros: wire.micros },
+        durable: Pace { packets: wire.durable_packets, micros: wire.durable_micros },
+    }
+}
+
 /// A node for the report. `replicas` and `quarantined` are what the rows, and what its last report, say.
 pub(super) fn node_report(status: &NodeStatus, replicas: u64, quarantined: u64) -> v1::NodeReport {
     let heartbeat = &status.heartbeat;
@@ -122,5 +132,10 @@ pub(super) fn node_report(status: &NodeStatus, replicas: u64, quarantined: u64) 
         unknown_files: heartbeat.unknown_files,
         draining: heartbeat.draining,
         volumes: godfs_client::transport::convert::volumes_to_wire(&heartbeat.volumes),
+        slowness: status.slowness.map(|slowness| v1::Slowness {
+            micros: slowness.micros,
+            peers_micros: slowness.peers_micros,
+            witnesses: slowness.witnesses,
+        }),
     }
 }

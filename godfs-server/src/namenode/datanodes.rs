@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use futures::StreamExt;
 use godfs_client::transport::{Address, convert, status};
-use godfs_core::cluster::{Heartbeat, Registration};
+use godfs_core::cluster::{Heartbeat, MAX_PEERS, Registration};
 use godfs_core::namespace;
 use godfs_core::{Error, ErrorKind, Incarnation, NodeId, NodeUuid, Result};
 use godfs_proto::v1;
@@ -19,7 +19,7 @@ use v1::datanode_message::Message as Up;
 use v1::datanode_service_server::DatanodeService;
 use v1::namenode_message::Message as DownMessage;
 
-use super::convert::{millis, scrub};
+use super::convert::{millis, peer_pace, scrub};
 use super::links::{Down, Link};
 use super::state::State;
 use super::{garbage, reports};
@@ -218,6 +218,7 @@ impl Talk {
             unknown_files: wire.unknown_files,
             draining: wire.draining,
             volumes: convert::volumes(&wire.volumes)?,
+            peers: wire.peers.iter().take(MAX_PEERS).map(peer_pace).collect(),
         };
         let (node, stream) = (self.link.node, self.link.stream);
         self.state.change_nodes(|nodes, now| nodes.heartbeat(now, node, stream, heartbeat))?;

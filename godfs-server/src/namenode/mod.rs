@@ -311,7 +311,7 @@ async fn assemble(
     let state = Arc::new(State {
         identity: Identity::namenode("namenode", cluster_id),
         grant_key: crate::grant::GrantKey::new(&env),
-        nodes: Mutex::new(Nodes::new(settings.liveness, started)),
+        nodes: Mutex::new(Nodes::new(settings.liveness, started).judging(settings.slow)),
         links: Links::new(Authority { scope: incarnation.to_string(), epoch }),
         repair: repair::Repair::new(queue),
         leases: leases::Leases::new(&settings.namespace, started),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use godfs_core::cluster::{LivenessSettings, RecoverySettings, RepairSettings};
+use godfs_core::cluster::{LivenessSettings, RecoverySettings, RepairSettings, SlowSettings};
 use godfs_core::metadata::FjallOptions;
 use godfs_core::namespace::NamespaceSettings;
 use godfs_core::{Error, ErrorKind, Result};
@@ -18,6 +18,8 @@ pub struct NamenodeSettings {
     pub namespace: NamespaceSettings,
     /// How fast a lost datanode is noticed, and when its chunks are copied.
     pub liveness: LivenessSettings,
+    /// When a datanode is called slow.
+    pub slow: SlowSettings,
     /// How hard repair works.
     pub repair: RepairSettings,
     /// How patient the recovery of a file is whose writer is gone.
@@ -49,6 +51,7 @@ impl Default for NamenodeSettings {
                 ..NamespaceSettings::default()
             },
             liveness: LivenessSettings::default(),
+            slow: SlowSettings::default(),
             repair: RepairSettings::default(),
             recovery: RecoverySettings::default(),
             reader_grace: Duration::from_secs(10),

@@ -138,8 +138,8 @@ async fn readers_that_do_not_read_cost_a_datanode_little() {
     }
     still_serves(&client, "beside").await;
     let after = sound(&cluster);
-    // A few packets each, and no more, however large the file.
-    assert!(after < before + 300 * 4 * MIB, "{after} bytes after {before}");
+    // A packet or two each, however large the file, and smaller ones the more streams there are.
+    assert!(after < before + 300 * 2 * MIB, "{after} bytes after {before}");
     drop(held);
 }
 

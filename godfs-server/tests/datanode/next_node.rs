@@ -43,7 +43,7 @@ impl NextNode {
 }
 
 fn answer(sequence: u64, results: &[u32]) -> v1::WriteResponse {
-    let results = results.iter().map(|&node| v1::NodeResult { node, error: None }).collect();
+    let results = results.iter().map(|&node| v1::NodeResult { node, ..Default::default() }).collect();
     v1::WriteResponse { sequence, results }
 }
 

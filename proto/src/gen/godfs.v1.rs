@@ -5627,6 +5627,16 @@ pub struct NodeResult {
     /// Absent: done.
     #[prost(message, optional, tag = "2")]
     pub error: ::core::option::Option<ErrorDetail>,
+    /// Of a packet that was acknowledged, in microseconds. From its coming in until it was written there, as the node says.
+    #[prost(uint32, tag = "3")]
+    pub own_us: u32,
+    /// From its coming in until it was acknowledged, as the node says: with what those behind it took.
+    #[prost(uint32, tag = "4")]
+    pub total_us: u32,
+    /// Its way there and that of the acknowledgement back, as the node before it finds: of the time until it had the acknowledgement, what is beyond
+    /// `total_us`. 0 for the first node.
+    #[prost(uint32, tag = "5")]
+    pub link_us: u32,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct WriteResponse {
@@ -6879,6 +6889,25 @@ pub struct Heartbeat {
     /// The disks that it keeps replicas on.
     #[prost(message, repeated, tag = "6")]
     pub volumes: ::prost::alloc::vec::Vec<Volume>,
+    /// How long those behind it in its pipelines took lately.
+    #[prost(message, repeated, tag = "7")]
+    pub peers: ::prost::alloc::vec::Vec<PeerPace>,
+}
+/// Packets that were sent on to a node over about the last minute, and how long they took together: on their way there and there, but without what
+/// the nodes behind it took.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PeerPace {
+    #[prost(uint32, tag = "1")]
+    pub node: u32,
+    #[prost(uint64, tag = "2")]
+    pub packets: u64,
+    #[prost(uint64, tag = "3")]
+    pub micros: u64,
+    /// Those that waited for a disk.
+    #[prost(uint64, tag = "4")]
+    pub durable_packets: u64,
+    #[prost(uint64, tag = "5")]
+    pub durable_micros: u64,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ScrubStatus {
@@ -7413,6 +7442,21 @@ pub struct NodeReport {
     pub draining: bool,
     #[prost(message, repeated, tag = "11")]
     pub volumes: ::prost::alloc::vec::Vec<Volume>,
+    /// Absent: it is not slow.
+    #[prost(message, optional, tag = "12")]
+    pub slowness: ::core::option::Option<Slowness>,
+}
+/// Why a node is called slow.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Slowness {
+    /// Microseconds that a packet takes it, by the median of what its peers tell, and the median of the other nodes.
+    #[prost(uint64, tag = "1")]
+    pub micros: u64,
+    #[prost(uint64, tag = "2")]
+    pub peers_micros: u64,
+    /// How many told of it.
+    #[prost(uint32, tag = "3")]
+    pub witnesses: u32,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ScrubStatusReport {

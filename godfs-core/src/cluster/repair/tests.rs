@@ -40,6 +40,7 @@ impl Bench {
             load: 0,
             live: true,
             eligible: true,
+            slow: false,
         };
         self.view.nodes.push(node);
         self.node(id, NodeState::Live, Standing::Certain);
