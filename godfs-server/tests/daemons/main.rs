@@ -11,6 +11,7 @@ mod joining;
 mod kills;
 mod life;
 mod local;
+mod objects;
 mod owned;
 mod random;
 mod restarting;
