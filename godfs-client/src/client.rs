@@ -204,7 +204,8 @@ impl Client {
         }
         let small = options.small_limit(self.namenode.small_file_limit().await?);
         if small == 0 || data.len() as u64 > small {
-            let mut writer = self.writer(path, options.publish_on_close(true)).await?;
+            let options = options.publish_on_close(true).expected_size(data.len() as u64);
+            let mut writer = self.writer(path, options).await?;
             writer.write_bytes(data).await?;
             writer.close().await?;
             return writer.etag().ok_or_else(|| Error::new(ErrorKind::Internal, "a file is closed in no state"));
@@ -383,7 +384,8 @@ impl Client {
     /// As for [`open`](Self::open), [`create`](Self::create), and reading and writing.
     pub async fn copy(&self, from: impl IntoPath, to: impl IntoPath, options: CreateOptions) -> Result<u64> {
         let reader = self.reader(from).await?;
-        let mut writer = self.writer(to, options.publish_on_close(true)).await?;
+        let options = options.publish_on_close(true).expected_size(reader.len());
+        let mut writer = self.writer(to, options).await?;
         let mut bytes = reader.stream(..);
         while let Some(bytes) = bytes.try_next().await? {
             writer.write_bytes(bytes).await?;

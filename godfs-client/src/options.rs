@@ -44,6 +44,7 @@ pub struct CreateOptions {
     pub(crate) replace_nodes: Option<ReplaceNodes>,
     pub(crate) xattrs: Vec<(String, Bytes)>,
     pub(crate) small_file_limit: Option<u64>,
+    pub(crate) expected_size: u64,
     pub(crate) invalid: Option<&'static str>,
 }
 
@@ -62,6 +63,7 @@ impl Default for CreateOptions {
             replace_nodes: None,
             xattrs: Vec::new(),
             small_file_limit: None,
+            expected_size: 0,
             invalid: None,
         }
     }
@@ -153,6 +155,13 @@ impl CreateOptions {
     /// [`ClientSettings::replace_nodes`](crate::ClientSettings::replace_nodes) says by default.
     pub fn replace_nodes(mut self, when: ReplaceNodes) -> Self {
         self.replace_nodes = Some(when);
+        self
+    }
+
+    /// How many bytes the file will have, where that is known: one that is too large for its inode gets its first chunk in the call that creates it, and no more
+    /// room is set aside than it needs. A hint: the file may end with fewer bytes, or more. 0, the default: not known.
+    pub fn expected_size(mut self, bytes: u64) -> Self {
+        self.expected_size = bytes;
         self
     }
 

@@ -157,7 +157,7 @@ async fn a_killed_namenode_comes_back_with_what_it_answered() {
     );
     assert_eq!(late.kind(), ErrorKind::FailedPrecondition, "the slot has moved on: {late}");
     let options = Some(v1::CreateOptions { replication: 3, ..Default::default() });
-    let request = v1::CreateRequest { call: client.same(), path: "/a/f".into(), options };
+    let request = v1::CreateRequest { call: client.same(), path: "/a/f".into(), options, first: None };
     assert_eq!(client.stub.clone().create(request).await.expect("the first answer").into_inner(), file);
     let status = client
         .stub

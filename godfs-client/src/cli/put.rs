@@ -182,7 +182,9 @@ impl Way for Put<'_> {
     async fn file(&self, from: &PathBuf, to: &DfsPath) -> Result<()> {
         self.progress.say(&from.display().to_string());
         let mut blocks = blocks_of(from, &self.progress)?;
-        let mut writer = self.context.client.writer(to, self.create.clone()).await?;
+        // What is no plain file says 0, which is what is not known.
+        let expected = if is_stdin(from) { 0 } else { fs::metadata(from).map_or(0, |file| file.len()) };
+        let mut writer = self.context.client.writer(to, self.create.clone().expected_size(expected)).await?;
         while let Some(block) = blocks.recv().await {
             let block = match block {
                 Ok(block) => block,

@@ -108,10 +108,15 @@ pub(super) struct ChunkWriter {
 }
 
 impl ChunkWriter {
-    /// Has the next chunk of `file` placed and builds its pipeline, on other nodes when some fail. `expected`: the bytes it will end
+    /// Has the next chunk of `file` placed, unless it was, and builds its pipeline, on other nodes when some fail. `expected`: the bytes it will end
     /// with, 0 when nobody knows.
-    pub(super) async fn open(file: &Arc<OpenFile>, start: u64, expected: u64, book: &mut Book) -> Result<Self> {
-        let (Placed { chunk, generation, nodes }, sender) = place(file, start, expected, book).await?;
+    pub(super) async fn open(
+        file: &Arc<OpenFile>,
+        (start, expected): (u64, u64),
+        placed: Option<Placed>,
+        book: &mut Book,
+    ) -> Result<Self> {
+        let (Placed { chunk, generation, nodes }, sender) = place(file, (start, expected), placed, book).await?;
         Ok(Self {
             file: Arc::clone(file),
             chunk,
@@ -407,7 +412,8 @@ impl ChunkWriter {
     /// Takes the chunk back and has another one placed: no byte of it was acknowledged, so all are still here.
     async fn replace(&mut self, book: &mut Book) -> Result<()> {
         self.file.abandon_chunk(self.chunk).await?;
-        let (Placed { chunk, generation, nodes }, sender) = place(&self.file, self.start, self.expected, book).await?;
+        let (Placed { chunk, generation, nodes }, sender) =
+            place(&self.file, (self.start, self.expected), None, book).await?;
         (self.chunk, self.generation, self.nodes, self.sender) = (chunk, generation, nodes, Some(sender));
         (self.wanted, self.joins_left) = (self.nodes.len(), ATTEMPTS);
         self.send_again(0)
@@ -541,20 +547,29 @@ impl Held {
     }
 }
 
-/// Has a chunk placed until a pipeline stands.
-async fn place(file: &Arc<OpenFile>, start: u64, expected: u64, book: &mut Book) -> Result<(Placed, ChunkSender)> {
+/// Has a chunk placed until a pipeline stands; `placed` was, and comes first.
+async fn place(
+    file: &Arc<OpenFile>,
+    (start, expected): (u64, u64),
+    mut placed: Option<Placed>,
+    book: &mut Book,
+) -> Result<(Placed, ChunkSender)> {
     let namenode = &file.namenode;
     let settings = namenode.settings();
     let deadline = Instant::now() + settings.recovery_timeout;
     let mut backoff = Backoff::new(namenode.env());
     let mut last: Option<Error> = None;
     loop {
-        let (excluded, full) = book.excluded(settings.avoid_node);
-        let placed = match file.add_chunk((start, expected), &book.commits, &excluded, &full).await {
-            Ok(placed) => placed,
-            Err(error) => return Err(with_cause(error, last)),
+        let placed = match placed.take() {
+            Some(placed) => placed,
+            None => {
+                let (excluded, full) = book.excluded(settings.avoid_node);
+                let placed = file.add_chunk((start, expected), &book.commits, &excluded, &full).await;
+                let placed = placed.map_err(|error| with_cause(error, last.take()))?;
+                book.commits.clear();
+                placed
+            }
         };
-        book.commits.clear();
         let setup = PipelineSetup {
             chunk: placed.chunk,
             generation: placed.generation,

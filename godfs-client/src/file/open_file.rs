@@ -34,6 +34,8 @@ pub(crate) struct OpenFile {
     pub(crate) small_limit: usize,
     /// Whether it has chunks when it is closed, however small it is.
     pub(crate) into_chunks: bool,
+    /// The first chunk, where it was placed as the file was created.
+    pub(crate) first: Option<Placed>,
     pub(crate) options: CreateOptions,
     /// The version that closed it.
     pub(crate) closed: OnceLock<Version>,
@@ -45,6 +47,20 @@ pub(crate) struct Placed {
     pub(crate) chunk: ChunkId,
     pub(crate) generation: Generation,
     pub(crate) nodes: Vec<Node>,
+}
+
+impl Placed {
+    fn from_wire(answer: &v1::AddChunkResponse) -> Result<Self> {
+        let placed = Self {
+            chunk: convert::chunk(answer.chunk)?,
+            generation: convert::generation(answer.generation)?,
+            nodes: convert::nodes(&answer.nodes)?,
+        };
+        if placed.nodes.is_empty() {
+            return Err(malformed("a chunk on no node"));
+        }
+        Ok(placed)
+    }
 }
 
 /// The most bytes that a small file can have, whatever the namenode says: what travels in one message.
@@ -62,9 +78,12 @@ impl OpenFile {
         convert::chunk_size(options.chunk_size)?;
         convert::replication(options.replication)?;
         let greeting = namenode.greeting().await?;
+        let small_limit = options.small_limit(greeting.small_file_limit).min(MAX_SMALL_BYTES);
+        let first = (options.expected_size > small_limit)
+            .then(|| v1::FirstChunk { host: namenode.settings().host.clone(), expected: options.expected_size });
         let create = |session: &Arc<Session>| {
             let session = Arc::clone(session);
-            let (path, options) = (&path, &options);
+            let (path, options, first) = (&path, &options, &first);
             async move {
                 links::follow([path.clone()], |[path]| {
                     namenode.mutate_under(&session, move |mut stub, call| {
@@ -72,6 +91,7 @@ impl OpenFile {
                             call: Some(call),
                             path: path.as_str().to_owned(),
                             options: Some(options.to_wire()),
+                            first: first.clone(),
                         };
                         async move { stub.create(request).await }
                     })
@@ -92,8 +112,8 @@ impl OpenFile {
             begin: 0,
             base: 0,
             kept: Bytes::new(),
-            small_limit: usize::try_from(options.small_limit(greeting.small_file_limit).min(MAX_SMALL_BYTES))
-                .unwrap_or(0),
+            small_limit: usize::try_from(small_limit).unwrap_or(0),
+            first: answer.first.as_ref().map(Placed::from_wire).transpose()?,
             into_chunks: false,
             options,
             closed: OnceLock::new(),
@@ -137,6 +157,7 @@ impl OpenFile {
             kept: answer.data,
             small_limit: usize::try_from(limit).unwrap_or(0),
             into_chunks: false,
+            first: None,
             options,
             closed: OnceLock::new(),
         })
@@ -206,15 +227,7 @@ impl OpenFile {
                 async move { stub.add_chunk(request).await }
             })
             .await?;
-        let placed = Placed {
-            chunk: convert::chunk(answer.chunk)?,
-            generation: convert::generation(answer.generation)?,
-            nodes: convert::nodes(&answer.nodes)?,
-        };
-        if placed.nodes.is_empty() {
-            return Err(malformed("a chunk on no node"));
-        }
-        Ok(placed)
+        Placed::from_wire(&answer)
     }
 
     pub(crate) async fn abandon_chunk(&self, chunk: ChunkId) -> Result<()> {

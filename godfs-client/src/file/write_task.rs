@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::chunk_writer::{Book, ChunkWriter, Event};
 use super::joining::{Failed, Near};
-use super::open_file::OpenFile;
+use super::open_file::{OpenFile, Placed};
 use crate::namenode::Backoff;
 use crate::pipeline::{CREDITS, PacketKind, PipelineFailure};
 
@@ -62,12 +62,18 @@ pub(super) struct WriteTask {
 
 impl WriteTask {
     pub(super) fn new(
-        file: Arc<OpenFile>,
+        mut file: OpenFile,
         commands: mpsc::Receiver<Command>,
         failure: Arc<Mutex<Option<Error>>>,
     ) -> Self {
-        let chunks = Chunks::new(Arc::clone(&file));
+        let first = file.first.take();
+        let file = Arc::new(file);
+        let chunks = Chunks { first, ..Chunks::new(Arc::clone(&file)) };
         Self { file, commands, failure, chunks }
+    }
+
+    pub(super) fn file(&self) -> &Arc<OpenFile> {
+        &self.file
     }
 
     /// Runs until the file is closed or given up, or `dropped` says that nobody wants it any more.
@@ -170,6 +176,8 @@ struct Chunks {
     file: Arc<OpenFile>,
     /// All bytes so far, while the file is small enough to need no chunk.
     small: Option<Small>,
+    /// A first chunk that was placed as the file was created, until it takes bytes.
+    first: Option<Placed>,
     current: Option<ChunkWriter>,
     finishing: Option<ChunkWriter>,
     book: Book,
@@ -192,7 +200,7 @@ impl Chunks {
             .then(|| Small { data: BytesMut::from(&kept[..]), stored: (!kept.is_empty()).then_some(kept.len()) });
         let length = file.begin;
         let sync_ends = file.options.sync_on_close;
-        Self { file, small, current: None, finishing: None, book: Book::default(), length, sync_ends }
+        Self { file, small, first: None, current: None, finishing: None, book: Book::default(), length, sync_ends }
     }
 
     /// Whether more bytes may be taken in: the packets kept for sending again are bounded over both chunks.
@@ -337,8 +345,8 @@ impl Chunks {
             } else {
                 // One that ends with its first packet is kept in another way than one that grows.
                 let end = self.file.in_chunk(piece.position) + piece.data.len() as u64;
-                let expected = if last || end == chunk_size { end } else { 0 };
-                ChunkWriter::open(&self.file, start, expected, &mut self.book).await?
+                let expected = if last || end == chunk_size { end } else { self.hinted(start) };
+                ChunkWriter::open(&self.file, (start, expected), self.first.take(), &mut self.book).await?
             });
         }
         while !self.has_room() {
@@ -353,6 +361,12 @@ impl Chunks {
         let kind = if last { PacketKind::Last { sync: self.sync_ends } } else { PacketKind::Data };
         chunk.send(Packet { offset, data: piece.data, checksums: piece.checksums }, kind)?;
         if last { self.seal().await } else { Ok(()) }
+    }
+
+    /// What the chunk that begins at `start` is to end with by what was said of the file, 0 where nobody knows.
+    fn hinted(&self, start: u64) -> u64 {
+        let chunk_size = self.file.chunk_size;
+        self.file.options.expected_size.checked_sub(start).map_or(0, |rest| rest.min(chunk_size))
     }
 
     /// The current chunk has its last packet: it waits for its end beside the next one, alone.
@@ -370,7 +384,7 @@ impl Chunks {
             if small.stored == Some(small.data.len()) || small.data.is_empty() {
                 return Ok(());
             }
-            if small.stored.is_none() {
+            if small.stored.is_none() && self.first.is_none() {
                 self.file.store_small(&Bytes::copy_from_slice(&small.data)).await?;
                 small.stored = Some(small.data.len());
                 return Ok(());
@@ -396,6 +410,10 @@ impl Chunks {
         }
         if self.file.into_chunks {
             self.outgrow(true).await?;
+        }
+        if let Some(first) = self.first.take() {
+            // The file is smaller than was expected.
+            self.file.abandon_chunk(first.chunk).await?;
         }
         let mut data = Bytes::new();
         if let Some(small) = &mut self.small {

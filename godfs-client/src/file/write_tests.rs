@@ -115,6 +115,52 @@ async fn a_second_flush_turns_a_small_file_into_a_chunk() {
     assert_eq!(stored(&cluster, "/f"), b"onetwo");
 }
 
+/// Of a file whose size is known the first chunk comes with the file: two calls in all.
+#[tokio::test]
+async fn a_put_takes_two_calls() {
+    let cluster = FakeCluster::start(3);
+    let data = bytes(50_000);
+    cluster.client.put("/put", data.clone(), options()).await.expect("put");
+    assert_eq!(stored(&cluster, "/put"), data);
+    let mut writer = cluster.client.writer("/hinted", options().expected_size(50_000)).await.expect("created");
+    writer.write(&data).await.expect("written");
+    writer.close().await.expect("closed");
+    assert_eq!(stored(&cluster, "/hinted"), data);
+    let calls = |call| cluster.namenode.calls(call);
+    assert_eq!((calls("create"), calls("add_chunk"), calls("complete"), calls("abandon_chunk")), (2, 0, 2, 0));
+
+    // When its pipeline does not stand, it is placed anew as any other.
+    cluster.datanode(2).set_fault(Fault::RefuseSetup(ErrorKind::StorageFull));
+    cluster.client.put("/again", data.clone(), options()).await.expect("put");
+    assert_eq!(stored(&cluster, "/again"), data);
+    assert_eq!((calls("add_chunk"), calls("abandon_chunk")), (1, 1));
+}
+
+/// What was said of a file's size is a hint: it may end with less, with nothing, or with more.
+#[tokio::test]
+async fn a_file_may_become_other_than_expected() {
+    let cluster = FakeCluster::start(3);
+    let data = bytes(2 * CHUNK as usize + 5);
+    for (path, length) in [("/none", 0), ("/small", 10), ("/more", data.len())] {
+        let mut writer = cluster.client.writer(path, options().expected_size(CHUNK / 2)).await.expect("created");
+        writer.write(&data[..length]).await.expect("written");
+        writer.close().await.expect("closed");
+        let file = cluster.namenode.file(path);
+        assert_eq!((file.length, file.open), (length as u64, false), "{path}");
+        assert_eq!(file.chunks.len(), if length > 10 { 3 } else { 0 }, "{path}");
+    }
+    assert_eq!(cluster.namenode.file("/small").small.as_deref(), Some(&data[..10]));
+    assert_eq!(stored(&cluster, "/more"), data);
+    // What is flushed goes where the rest will go.
+    let mut writer = cluster.client.writer("/flushed", options().expected_size(CHUNK)).await.expect("created");
+    writer.write(b"one").await.expect("written");
+    writer.hflush().await.expect("flushed");
+    assert_eq!(cluster.namenode.file("/flushed").chunks.len(), 1);
+    writer.close().await.expect("closed");
+    assert_eq!(stored(&cluster, "/flushed"), b"one");
+    assert_eq!(cluster.namenode.calls("store_small"), 0);
+}
+
 #[tokio::test]
 async fn what_is_flushed_is_on_every_node() {
     let cluster = FakeCluster::start(3);

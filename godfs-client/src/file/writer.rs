@@ -60,11 +60,11 @@ impl Writer {
     /// Starts the task of a file that was just created, or opened to be written on. Must be called inside a runtime.
     pub(crate) fn new(file: OpenFile) -> Self {
         let position = file.begin;
-        let file = Arc::new(file);
         let (sender, receiver) = mpsc::channel(WAITING);
         let failure = Arc::new(Mutex::new(None));
         let dropped = CancellationToken::new();
-        let task = WriteTask::new(Arc::clone(&file), receiver, Arc::clone(&failure));
+        let task = WriteTask::new(file, receiver, Arc::clone(&failure));
+        let file = Arc::clone(task.file());
         // It ends soon after the handle does: when the file is closed, or by the token.
         tokio::spawn(task.run(dropped.clone()));
         Self {

@@ -352,13 +352,23 @@ impl NamespaceService for Service {
     async fn create(&self, request: Request<v1::CreateRequest>) -> Answer<v1::CreateResponse> {
         let request = request.into_inner();
         self.0
-            .once("create", request.call, |state, _| {
+            .once("create", request.call, |state, nodes| {
+                let id = state.id();
+                let order = state.order.clone();
                 let file = state.create(&request.path, &request.options.unwrap_or_default())?;
+                let first = match &request.first {
+                    Some(_) => {
+                        let made = state.by_inode(file.inode, file.inode + 1_000)?;
+                        add_chunk(made, id, 0, &order, nodes.iter().collect())
+                    }
+                    None => None,
+                };
                 Ok(v1::CreateResponse {
                     inode: file.inode,
                     lease: file.inode + 1_000,
                     replication: file.replication,
                     chunk_size: file.chunk_size,
+                    first,
                 })
             })
             .await
@@ -387,17 +397,9 @@ impl NamespaceService for Service {
                 commit(file, &request.commits);
                 let ends = file.chunks.last().map_or(0, |last| last.start + file.chunk_size);
                 assert_eq!(request.start, ends, "a chunk begins where the one before it ends");
-                let mut free: Vec<&Node> =
-                    nodes.iter().filter(|node| !request.excluded.contains(&node.id.get())).collect();
-                free.sort_by_key(|node| order.iter().position(|first| *first == node.id.get()).unwrap_or(usize::MAX));
-                free.truncate(file.replication as usize);
-                if free.is_empty() {
-                    return Err(Error::new(ErrorKind::Unavailable, "no datanode is left"));
-                }
-                let ids = free.iter().map(|node| node.id.get()).collect();
-                file.chunks.push(FakeChunk { id, generation: 1, start: request.start, length: None, nodes: ids });
-                let nodes = free.into_iter().map(convert::node_to_wire).collect();
-                Ok(v1::AddChunkResponse { chunk: id, generation: 1, nodes })
+                let free = nodes.iter().filter(|node| !request.excluded.contains(&node.id.get())).collect();
+                add_chunk(file, id, request.start, &order, free)
+                    .ok_or_else(|| Error::new(ErrorKind::Unavailable, "no datanode is left"))
             })
             .await
     }
@@ -731,4 +733,23 @@ impl NamespaceService for Service {
         self.0.state.lock().corrupt.push((request.get_ref().chunk, request.get_ref().node));
         Ok(Response::new(v1::ReportCorruptResponse {}))
     }
+}
+
+/// Gives a file a chunk on those nodes that come first; `None` when there is none.
+fn add_chunk(
+    file: &mut FakeFile,
+    id: u64,
+    start: u64,
+    order: &[u32],
+    mut free: Vec<&Node>,
+) -> Option<v1::AddChunkResponse> {
+    free.sort_by_key(|node| order.iter().position(|first| *first == node.id.get()).unwrap_or(usize::MAX));
+    free.truncate(file.replication as usize);
+    if free.is_empty() {
+        return None;
+    }
+    let ids = free.iter().map(|node| node.id.get()).collect();
+    file.chunks.push(FakeChunk { id, generation: 1, start, length: None, nodes: ids });
+    let nodes = free.into_iter().map(convert::node_to_wire).collect();
+    Some(v1::AddChunkResponse { chunk: id, generation: 1, nodes })
 }

@@ -260,6 +260,15 @@ pub struct Created {
     pub chunk_size: u64,
 }
 
+/// A file that was created together with its first chunk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CreatedWithChunk {
+    /// The file.
+    pub file: Created,
+    /// The chunk; `None` where no node was given for it.
+    pub chunk: Option<AddedChunk>,
+}
+
 /// A file that is written on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Appended {

@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use std::ops::Bound;
 
-use super::answers::{AddedChunk, Completion, Created};
+use super::answers::{AddedChunk, Completion, Created, CreatedWithChunk};
 use super::changes::{ChangeKind, announce};
 use super::leases::{self, OpenFile};
 use super::options::{AddChunk, Call, ChunkCommit, Complete, CreateOptions, ETag, Writing};
@@ -38,20 +38,60 @@ pub(super) fn create(
     path: &DfsPath,
     options: &CreateOptions,
 ) -> Step<(Created, Option<Version>)> {
+    once(txn, context, call, Operation::Create, |txn| begin(txn, context, call, path, options, None).map(Recorded::Yes))
+}
+
+/// Creates a file together with its first chunk, which goes to `nodes`: one call where there would be two. Without a chunk where there are no nodes.
+pub(super) fn create_with_chunk(
+    txn: &mut dyn Transaction,
+    context: &Context,
+    call: Call,
+    path: &DfsPath,
+    options: &CreateOptions,
+    nodes: &[NodeId],
+) -> Step<(CreatedWithChunk, Option<Version>)> {
     once(txn, context, call, Operation::Create, |txn| {
-        let first = rows::draw_ids(txn, Series::Names, 2)?;
-        let (inode, lease) = (InodeId(first), LeaseId(first + 1));
-        let hidden = options.publish_on_close.then(|| Hidden {
-            overwrite: options.overwrite,
-            if_match: options.if_match,
-            place: options.parents.then(|| path.clone()),
-        });
-        let open = OpenState { lease, hidden, thin: None, cut: false, chunks: Vec::new(), end: 0 };
-        let row = new_file(txn, context, path, options, inode, |file| file.open = Some(open))?;
-        rows::put_lease(txn, lease, LeaseRow { session: call.session, inode });
-        let FileRow { replication, chunk_size, .. } = *row.file().expect("just made");
-        Ok(Recorded::Yes(Created { inode, lease, replication, chunk_size }))
+        if nodes.is_empty() {
+            let file = begin(txn, context, call, path, options, None)?;
+            return Ok(Recorded::Yes(CreatedWithChunk { file, chunk: None }));
+        }
+        limits::check_chunks(context, 1, || Ok(path.to_string()))?;
+        let chunk = ChunkId(rows::draw_ids(txn, Series::Chunks, 1)?);
+        let file = begin(txn, context, call, path, options, Some(chunk))?;
+        let nodes = nodes.iter().copied().take(usize::from(file.replication)).collect();
+        let added = put_open_chunk(txn, file.inode, 0, chunk, file.replication, nodes)?;
+        Ok(Recorded::Yes(CreatedWithChunk { file, chunk: Some(added) }))
     })
+}
+
+/// Makes an open file, whose row names its first chunk, if it is to have one at once.
+fn begin(
+    txn: &mut dyn Transaction,
+    context: &Context,
+    call: Call,
+    path: &DfsPath,
+    options: &CreateOptions,
+    chunk: Option<ChunkId>,
+) -> Step<Created> {
+    let first = rows::draw_ids(txn, Series::Names, 2)?;
+    let (inode, lease) = (InodeId(first), LeaseId(first + 1));
+    let hidden = options.publish_on_close.then(|| Hidden {
+        overwrite: options.overwrite,
+        if_match: options.if_match,
+        place: options.parents.then(|| path.clone()),
+    });
+    let row = new_file(txn, context, path, options, inode, |file| {
+        let mut open = OpenState { lease, hidden, thin: None, cut: false, chunks: Vec::new(), end: 0 };
+        if let Some(chunk) = chunk {
+            open.chunks.push((0, chunk));
+            open.end = file.chunk_size;
+            file.chunks = 1;
+        }
+        file.open = Some(open);
+    })?;
+    rows::put_lease(txn, lease, LeaseRow { session: call.session, inode });
+    let FileRow { replication, chunk_size, .. } = *row.file().expect("just made");
+    Ok(Created { inode, lease, replication, chunk_size })
 }
 
 /// Creates a whole small file.
@@ -112,28 +152,41 @@ pub(super) fn add_chunk(
             let message = format!("{}: no datanode can take a chunk now", paths::shown(txn, file.inode)?);
             return Err(Error::new(ErrorKind::Unavailable, message).into());
         }
-        locations::check_nodes(txn, &nodes)?;
         let chunk = ChunkId(rows::draw_ids(txn, Series::Chunks, 1)?);
-        let row = ChunkRow {
-            version: Version::PENDING,
-            inode: file.inode,
-            references: 1,
-            generation: FIRST_GENERATION,
-            issued: FIRST_GENERATION,
-            length: 0,
-            target: replication,
-            state: ChunkState::Open(nodes.clone()),
-            leaving: Vec::new(),
-            left_out: Vec::new(),
-        };
-        rows::chunk::write(txn, chunk, None, Some(&row));
-        rows::put_extent(txn, file.inode, end, ExtentRow { chunk, length: 0 });
+        let added = put_open_chunk(txn, file.inode, end, chunk, replication, nodes)?;
         file.open().chunks.push((end, chunk));
         file.open().end = end + chunk_size;
         file.file().chunks += 1;
         file.save(txn)?;
-        Ok(Recorded::Yes(AddedChunk { chunk, generation: FIRST_GENERATION, nodes }))
+        Ok(Recorded::Yes(added))
     })
+}
+
+/// Writes a new chunk of a file and its extent; the file's own row is the caller's to write.
+fn put_open_chunk(
+    txn: &mut dyn Transaction,
+    inode: InodeId,
+    start: u64,
+    chunk: ChunkId,
+    replication: u16,
+    nodes: Vec<NodeId>,
+) -> Step<AddedChunk> {
+    locations::check_nodes(txn, &nodes)?;
+    let row = ChunkRow {
+        version: Version::PENDING,
+        inode,
+        references: 1,
+        generation: FIRST_GENERATION,
+        issued: FIRST_GENERATION,
+        length: 0,
+        target: replication,
+        state: ChunkState::Open(nodes.clone()),
+        leaving: Vec::new(),
+        left_out: Vec::new(),
+    };
+    rows::chunk::write(txn, chunk, None, Some(&row));
+    rows::put_extent(txn, inode, start, ExtentRow { chunk, length: 0 });
+    Ok(AddedChunk { chunk, generation: FIRST_GENERATION, nodes })
 }
 
 /// The generation of a chunk that is new.

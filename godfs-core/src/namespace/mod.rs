@@ -76,9 +76,9 @@ mod xattrs;
 pub use acl::{Acl, AclChange, AclEntry, AclPlace, AclSubject, MAX_ACL_ENTRIES, parse_acl, parse_acl_subjects};
 pub use answers::{
     AddedChunk, Appended, ChunkInfo, ChunkLocation, Collected, CollectorPlace, Committed, Completion, Created,
-    FileKind, FileStatus, FlatEntry, FlatPage, LeaseInfo, ListEntry, Located, NodeHoldings, NodeInfo, OpenFileInfo,
-    Quota, QuotaChange, RecoveryPlan, ReplicaPlace, SessionInfo, TotalCounts, TrashItem, Truncated, Usage, Verdict,
-    WalkEntry, WalkPage,
+    CreatedWithChunk, FileKind, FileStatus, FlatEntry, FlatPage, LeaseInfo, ListEntry, Located, NodeHoldings, NodeInfo,
+    OpenFileInfo, Quota, QuotaChange, RecoveryPlan, ReplicaPlace, SessionInfo, TotalCounts, TrashItem, Truncated,
+    Usage, Verdict, WalkEntry, WalkPage,
 };
 pub use caller::{ANONYMOUS, Caller, MAX_GROUPS, MAX_PRINCIPAL_BYTES, SUPERGROUP, check_principal};
 pub use changes::{Attribute, Change, ChangeKind, ChangePage, WatchFrom};
@@ -402,6 +402,17 @@ impl Namespace {
     /// Creates a file and gives the caller its lease.
     pub async fn create(&self, call: Call, path: DfsPath, options: CreateOptions) -> Result<Created> {
         self.call(move |txn, context| files::create(txn, context, call, &path, &options)).await
+    }
+
+    /// The same with the first chunk of the file, which goes to `nodes`, as many as the file wants: where there is none, without it.
+    pub async fn create_with_chunk(
+        &self,
+        call: Call,
+        path: DfsPath,
+        options: CreateOptions,
+        nodes: Vec<NodeId>,
+    ) -> Result<CreatedWithChunk> {
+        self.call(move |txn, context| files::create_with_chunk(txn, context, call, &path, &options, &nodes)).await
     }
 
     /// Creates a whole small file. `publish_on_close` means nothing here.

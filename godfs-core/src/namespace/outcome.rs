@@ -1,6 +1,6 @@
 //! The compact outcome of a mutating call, as a slot's row keeps it.
 
-use super::answers::{AddedChunk, Appended, Completion, Created, Truncated};
+use super::answers::{AddedChunk, Appended, Completion, Created, CreatedWithChunk, Truncated};
 use super::rows::codec::{Decoder, Encoder};
 use crate::error::Result;
 use crate::id::{ChunkId, Generation, InodeId, LeaseId, NodeId};
@@ -138,6 +138,22 @@ impl Outcome for Created {
             replication: row.small()?,
             chunk_size: row.number()?,
         })
+    }
+}
+
+/// As a [`Created`], which is what it is without a chunk.
+impl Outcome for CreatedWithChunk {
+    fn write(&self, row: &mut Encoder) {
+        self.file.write(row);
+        if let Some(chunk) = &self.chunk {
+            chunk.write(row);
+        }
+    }
+
+    fn read(row: &mut Decoder<'_>) -> Result<Self> {
+        let file = Created::read(row)?;
+        let chunk = if row.is_at_end() { None } else { Some(AddedChunk::read(row)?) };
+        Ok(Self { file, chunk })
     }
 }
 

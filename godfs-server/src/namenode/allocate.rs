@@ -1,9 +1,11 @@
 //! Chooses where a new chunk goes.
 
 use godfs_core::cluster::NodeState;
-use godfs_core::namespace::{AddChunk, AddedChunk, ChunkCommit, FileRef, Writing};
+use godfs_core::namespace::{
+    AddChunk, AddedChunk, Call, ChunkCommit, CreateOptions, CreatedWithChunk, FileRef, Namespace, Writing,
+};
 use godfs_core::placement::{ClusterView, PlaceRequest, Reader, put_reader_first};
-use godfs_core::{ChunkId, Error, ErrorKind, Generation, NodeId, Result};
+use godfs_core::{ChunkId, DfsPath, Error, ErrorKind, Generation, NodeId, Result};
 
 use super::state::State;
 
@@ -27,6 +29,52 @@ pub(super) struct Wanted {
     pub(super) host: String,
     /// Bytes that the chunk is known to end with; 0 when unknown.
     pub(super) expected: u64,
+}
+
+/// The first chunk of a file that is to be created.
+#[derive(Debug)]
+pub(super) struct First {
+    /// Where the writer runs; empty when unknown.
+    pub(super) host: String,
+    /// Bytes that the chunk is expected to end with; 0 when unknown.
+    pub(super) expected: u64,
+}
+
+/// Creates a file together with its first chunk. Where no node can take that, the file is created without: its writer asks again, and hears why.
+///
+/// # Errors
+/// Those of the namespace.
+pub(super) async fn create(
+    state: &State,
+    namespace: &Namespace,
+    (call, path): (Call, DfsPath),
+    options: CreateOptions,
+    First { host, expected }: First,
+) -> Result<CreatedWithChunk> {
+    let settings = &state.settings.namespace;
+    let count = options.replication.unwrap_or(settings.replication).into();
+    let bytes = room(expected, options.chunk_size.unwrap_or(settings.chunk_size));
+    let view = state.view();
+    let wanted = Wanted { start: 0, commits: Vec::new(), excluded: Vec::new(), host, expected };
+    let nodes = place(state, &view, &wanted, count, bytes);
+    let mut created = namespace.create_with_chunk(call, path, options, nodes).await?;
+    if let Some(added) = &mut created.chunk {
+        promised(state, &view, wanted.host, added, bytes);
+    }
+    Ok(created)
+}
+
+/// The room that a chunk is given.
+fn room(expected: u64, chunk_size: u64) -> u64 {
+    if expected == 0 { chunk_size } else { expected.min(chunk_size) }
+}
+
+/// Puts the nodes of a new chunk into the order of its pipeline, and counts it as what is to come to them.
+fn promised(state: &State, view: &ClusterView, host: String, added: &mut AddedChunk, bytes: u64) {
+    let writer = Reader { host, domain: None };
+    put_reader_first(view, &writer, added.chunk, &mut added.nodes);
+    let room = added.nodes.iter().filter_map(|&id| view.node(id)).map(|node| node.largest).min().unwrap_or(0);
+    state.nodes.lock().reserve(&added.nodes, bytes.min(room / RESERVED_SHARE));
 }
 
 /// Opens the last chunk of a file again, on those of its nodes that are live.
@@ -54,7 +102,7 @@ pub(super) async fn add_chunk(state: &State, writing: Writing, wanted: Wanted) -
     let status = state.namespace.stat(FileRef::Inode(writing.inode)).await;
     // A file that is gone, and a lease with it, is for the transaction to tell.
     let (count, bytes) = status.map_or((1, LEAST_ROOM), |status| (status.replication.max(1).into(), status.chunk_size));
-    let bytes = if wanted.expected == 0 { bytes } else { wanted.expected.min(bytes) };
+    let bytes = room(wanted.expected, bytes);
     let view = state.view();
     let nodes = place(state, &view, &wanted, count, bytes);
     let chunks: Vec<_> = wanted.commits.iter().map(|commit| commit.chunk).collect();
@@ -67,10 +115,7 @@ pub(super) async fn add_chunk(state: &State, writing: Writing, wanted: Wanted) -
             error
         }
     })?;
-    let writer = Reader { host: wanted.host, domain: None };
-    put_reader_first(&view, &writer, added.chunk, &mut added.nodes);
-    let room = added.nodes.iter().filter_map(|&id| view.node(id)).map(|node| node.largest).min().unwrap_or(0);
-    state.nodes.lock().reserve(&added.nodes, bytes.min(room / RESERVED_SHARE));
+    promised(state, &view, wanted.host, &mut added, bytes);
     state.repair.touched(chunks);
     Ok(added)
 }

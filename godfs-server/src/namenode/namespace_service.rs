@@ -5,8 +5,9 @@ use std::sync::Arc;
 use godfs_client::transport::hello::software;
 use godfs_client::transport::{caller, convert, status};
 use godfs_core::namespace::{
-    Call, ChunkCommit, Complete, Completion, CreateOptions, ETag, FileRef, LocateRange, Located, MAX_CONCAT_FILES,
-    MAX_PAGE, MkdirOptions, Namespace, Quota, QuotaChange, Rename, Symlink, Times, Unlink, Writing, Xattr,
+    AddedChunk, Call, ChunkCommit, Complete, Completion, CreateOptions, ETag, FileRef, LocateRange, Located,
+    MAX_CONCAT_FILES, MAX_PAGE, MkdirOptions, Namespace, Quota, QuotaChange, Rename, Symlink, Times, Unlink, Writing,
+    Xattr,
 };
 use godfs_core::{DfsPath, Error, ErrorKind, LeaseId, Result, SessionId};
 use godfs_proto::v1;
@@ -116,6 +117,15 @@ impl Names {
     fn by<T>(&self, request: &Request<T>) -> Result<Namespace, Status> {
         let caller = caller::claimed(request.metadata()).map_err(|error| status::to_status(&error))?;
         Ok(self.0.namespace.by(caller))
+    }
+
+    fn added(&self, added: &AddedChunk) -> v1::AddChunkResponse {
+        let nodes = self.0.nodes.lock();
+        v1::AddChunkResponse {
+            chunk: added.chunk.get(),
+            generation: added.generation.get(),
+            nodes: added.nodes.iter().map(|&id| node(&nodes, id)).collect(),
+        }
     }
 
     fn open_answer(
@@ -254,12 +264,21 @@ impl NamespaceService for Names {
         let request = request.into_inner();
         let create = async {
             let (call, path) = (call(request.call.as_ref())?, DfsPath::parse(&request.path)?);
-            let created = namespace.create(call, path, options(request.options)?).await?;
+            let options = options(request.options)?;
+            let (created, chunk) = match request.first {
+                None => (namespace.create(call, path, options).await?, None),
+                Some(first) => {
+                    let first = allocate::First { host: host(&first.host)?.to_owned(), expected: first.expected };
+                    let created = allocate::create(&self.0, &namespace, (call, path), options, first).await?;
+                    (created.file, created.chunk)
+                }
+            };
             Ok(v1::CreateResponse {
                 inode: created.inode.get(),
                 lease: created.lease.get(),
                 replication: created.replication.into(),
                 chunk_size: created.chunk_size,
+                first: chunk.map(|chunk| self.added(&chunk)),
             })
         };
         answer(create.await)
@@ -367,12 +386,7 @@ impl NamespaceService for Names {
                 expected: request.expected,
             };
             let added = allocate::add_chunk(&self.0, writing, wanted).await?;
-            let nodes = self.0.nodes.lock();
-            Ok(v1::AddChunkResponse {
-                chunk: added.chunk.get(),
-                generation: added.generation.get(),
-                nodes: added.nodes.iter().map(|&id| node(&nodes, id)).collect(),
-            })
+            Ok(self.added(&added))
         };
         answer(add.await)
     }

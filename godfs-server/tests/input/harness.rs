@@ -90,7 +90,7 @@ impl Caller {
     /// A new file with its lease.
     pub(crate) async fn create(&mut self, path: &str, replication: u32) -> v1::CreateResponse {
         let options = v1::CreateOptions { replication, chunk_size: CHUNK, ..Default::default() };
-        let request = v1::CreateRequest { call: self.call(), path: path.into(), options: Some(options) };
+        let request = v1::CreateRequest { call: self.call(), path: path.into(), options: Some(options), first: None };
         self.names.create(request).await.expect("create").into_inner()
     }
 

@@ -24,8 +24,8 @@ async fn counts_and_sizes_out_of_bounds_are_refused() {
         ("the largest number as chunk size", v1::CreateOptions { chunk_size: u64::MAX, ..good.clone() }),
     ] {
         let (call, path, options) = (caller.call(), "/f".to_owned(), Some(options));
-        let created =
-            caller.names.create(v1::CreateRequest { call, path: path.clone(), options: options.clone() }).await;
+        let request = v1::CreateRequest { call, path: path.clone(), options: options.clone(), first: None };
+        let created = caller.names.create(request).await;
         assert_eq!(caller.refused(what, created).kind(), ErrorKind::InvalidArgument, "{what}");
         let put = caller.names.put(v1::PutRequest { call, path, options, data: "x".into() }).await;
         assert_eq!(caller.refused(what, put).kind(), ErrorKind::InvalidArgument, "{what}");

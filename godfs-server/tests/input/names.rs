@@ -42,7 +42,10 @@ async fn bad_paths_are_refused_by_every_call() {
                 "mkdir",
                 names.mkdir(v1::MkdirRequest { call, path: p(), parents: true, ..Default::default() }).await.err(),
             ),
-            ("create", names.create(v1::CreateRequest { call, path: p(), options: options.clone() }).await.err()),
+            (
+                "create",
+                names.create(v1::CreateRequest { call, path: p(), options: options.clone(), first: None }).await.err(),
+            ),
             ("put", names.put(v1::PutRequest { call, path: p(), options, data: "x".into() }).await.err()),
             (
                 "open",

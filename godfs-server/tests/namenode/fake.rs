@@ -81,7 +81,7 @@ impl FakeClient {
 
     pub(crate) async fn create(&self, path: &str, replication: u32) -> v1::CreateResponse {
         let options = v1::CreateOptions { replication, ..Default::default() };
-        let request = v1::CreateRequest { call: self.call(), path: path.into(), options: Some(options) };
+        let request = v1::CreateRequest { call: self.call(), path: path.into(), options: Some(options), first: None };
         self.stub.clone().create(request).await.expect("create").into_inner()
     }
 

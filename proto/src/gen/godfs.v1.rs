@@ -415,8 +415,20 @@ pub struct CreateRequest {
     pub path: ::prost::alloc::string::String,
     #[prost(message, optional, tag = "3")]
     pub options: ::core::option::Option<CreateOptions>,
+    /// Give the file its first chunk at once: its writer knows that the file will not be a small one.
+    #[prost(message, optional, tag = "4")]
+    pub first: ::core::option::Option<FirstChunk>,
 }
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct FirstChunk {
+    /// The host that the writer runs on, to place the first replica near it; empty when unknown.
+    #[prost(string, tag = "1")]
+    pub host: ::prost::alloc::string::String,
+    /// Bytes that the chunk is expected to end with, so that no more room is set aside; 0 when unknown.
+    #[prost(uint64, tag = "2")]
+    pub expected: u64,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct CreateResponse {
     #[prost(uint64, tag = "1")]
     pub inode: u64,
@@ -426,6 +438,9 @@ pub struct CreateResponse {
     pub replication: u32,
     #[prost(uint64, tag = "4")]
     pub chunk_size: u64,
+    /// The first chunk, where it was asked for and could be placed; otherwise AddChunk says why not.
+    #[prost(message, optional, tag = "5")]
+    pub first: ::core::option::Option<AddChunkResponse>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct PutRequest {

@@ -139,6 +139,11 @@ impl<'a> Decoder<'a> {
         std::mem::take(&mut self.rest)
     }
 
+    /// Whether nothing is left.
+    pub(in crate::namespace) fn is_at_end(&self) -> bool {
+        self.rest.is_empty()
+    }
+
     /// Nothing may be left.
     pub(in crate::namespace) fn end(self) -> Result<()> {
         if self.rest.is_empty() { Ok(()) } else { Err(self.bad("has bytes left over")) }

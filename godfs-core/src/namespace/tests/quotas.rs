@@ -75,6 +75,13 @@ async fn bytes_count_with_their_replicas_and_open_chunks_whole() {
     let more = fixture.namespace.set_replication(fixture.call(), path, 4).await;
     refused(more, ErrorKind::QuotaExceeded, "/q may hold");
     assert_eq!(fixture.namespace.chunk(chunk.chunk).await.unwrap().unwrap().target, 1);
+    let with_chunk = |publish_on_close| {
+        let options = CreateOptions { publish_on_close, ..Default::default() };
+        fixture.namespace.create_with_chunk(fixture.call(), at("/q/third"), options, ids(&[1, 2, 3]))
+    };
+    refused(with_chunk(false).await, ErrorKind::QuotaExceeded, "/q may hold");
+    refused(with_chunk(true).await, ErrorKind::QuotaExceeded, "/q may hold");
+    fixture.check().await;
     // A chunk that is taken back gives its room back.
     fixture.namespace.abandon_chunk(fixture.writing(&second), chunk.chunk).await.unwrap();
     assert_eq!(fixture.usage("/q").await.space, 24);

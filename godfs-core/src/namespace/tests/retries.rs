@@ -55,6 +55,40 @@ async fn a_repeated_call_gets_the_first_answer() {
     fixture.check().await;
 }
 
+/// With its first chunk a file is created once, too, whatever placement comes to the second time.
+#[tokio::test]
+async fn a_file_and_its_first_chunk_are_created_once() {
+    let fixture = Fixture::new(3).await;
+    let namespace = &fixture.namespace;
+    let call = fixture.call();
+    let create =
+        |call, path, nodes: &[u32]| namespace.create_with_chunk(call, at(path), CreateOptions::default(), ids(nodes));
+    let first = create(call, "/f", &[3, 1, 2]).await.unwrap();
+    let chunk = first.chunk.clone().unwrap();
+    assert_eq!(chunk.nodes, ids(&[3, 1, 2]));
+    assert_eq!(create(call, "/f", &[]).await.unwrap(), first);
+    assert_eq!(create(call, "/f", &[1]).await.unwrap(), first);
+    fixture.check().await;
+    let more = fixture.add_chunk(&first.file, 0, vec![], &[1]).await;
+    refused(more, ErrorKind::InvalidArgument, "the next chunk begins at");
+    let commit = ChunkCommit { chunk: chunk.chunk, generation: chunk.generation, length: 9, nodes: ids(&[1, 2, 3]) };
+    assert_eq!(fixture.complete(&first.file, 9, vec![commit]).await.unwrap(), Completion::Closed);
+    fixture.check().await;
+
+    // Without a node there is a file, and no chunk yet.
+    let call = fixture.call();
+    let bare = create(call, "/g", &[]).await.unwrap();
+    assert_eq!(bare.chunk, None);
+    assert_eq!(create(call, "/g", &[1, 2, 3]).await.unwrap(), bare);
+    fixture.add_chunk(&bare.file, 0, vec![], &[1]).await.unwrap();
+    // An abandoned one is collected, and of a refused call nothing remains.
+    let left = create(fixture.call(), "/h", &[1, 2]).await.unwrap();
+    namespace.abandon(fixture.writing(&left.file)).await.unwrap();
+    refused(create(fixture.call(), "/i", &[9]).await, ErrorKind::InvalidArgument, "is not registered");
+    assert!(fixture.stat("/i").await.is_err());
+    fixture.check().await;
+}
+
 #[tokio::test]
 async fn the_first_answer_outlives_the_namenode() {
     let fixture = Fixture::new(0).await;
