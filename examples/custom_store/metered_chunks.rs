@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use async_trait::async_trait;
 use godfs_core::chunk::{
     ChunkStore, CreateReplica, LocalFile, Packet, ReopenReplica, Replica, ReplicaReader, ReplicaWriter, Space,
-    VolumeStatus,
+    VolumeStatus, WholeReplica,
 };
 use godfs_core::{ChunkId, Error, ErrorKind, Generation, Result};
 
@@ -62,6 +62,25 @@ impl ChunkStore for MeteredChunks {
     async fn create_sized(&self, options: CreateReplica, length: u64) -> Result<Box<dyn ReplicaWriter>> {
         self.admit(options).await?;
         Ok(self.metered(self.inner.create_sized(options, length).await?))
+    }
+
+    async fn write_whole(&self, replicas: Vec<WholeReplica>) -> Vec<Result<Box<dyn ReplicaWriter>>> {
+        let mut outcomes = Vec::with_capacity(replicas.len());
+        // One by one, so that none is admitted for the room of another.
+        for replica in replicas {
+            let bytes = replica.packet.data.len() as u64;
+            if let Err(error) = self.admit(replica.options).await {
+                outcomes.push(Err(error));
+                continue;
+            }
+            for written in self.inner.write_whole(vec![replica]).await {
+                outcomes.push(written.map(|writer| {
+                    self.meter.written.fetch_add(bytes, Ordering::Relaxed);
+                    self.metered(writer)
+                }));
+            }
+        }
+        outcomes
     }
 
     async fn reopen(&self, options: ReopenReplica) -> Result<Box<dyn ReplicaWriter>> {

@@ -44,7 +44,7 @@ struct Excluded {
 }
 
 impl Book {
-    fn exclude(&mut self, failure: &PipelineFailure) {
+    pub(super) fn exclude(&mut self, failure: &PipelineFailure) {
         for &node in &failure.nodes {
             self.excluded.retain(|known| known.node != node);
             let full = failure.error.kind() == ErrorKind::StorageFull;

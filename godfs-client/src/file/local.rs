@@ -12,6 +12,7 @@ use bytes::Bytes;
 use futures::stream::FuturesOrdered;
 use futures::{FutureExt, StreamExt, future::BoxFuture};
 use godfs_core::checksum::{self, PIECE};
+use godfs_core::chunk::MAX_PACKET_BYTES;
 use godfs_core::env::Env;
 use godfs_core::{ChunkId, Error, ErrorKind, NodeId, Result};
 use godfs_proto::v1;
@@ -35,6 +36,8 @@ use crate::transport::status::from_status;
 const KEPT_FOR: Duration = Duration::from_secs(10);
 /// For how long one that was refused, or given up, is not asked for: what is being written now may soon be finished.
 const REFUSED_FOR: Duration = Duration::from_secs(2);
+/// Smaller ones are read through the network: to ask for a file costs more than such a read, and most of them have no file of their own.
+const SMALL_BYTES: u64 = MAX_PACKET_BYTES as u64;
 /// Files that are kept, and refusals that are remembered.
 const KEPT: usize = 256;
 /// A node that gives no files is asked again after so long.
@@ -154,7 +157,7 @@ impl Kept {
 /// The file of a replica on this machine, if its datanode gives it.
 pub(super) async fn find(namenode: &Namenode, chunk: &ChunkLocation, node: &Node) -> Option<Arc<LocalReplica>> {
     let local = namenode.local();
-    if !local.enabled || chunk.open || chunk.grant.is_empty() {
+    if !local.enabled || chunk.open || chunk.grant.is_empty() || chunk.length <= SMALL_BYTES {
         return None;
     }
     let key = (node.id, chunk.chunk);

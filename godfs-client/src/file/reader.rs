@@ -27,6 +27,7 @@ use crate::metadata::{ChunkLocation, FileStatus, ReplicaLocation};
 use crate::namenode::{Backoff, Namenode};
 use crate::transport::convert;
 use crate::transport::status::from_status;
+use crate::transport::together::Outcome;
 
 /// Nodes that are asked at once how much of a chunk they show.
 const ASKED_AT_ONCE: usize = 8;
@@ -300,16 +301,18 @@ impl Shared {
             return Some(bytes);
         }
         let begun = Instant::now();
-        let asked = namenode.small_reads().read(namenode.channels(), || namenode.identity().hello(), node, read);
+        let asked = namenode.small_reads().ask(namenode.channels(), || namenode.identity().hello(), (node, ()), read);
         let mut asked = pin!(asked);
         let packet = match timeout(patience.hedge_after(), &mut asked).await {
-            Ok(answer) => answer?.ok()?,
+            Ok(Outcome::Answered(answer)) => answer.ok()?,
+            Ok(_) => return None,
             Err(_) if patience.hedge_after() < patience.silence() && patience.spend() => {
                 patience.avoid_briefly(node.id);
                 return None;
             }
             Err(_) => match timeout_at(begun + patience.silence(), asked).await {
-                Ok(answer) => answer?.ok()?,
+                Ok(Outcome::Answered(answer)) => answer.ok()?,
+                Ok(_) => return None,
                 Err(_) => {
                     patience.avoid(node.id);
                     return None;

@@ -16,7 +16,8 @@ use super::chunk_writer::{Book, ChunkWriter, Event};
 use super::joining::{Failed, Near};
 use super::open_file::{OpenFile, Placed};
 use crate::namenode::Backoff;
-use crate::pipeline::{CREDITS, PacketKind, PipelineFailure};
+use crate::pipeline::{CREDITS, PacketKind, PipelineFailure, WHOLE_BYTES};
+use crate::transport::convert::{ChunkCommit, WholeReplica};
 
 /// How long giving up a file may take when its writer was dropped; after that its lease expires by itself.
 const ABANDON_PATIENCE: Duration = Duration::from_secs(5);
@@ -169,6 +170,13 @@ impl WriteTask {
 enum Which {
     Current,
     Finishing,
+}
+
+/// What became of a file that is one small packet.
+enum Whole {
+    Written,
+    /// It goes the ordinary way, to the chunk that was placed, if it stands.
+    Not(Option<Placed>),
 }
 
 /// The chunks of a file as they are written: at most one that takes bytes and one that waits for its end.
@@ -346,7 +354,14 @@ impl Chunks {
                 // One that ends with its first packet is kept in another way than one that grows.
                 let end = self.file.in_chunk(piece.position) + piece.data.len() as u64;
                 let expected = if last || end == chunk_size { end } else { self.hinted(start) };
-                ChunkWriter::open(&self.file, (start, expected), self.first.take(), &mut self.book).await?
+                let mut placed = self.first.take();
+                if last && piece.position == 0 && piece.data.len() <= WHOLE_BYTES {
+                    placed = match self.whole(&piece, placed).await? {
+                        Whole::Written => return Ok(()),
+                        Whole::Not(placed) => placed,
+                    };
+                }
+                ChunkWriter::open(&self.file, (start, expected), placed, &mut self.book).await?
             });
         }
         while !self.has_room() {
@@ -361,6 +376,43 @@ impl Chunks {
         let kind = if last { PacketKind::Last { sync: self.sync_ends } } else { PacketKind::Data };
         chunk.send(Packet { offset, data: piece.data, checksums: piece.checksums }, kind)?;
         if last { self.seal().await } else { Ok(()) }
+    }
+
+    /// Writes a file that is one small packet, without a pipeline that has to stand first.
+    async fn whole(&mut self, piece: &Piece, placed: Option<Placed>) -> Result<Whole> {
+        let file = &self.file;
+        let placed = match placed {
+            Some(placed) => placed,
+            None => file.add_chunk((0, piece.data.len() as u64), &[], &[], &[]).await?,
+        };
+        let replica = WholeReplica {
+            chunk: placed.chunk,
+            generation: placed.generation,
+            capacity: file.chunk_size,
+            sync: self.sync_ends,
+            downstream: Vec::new(),
+            packet: Packet { offset: 0, data: piece.data.clone(), checksums: piece.checksums.clone() },
+        };
+        let namenode = &file.namenode;
+        let (channels, identity) = (namenode.channels(), namenode.identity());
+        match namenode.whole_writes().write(channels, &identity, &placed.nodes, replica).await {
+            Ok(true) => {
+                let nodes = placed.nodes.iter().map(|node| node.id).collect();
+                let (chunk, generation) = (placed.chunk, placed.generation);
+                let length = piece.data.len() as u64;
+                self.book.commits.push(ChunkCommit { chunk, generation, length, nodes });
+                Ok(Whole::Written)
+            }
+            Ok(false) => Ok(Whole::Not(Some(placed))),
+            Err(failure) => {
+                tracing::warn!(chunk = %placed.chunk, nodes = ?failure.nodes, error = %failure.error, "a whole chunk was not written");
+                if failure.error.kind() != ErrorKind::Unsupported {
+                    self.book.exclude(&failure);
+                }
+                file.abandon_chunk(placed.chunk).await?;
+                Ok(Whole::Not(None))
+            }
+        }
     }
 
     /// What the chunk that begins at `start` is to end with by what was said of the file, 0 where nobody knows.

@@ -24,6 +24,7 @@ pub(crate) use pages::Pages;
 pub(crate) use session::Session;
 
 use crate::file::{LocalReplicas, Patience, SmallReads};
+use crate::pipeline::WholeWrites;
 use crate::settings::ClientSettings;
 use crate::transport::caller::{Claim, ClaimedConnection};
 use crate::transport::hello::Identity;
@@ -68,6 +69,7 @@ struct Inner {
     settings: ClientSettings,
     patience: Patience,
     small_reads: SmallReads,
+    whole_writes: WholeWrites,
     local: Arc<LocalReplicas>,
     state: Mutex<State>,
     /// Held while greeting, so that calls which begin together greet once.
@@ -104,6 +106,7 @@ impl Namenode {
             env,
             patience: Patience::new(&settings),
             small_reads: SmallReads::default(),
+            whole_writes: WholeWrites::default(),
             local: Arc::new(LocalReplicas::new(settings.local_reads)),
             settings,
             state: Mutex::new(state),
@@ -138,6 +141,11 @@ impl Namenode {
     /// The streams of small reads to datanodes.
     pub(crate) fn small_reads(&self) -> &SmallReads {
         &self.0.small_reads
+    }
+
+    /// The streams of whole small replicas to datanodes.
+    pub(crate) fn whole_writes(&self) -> &WholeWrites {
+        &self.0.whole_writes
     }
 
     /// Who this client is, with the cluster as soon as it is known.

@@ -287,7 +287,7 @@ async fn next_answer(stream: &mut WriteStream, first: NodeId) -> Result<v1::Writ
 }
 
 /// Checks one answer: it must be the one expected, and every node must have done its part.
-fn judge(nodes: &[NodeId], answer: &v1::WriteResponse, sequence: u64) -> Result<(), PipelineFailure> {
+pub(super) fn judge(nodes: &[NodeId], answer: &v1::WriteResponse, sequence: u64) -> Result<(), PipelineFailure> {
     let first = nodes[0];
     let garbled = |what: String| blame(first, Error::new(ErrorKind::Internal, format!("node {first}: {what}")));
     if answer.results.len() > nodes.len() {

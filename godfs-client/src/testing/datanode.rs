@@ -18,7 +18,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::Network;
-use crate::pipeline::WriteStream;
+use crate::pipeline::{WholeWrites, WriteStream};
 use crate::transport::convert::{self, Node, WriteMode, WriteOpen};
 use crate::transport::settings::{FRAME_BYTES, MESSAGE_BYTES, STREAM_WINDOW_BYTES};
 use crate::transport::status::to_status;
@@ -64,6 +64,7 @@ pub(crate) struct FakeDatanode {
     node: Node,
     network: Network,
     channels: Channels,
+    whole_writes: WholeWrites,
     replicas: Mutex<HashMap<ChunkId, Stored>>,
     fault: Mutex<Option<Fault>>,
     flipped: Mutex<Vec<usize>>,
@@ -95,6 +96,7 @@ impl FakeDatanode {
             node,
             network: network.clone(),
             channels: Channels::new(TransportSettings::default(), Arc::new(network.clone())),
+            whole_writes: WholeWrites::default(),
             replicas: Mutex::new(replicas),
             fault: Mutex::default(),
             flipped: Mutex::default(),
@@ -311,6 +313,53 @@ impl FakeDatanode {
         Some(v1::WriteResponse { sequence: packet.sequence, results })
     }
 
+    /// One whole replica; `None` when the node answers no more.
+    async fn whole(&self, wire: v1::WholeReplica) -> Option<v1::WholeReplicaAnswer> {
+        let count = self.packets.fetch_add(1, Ordering::SeqCst) + 1;
+        match self.fault() {
+            Some(Fault::DieAtPacket(at)) if count >= at => {
+                self.kill();
+                return None;
+            }
+            Some(Fault::DieAtLast) => {
+                self.kill();
+                return None;
+            }
+            Some(Fault::StallAtPacket(at)) if count >= at => return None,
+            _ => {}
+        }
+        let number = wire.number;
+        let replica = convert::whole_replica(&wire, self.node.id).expect("our client sends what is valid");
+        let open = WriteOpen {
+            chunk: replica.chunk,
+            generation: replica.generation,
+            mode: WriteMode::Create,
+            capacity: replica.capacity,
+            length: 0,
+            expected: 0,
+            node: self.node.id,
+            downstream: replica.downstream.clone(),
+        };
+        let own = self.begin(&open).and_then(|()| self.store(&open, &replica.packet, replica.sync, true));
+        let mut results = vec![convert::node_result_to_wire(self.node.id, &own)];
+        if let (Some((next, rest)), Ok(())) = (replica.downstream.split_first(), &own) {
+            let message = v1::WholeReplica { downstream: rest.iter().map(convert::node_to_wire).collect(), ..wire };
+            let answer = self.whole_writes.forward(&self.channels, v1::Hello::default, next, message).await;
+            match answer {
+                Ok(Some(below)) => results.extend(below),
+                Ok(None) => {
+                    let error = Error::new(ErrorKind::Unsupported, "not asked");
+                    results.push(convert::node_result_to_wire(next.id, &Err(error)));
+                }
+                Err(error) => results.push(convert::node_result_to_wire(next.id, &Err(error))),
+            }
+        }
+        if self.fault() == Some(Fault::DieFinalized) {
+            self.kill();
+        }
+        Some(v1::WholeReplicaAnswer { number, results })
+    }
+
     fn serve(&self, request: &v1::ReadRequest) -> Result<Vec<Result<v1::ReadResponse, Status>>> {
         let chunk = ChunkId(request.chunk);
         assert_eq!(request.node, self.node.id.get(), "meant for another node");
@@ -353,6 +402,7 @@ impl ChunkService for Service {
     type WriteStream = ReceiverStream<Result<v1::WriteResponse, Status>>;
     type ReadStream = BoxStream<'static, Result<v1::ReadResponse, Status>>;
     type ReadManyStream = BoxStream<'static, Result<v1::ReadManyResponse, Status>>;
+    type WriteManyStream = BoxStream<'static, Result<v1::WriteManyResponse, Status>>;
     type TransferStream = BoxStream<'static, Result<v1::TransferResponse, Status>>;
 
     /// Nodes join pipelines of real datanodes alone: a writer goes on without.
@@ -390,6 +440,29 @@ impl ChunkService for Service {
         _: Request<Streaming<v1::ReadManyRequest>>,
     ) -> Result<Response<Self::ReadManyStream>, Status> {
         Err(to_status(&Error::new(ErrorKind::Unsupported, "this node answers one read at a time")))
+    }
+
+    async fn write_many(
+        &self,
+        request: Request<Streaming<v1::WriteManyRequest>>,
+    ) -> Result<Response<Self::WriteManyStream>, Status> {
+        let (node, mut requests) = (Arc::clone(&self.0), request.into_inner());
+        let (answers, receive) = mpsc::channel(16);
+        tokio::spawn(async move {
+            while let Ok(Some(message)) = requests.message().await {
+                for replica in message.replicas {
+                    let (node, answers) = (Arc::clone(&node), answers.clone());
+                    tokio::spawn(async move {
+                        if let Some(answer) = node.whole(replica).await {
+                            let message = v1::WriteManyResponse { answers: vec![answer] };
+                            // The caller may be gone.
+                            let _ = answers.send(Ok(message)).await;
+                        }
+                    });
+                }
+            }
+        });
+        Ok(Response::new(ReceiverStream::new(receive).boxed()))
     }
 
     async fn inspect(&self, request: Request<v1::InspectRequest>) -> Result<Response<v1::InspectResponse>, Status> {

@@ -60,6 +60,19 @@ impl BulkMessage for v1::ReadManyResponse {
     }
 }
 
+impl BulkMessage for v1::WriteManyRequest {
+    /// Its payloads are small: they share the one frame.
+    fn take_data(&mut self) -> Bytes {
+        Bytes::new()
+    }
+}
+
+impl BulkMessage for v1::WriteManyResponse {
+    fn take_data(&mut self) -> Bytes {
+        Bytes::new()
+    }
+}
+
 impl BulkMessage for v1::ReadRequest {
     fn take_data(&mut self) -> Bytes {
         Bytes::new()

@@ -84,6 +84,23 @@ pub struct WritePacket {
     pub last: bool,
 }
 
+/// A replica that begins and ends with one packet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WholeReplica {
+    /// The chunk.
+    pub chunk: ChunkId,
+    /// The generation it is written under.
+    pub generation: Generation,
+    /// The most bytes that the chunk may hold.
+    pub capacity: u64,
+    /// Finalize it durably.
+    pub sync: bool,
+    /// The rest of the pipeline, next node first.
+    pub downstream: Vec<Node>,
+    /// All its bytes.
+    pub packet: Packet,
+}
+
 /// What a call that changes something carries, so that it is safe to repeat.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Call {
@@ -546,6 +563,46 @@ pub fn write_packet_to_wire(packet: WritePacket) -> v1::WriteRequest {
         last: packet.last,
         checksums: packet.packet.checksums,
         data: packet.packet.data,
+    }
+}
+
+/// A replica that is whole in one packet, for `node`. Sizes and places are checked; the checksums are for whoever stores the bytes.
+///
+/// # Errors
+/// [`ErrorKind::InvalidArgument`].
+pub fn whole_replica(wire: &v1::WholeReplica, node: NodeId) -> Result<WholeReplica> {
+    if wire.capacity == 0 || wire.capacity > MAX_CHUNK_BYTES {
+        return Err(invalid(format!("capacity: {} is not from 1 to {MAX_CHUNK_BYTES}", wire.capacity)));
+    }
+    if wire.data.is_empty() || wire.data.len() as u64 > wire.capacity {
+        return Err(invalid(format!("data: {} bytes of a chunk of at most {}", wire.data.len(), wire.capacity)));
+    }
+    let downstream = nodes(&wire.downstream)?;
+    if downstream.iter().any(|next| next.id == node) {
+        return Err(invalid(format!("downstream: node {node} is named twice")));
+    }
+    Ok(WholeReplica {
+        chunk: chunk(wire.chunk)?,
+        generation: generation(wire.generation)?,
+        capacity: wire.capacity,
+        sync: wire.sync,
+        downstream,
+        packet: packet(0, wire.data.clone(), wire.checksums.clone())?,
+    })
+}
+
+/// The same, to the wire; its sender numbers it.
+#[must_use]
+pub fn whole_replica_to_wire(replica: WholeReplica) -> v1::WholeReplica {
+    v1::WholeReplica {
+        number: 0,
+        chunk: replica.chunk.get(),
+        generation: replica.generation.get(),
+        capacity: replica.capacity,
+        downstream: replica.downstream.iter().map(node_to_wire).collect(),
+        sync: replica.sync,
+        checksums: replica.packet.checksums,
+        data: replica.packet.data,
     }
 }
 

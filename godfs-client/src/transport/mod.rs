@@ -10,6 +10,7 @@
 //! | [`channels`] | which connections there are: one per peer for small calls, others for bulk streams |
 //! | [`body`] | messages out, their payload not copied |
 //! | [`messages`] | messages in, their payload not copied where the frames allow it |
+//! | [`together`] | many small calls to a peer on one stream |
 //! | [`caller`] | for whom a call is made |
 //! | [`status`] | [`Error`](godfs_core::Error) ⇄ [`tonic::Status`] |
 //! | [`hello`] | who speaks, which versions, which cluster |
@@ -26,6 +27,7 @@ pub mod hello;
 pub mod messages;
 pub mod settings;
 pub mod status;
+pub mod together;
 
 pub use address::Address;
 pub use channels::{BulkConnection, Channels};

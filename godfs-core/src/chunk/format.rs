@@ -10,7 +10,7 @@
 //!  0  magic        8  "GoDFSrep"
 //!  8  version      4  1
 //! 12  state        1  1 being written, 2 unproven, 3 finalized
-//! 13  flags        1  bit 0: cut, bit 1: a copy in flight, in a segment
+//! 13  flags        1  bit 0: cut, bit 1: a copy in flight, in a segment, bit 2: sealed
 //! 14  zero         2
 //! 16  sequence     8  grows with every record of this file, from 1
 //! 24  floor        8  records with a sequence below it prove nothing
@@ -38,7 +38,8 @@
 //! lies beyond the record's length does not count.
 //!
 //! **Which state to trust.** `finalized` is written only when the data is durable already, or in a file that is given its
-//! final name only after a sync; in a segment, where nothing is renamed, only after a sync of an `unproven` record with the data. `unproven` is a replica that was finalized without waiting for the disk.
+//! final name only after a sync; in a segment, where nothing is renamed, only after a sync of an `unproven` record with the data. `sealed` says that
+//! it was not known yet whether the nodes behind have the replica, too. `unproven` is a replica that was finalized without waiting for the disk.
 
 use bytes::{Buf, BufMut};
 
@@ -61,6 +62,7 @@ const MAGIC: [u8; 8] = *b"GoDFSrep";
 const PAGE: u64 = 4_096;
 const FLAG_CUT: u8 = 1;
 const FLAG_TEMPORARY: u8 = 2;
+const FLAG_SEALED: u8 = 4;
 
 /// Where the parts of a replica's file lie.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,6 +115,8 @@ pub struct Record {
     pub cut: bool,
     /// Whether it is a copy in flight that has no file of its own, whose directory would tell.
     pub temporary: bool,
+    /// Whether it was whole before it was known that the nodes behind this one have it.
+    pub sealed: bool,
     /// Grows with every record of a file.
     pub sequence: u64,
     /// Records with a lower sequence prove nothing any more.
@@ -150,7 +154,8 @@ impl Record {
             RecordState::Unproven => 2,
             RecordState::Finalized => 3,
         });
-        out.put_u8(if self.cut { FLAG_CUT } else { 0 } | if self.temporary { FLAG_TEMPORARY } else { 0 });
+        let flags = [(self.cut, FLAG_CUT), (self.temporary, FLAG_TEMPORARY), (self.sealed, FLAG_SEALED)];
+        out.put_u8(flags.iter().filter(|(set, _)| *set).fold(0, |all, (_, flag)| all | flag));
         out.put_u16(0);
         out.put_u64(self.sequence);
         out.put_u64(self.floor);
@@ -187,6 +192,7 @@ impl Record {
             },
             cut: flags & FLAG_CUT != 0,
             temporary: flags & FLAG_TEMPORARY != 0,
+            sealed: flags & FLAG_SEALED != 0,
             sequence: bytes.get_u64(),
             floor: bytes.get_u64(),
             chunk: ChunkId(bytes.get_u64()),
@@ -204,7 +210,7 @@ impl Record {
         }
         let sound = version == VERSION
             && matches!(state, 1..=3)
-            && flags & !(FLAG_CUT | FLAG_TEMPORARY) == 0
+            && flags & !(FLAG_CUT | FLAG_TEMPORARY | FLAG_SEALED) == 0
             && zero == 0
             && record.sequence > 0
             && record.capacity <= MAX_CHUNK_BYTES
@@ -301,6 +307,7 @@ mod tests {
             state: RecordState::Writing,
             cut: false,
             temporary: false,
+            sealed: false,
             sequence,
             floor: 1,
             chunk: ChunkId(7),
@@ -322,7 +329,8 @@ mod tests {
 
     #[test]
     fn a_record_survives_its_bytes_and_no_flipped_bit_goes_unseen() {
-        let record = Record { state: RecordState::Finalized, cut: true, temporary: true, ..record(5, 100) };
+        let record =
+            Record { state: RecordState::Finalized, cut: true, temporary: true, sealed: true, ..record(5, 100) };
         let mut slot = vec![0; SLOT_BYTES];
         slot[..RECORD_BYTES].copy_from_slice(&record.encode());
         assert_eq!(Record::decode(&slot), Slot::Record(record));

@@ -93,6 +93,19 @@ pub struct CreateReplica {
     pub state: ReplicaState,
 }
 
+/// A replica that is written in one packet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WholeReplica {
+    /// How it is opened.
+    pub options: CreateReplica,
+    /// All its bytes.
+    pub packet: Packet,
+    /// Whether it is to be durable before it is finalized.
+    pub sync: bool,
+    /// A hint: others are expected to be read instead of it, as [`ReplicaWriter::drop_behind`] says.
+    pub drop_behind: bool,
+}
+
 /// How an existing replica is taken up again: after a pipeline broke, or for an append.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReopenReplica {
@@ -160,6 +173,30 @@ pub trait ChunkStore: Send + Sync + fmt::Debug + 'static {
     async fn create_sized(&self, options: CreateReplica, length: u64) -> Result<Box<dyn ReplicaWriter>> {
         let _ = length;
         self.create(options).await
+    }
+
+    /// Creates replicas and writes all their bytes, each as if by itself, together what that costs: with `sync` a replica is durable on return, and finalizing it
+    /// waits for no disk. The outcomes are in the order of the replicas.
+    ///
+    /// After a crash such a replica may be found finalized though nobody has finalized it. Then [`Replica::visible`] is 0: it is whole and counts as such, but
+    /// nobody here knows whether the nodes behind this one have it, so nothing of it is to be shown before the namenode has committed the chunk.
+    async fn write_whole(&self, replicas: Vec<WholeReplica>) -> Vec<Result<Box<dyn ReplicaWriter>>> {
+        let mut outcomes = Vec::with_capacity(replicas.len());
+        for WholeReplica { options, packet, sync, drop_behind } in replicas {
+            let written = async {
+                let mut writer = self.create_sized(options, packet.data.len() as u64).await?;
+                if drop_behind {
+                    writer.drop_behind();
+                }
+                writer.append(packet).await?;
+                if sync {
+                    writer.sync().await?;
+                }
+                Ok(writer)
+            };
+            outcomes.push(written.await);
+        }
+        outcomes
     }
 
     /// Takes up a replica of any state but temporary, cut to `length`, under a new generation, as `Rbw`. The generation is durable on return.

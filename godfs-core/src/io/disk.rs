@@ -138,6 +138,28 @@ impl IoFile for DiskFile {
         self.0.write_all_at(data, offset)
     }
 
+    #[cfg(target_os = "linux")]
+    fn write_parts_at(&self, offset: u64, parts: &[&[u8]]) -> io::Result<()> {
+        let slices: Vec<_> = parts.iter().map(|part| io::IoSlice::new(part)).collect();
+        let mut written = loop {
+            match rustix::io::pwritev(&self.0, &slices, offset) {
+                Ok(written) => break written,
+                Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        };
+        let mut at = offset;
+        for part in parts {
+            let done = written.min(part.len());
+            if done < part.len() {
+                self.0.write_all_at(&part[done..], at + done as u64)?;
+            }
+            written -= done;
+            at += part.len() as u64;
+        }
+        Ok(())
+    }
+
     fn len(&self) -> io::Result<u64> {
         Ok(self.0.metadata()?.len())
     }

@@ -117,6 +117,15 @@ pub trait IoFile: Send + Sync + fmt::Debug {
     }
     /// Writes all of `data` at `offset`.
     fn write_all_at(&self, offset: u64, data: &[u8]) -> io::Result<()>;
+    /// Writes `parts` from `offset` on, each behind the one before, in one call where the system has one. As a crash sees it they are writes of their own.
+    fn write_parts_at(&self, offset: u64, parts: &[&[u8]]) -> io::Result<()> {
+        let mut at = offset;
+        for part in parts {
+            self.write_all_at(at, part)?;
+            at += part.len() as u64;
+        }
+        Ok(())
+    }
     /// The length in bytes.
     fn len(&self) -> io::Result<u64>;
     /// Cuts the file, or extends it with zeros that take no room.

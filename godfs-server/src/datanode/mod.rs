@@ -43,6 +43,7 @@ mod settings;
 mod shared;
 mod transfer;
 mod upkeep;
+mod write_many;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -204,6 +205,7 @@ impl Datanode {
             peers: Peers::new(Duration::from_millis(settings.peer_span_ms)),
             scrub: Default::default(),
             open_replicas: Default::default(),
+            whole_writes: Default::default(),
             grants: Default::default(),
             socket: socket.as_ref().map_or_else(String::new, |(_, name)| name.clone()),
             commands: Semaphore::new(settings.command_workers.clamp(1, Semaphore::MAX_PERMITS)),

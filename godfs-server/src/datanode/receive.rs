@@ -235,7 +235,7 @@ async fn open_downstream(
 }
 
 /// What the nodes further down said, and whether all of them are well. Never more than there are nodes.
-fn relay(nodes: &[NodeId], mut results: Vec<v1::NodeResult>) -> (Vec<v1::NodeResult>, bool) {
+pub(super) fn relay(nodes: &[NodeId], mut results: Vec<v1::NodeResult>) -> (Vec<v1::NodeResult>, bool) {
     results.truncate(nodes.len());
     let named = results.iter().zip(nodes).take_while(|(result, node)| result.node == node.get()).count();
     if named < results.len() {

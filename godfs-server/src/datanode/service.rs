@@ -27,7 +27,7 @@ use tonic_prost::ProstCodec;
 use tower::Service;
 
 use super::shared::Shared;
-use super::{read_many, receive, serve, transfer};
+use super::{read_many, receive, serve, transfer, write_many};
 
 /// The largest message of a small call, in bytes.
 const MAX_SMALL_BYTES: usize = 16 << 10;
@@ -63,6 +63,7 @@ impl Service<http::Request<Body>> for ChunkService {
             "/godfs.v1.ChunkService/Write" => std::future::ready(Ok(write(&shared, request))).boxed(),
             "/godfs.v1.ChunkService/Transfer" => std::future::ready(Ok(transfer(&shared, request))).boxed(),
             "/godfs.v1.ChunkService/ReadMany" => std::future::ready(Ok(read_many(&shared, request))).boxed(),
+            "/godfs.v1.ChunkService/WriteMany" => std::future::ready(Ok(write_many(&shared, request))).boxed(),
             "/godfs.v1.ChunkService/Read" => read(shared, request).map(Ok).boxed(),
             "/godfs.v1.ChunkService/Inspect" => small(request, |asked| inspect(shared, asked)),
             "/godfs.v1.ChunkService/Recover" => small(request, |asked| recover(shared, asked)),
@@ -92,6 +93,11 @@ fn transfer(shared: &Arc<Shared>, request: http::Request<Body>) -> http::Respons
 fn read_many(shared: &Arc<Shared>, request: http::Request<Body>) -> http::Response<Body> {
     let requests = MessageStream::request(request.into_body(), receive::caller());
     body::response(read_many::answers(Arc::clone(shared), requests).boxed())
+}
+
+fn write_many(shared: &Arc<Shared>, request: http::Request<Body>) -> http::Response<Body> {
+    let requests = MessageStream::request(request.into_body(), receive::caller());
+    body::response(write_many::answers(Arc::clone(shared), requests).boxed())
 }
 
 /// The answers of a stream, as they come.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use godfs_client::pipeline::WholeWrites;
 use godfs_client::transport::hello::Identity as Speaker;
 use godfs_client::transport::{Address, Channels};
 use godfs_core::chunk::{ChunkStore, Replica};
@@ -76,6 +77,8 @@ pub(crate) struct Shared {
     /// Where callers on this machine get the files of replicas; empty where they don't.
     pub(crate) socket: String,
     pub(crate) open_replicas: OpenReplicas,
+    /// The streams of whole small replicas to other nodes.
+    pub(crate) whole_writes: WholeWrites,
     pub(crate) commands: Semaphore,
     pub(crate) copies: Semaphore,
     /// Places for copies to nodes that are to join a pipeline.

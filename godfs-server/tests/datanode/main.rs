@@ -9,3 +9,4 @@ mod orders;
 mod pipeline;
 mod registration;
 mod small_reads;
+mod whole;

@@ -52,6 +52,7 @@ impl ChunkService for NextNode {
     type WriteStream = BoxStream<'static, Result<v1::WriteResponse, Status>>;
     type ReadStream = BoxStream<'static, Result<v1::ReadResponse, Status>>;
     type ReadManyStream = BoxStream<'static, Result<v1::ReadManyResponse, Status>>;
+    type WriteManyStream = BoxStream<'static, Result<v1::WriteManyResponse, Status>>;
     type TransferStream = BoxStream<'static, Result<v1::TransferResponse, Status>>;
 
     async fn transfer(
@@ -79,6 +80,13 @@ impl ChunkService for NextNode {
     }
 
     /// Small reads go to real datanodes alone: a reader takes the long way.
+    async fn write_many(
+        &self,
+        _: Request<Streaming<v1::WriteManyRequest>>,
+    ) -> Result<Response<Self::WriteManyStream>, Status> {
+        Err(Status::unimplemented("one chunk at a time"))
+    }
+
     async fn read_many(
         &self,
         _: Request<Streaming<v1::ReadManyRequest>>,

@@ -5662,6 +5662,58 @@ pub struct WriteResponse {
     #[prost(message, repeated, tag = "2")]
     pub results: ::prost::alloc::vec::Vec<NodeResult>,
 }
+/// Replicas that are sent together: at most 256, of at most 1 MiB in all.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct WriteManyRequest {
+    /// Only in the first message.
+    #[prost(message, optional, tag = "1")]
+    pub hello: ::core::option::Option<Hello>,
+    /// Only in the first message: the node that this is meant for, another one refuses.
+    #[prost(uint32, tag = "2")]
+    pub node: u32,
+    #[prost(message, repeated, tag = "3")]
+    pub replicas: ::prost::alloc::vec::Vec<WholeReplica>,
+}
+/// A replica that begins and ends with one packet.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct WholeReplica {
+    /// Chosen by the caller, who gets it back.
+    #[prost(uint64, tag = "1")]
+    pub number: u64,
+    #[prost(uint64, tag = "2")]
+    pub chunk: u64,
+    #[prost(uint64, tag = "3")]
+    pub generation: u64,
+    /// The most bytes the chunk will hold, should it be written on.
+    #[prost(uint64, tag = "4")]
+    pub capacity: u64,
+    /// The rest of the pipeline, next node first.
+    #[prost(message, repeated, tag = "5")]
+    pub downstream: ::prost::alloc::vec::Vec<Node>,
+    /// Finalize it durably.
+    #[prost(bool, tag = "6")]
+    pub sync: bool,
+    /// One big-endian CRC32C for each piece of 4,096 bytes.
+    #[prost(bytes = "bytes", tag = "7")]
+    pub checksums: ::prost::bytes::Bytes,
+    /// At least one byte.
+    #[prost(bytes = "bytes", tag = "15")]
+    pub data: ::prost::bytes::Bytes,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct WriteManyResponse {
+    /// In any order.
+    #[prost(message, repeated, tag = "1")]
+    pub answers: ::prost::alloc::vec::Vec<WholeReplicaAnswer>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct WholeReplicaAnswer {
+    #[prost(uint64, tag = "1")]
+    pub number: u64,
+    /// This node first, then those downstream; all that were reached.
+    #[prost(message, repeated, tag = "2")]
+    pub results: ::prost::alloc::vec::Vec<NodeResult>,
+}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ReadRequest {
     #[prost(message, optional, tag = "1")]
@@ -6045,6 +6097,31 @@ pub mod chunk_service_client {
                 .insert(GrpcMethod::new("godfs.v1.ChunkService", "Write"));
             self.inner.streaming(req, path, codec).await
         }
+        /// Whole small replicas through their pipelines, many on one stream: each is answered by its number once every node of its pipeline has it finalized.
+        pub async fn write_many(
+            &mut self,
+            request: impl tonic::IntoStreamingRequest<Message = super::WriteManyRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::WriteManyResponse>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/godfs.v1.ChunkService/WriteMany",
+            );
+            let mut req = request.into_streaming_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("godfs.v1.ChunkService", "WriteMany"));
+            self.inner.streaming(req, path, codec).await
+        }
         /// A range of a replica: a header first, then packets in order.
         pub async fn read(
             &mut self,
@@ -6247,6 +6324,17 @@ pub mod chunk_service_server {
             &self,
             request: tonic::Request<tonic::Streaming<super::WriteRequest>>,
         ) -> std::result::Result<tonic::Response<Self::WriteStream>, tonic::Status>;
+        /// Server streaming response type for the WriteMany method.
+        type WriteManyStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::WriteManyResponse, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// Whole small replicas through their pipelines, many on one stream: each is answered by its number once every node of its pipeline has it finalized.
+        async fn write_many(
+            &self,
+            request: tonic::Request<tonic::Streaming<super::WriteManyRequest>>,
+        ) -> std::result::Result<tonic::Response<Self::WriteManyStream>, tonic::Status>;
         /// Server streaming response type for the Read method.
         type ReadStream: tonic::codegen::tokio_stream::Stream<
                 Item = std::result::Result<super::ReadResponse, tonic::Status>,
@@ -6417,6 +6505,54 @@ pub mod chunk_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = WriteSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/godfs.v1.ChunkService/WriteMany" => {
+                    #[allow(non_camel_case_types)]
+                    struct WriteManySvc<T: ChunkService>(pub Arc<T>);
+                    impl<
+                        T: ChunkService,
+                    > tonic::server::StreamingService<super::WriteManyRequest>
+                    for WriteManySvc<T> {
+                        type Response = super::WriteManyResponse;
+                        type ResponseStream = T::WriteManyStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<
+                                tonic::Streaming<super::WriteManyRequest>,
+                            >,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ChunkService>::write_many(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = WriteManySvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -203,11 +203,38 @@ async fn step(
             model.begin(next.get(), 0);
             let options =
                 CreateReplica { chunk: CHUNK, generation: next, capacity: CAPACITY, state: ReplicaState::Rbw };
+            if rng.bool() {
+                return write_whole(store, model, writer, options, rng).await;
+            }
             *writer = Some(match model.expected {
                 Some(length) => store.create_sized(options, length).await?,
                 None => store.create(options).await?,
             });
         }
+    }
+    Ok(())
+}
+
+/// Writes all bytes at once. What is found later may be finalized, though nobody has finalized it.
+async fn write_whole(
+    store: &DirectoryStore,
+    model: &mut Model,
+    writer: &mut Option<Box<dyn ReplicaWriter>>,
+    options: CreateReplica,
+    rng: &mut fastrand::Rng,
+) -> Result<()> {
+    let largest = [600, 30_000][rng.usize(0..2)];
+    let size = rng.usize(1..=largest);
+    let data = pattern(rng.u64(..), size);
+    let (sync, length) = (rng.bool(), size as u64);
+    model.written.insert(model.generation, data.to_vec());
+    model.finalized.insert((model.generation, length));
+    let replica = WholeReplica { options, packet: packet(0, &data), sync, drop_behind: rng.bool() };
+    let mut written = store.write_whole(vec![replica]).await;
+    *writer = Some(written.pop().expect("one")?);
+    model.content = data.to_vec();
+    if sync {
+        model.promised = Some(Promise { generation: model.generation, length, finalized: false, recovered: 0 });
     }
     Ok(())
 }

@@ -7,10 +7,13 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 
 use super::segment::SlotFile;
+use super::whole::Whole;
 use crate::checksum::{CHECKSUM_BYTES, PIECE, crc32c};
 use crate::chunk::MAX_PACKET_BYTES;
-use crate::chunk::format::{HEADER_BYTES, Header, HeaderFault, Layout, Record, SLOT_BYTES, SLOTS};
-use crate::chunk::rules::{checksum_at, piece_start};
+use crate::chunk::format::{
+    HEADER_BYTES, Header, HeaderFault, Layout, RECORD_BYTES, Record, RecordState, SLOT_BYTES, SLOTS,
+};
+use crate::chunk::rules::{Extension, checksum_at, piece_start};
 use crate::io::IoFile;
 
 /// An open file that a writer and any number of readers share, also after it was renamed or removed.
@@ -27,6 +30,11 @@ pub(super) struct Share {
 impl Share {
     fn new(file: Arc<dyn IoFile>, layout: Layout, capacity: u64) -> Self {
         Self { file, layout, capacity, cuts: Mutex::default() }
+    }
+
+    /// A replica that has no file of its own.
+    pub(super) fn of_place(place: &Arc<SlotFile>, capacity: u64) -> Self {
+        Self::new(Arc::clone(place) as _, place.layout(), capacity)
     }
 
     /// How many cuts there were.
@@ -145,6 +153,29 @@ impl ReplicaFile {
         Ok(Self { share, record, sequence: 1, slot: 0, durable: Some(0) })
     }
 
+    /// Begins a file that is whole at once: header, checksums and data in one write.
+    pub(super) fn create_whole(
+        file: Arc<dyn IoFile>,
+        layout: Layout,
+        record: Record,
+        whole: &Whole<'_>,
+    ) -> io::Result<Self> {
+        let Extension { length, tail, ref checksums, .. } = whole.extension;
+        let state = RecordState::Unproven;
+        let record = Record { state, sealed: true, cut: false, sequence: 1, floor: 1, length, tail, ..record };
+        let mut front = vec![0; usize::try_from(layout.data_at(0)).unwrap_or(HEADER_BYTES)];
+        front[..RECORD_BYTES].copy_from_slice(&record.encode());
+        front[HEADER_BYTES..HEADER_BYTES + checksums.len()].copy_from_slice(checksums);
+        file.write_parts_at(0, &[&front, &whole.packet.data])?;
+        let share = Arc::new(Share::new(file, layout, record.capacity));
+        Ok(Self { share, record, sequence: 1, slot: 0, durable: None })
+    }
+
+    /// All that was written is durable by now.
+    pub(super) fn synced(&mut self) {
+        self.durable = Some(self.slot);
+    }
+
     /// Reads the header of a file that is open already.
     pub(super) fn load(share: Arc<Share>) -> Result<(Self, Header), LoadError> {
         let header = read_header(share.file.as_ref())?;
@@ -161,7 +192,7 @@ impl ReplicaFile {
     /// Opens a replica that has no file of its own.
     pub(super) fn open_in(place: &Arc<SlotFile>) -> Result<(Self, Header), LoadError> {
         let header = read_header(place.as_ref())?;
-        let share = Arc::new(Share::new(Arc::clone(place) as _, place.layout(), header.newest.capacity));
+        let share = Arc::new(Share::of_place(place, header.newest.capacity));
         Ok((Self::found(share, &header), header))
     }
 

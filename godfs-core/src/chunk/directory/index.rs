@@ -25,6 +25,8 @@ pub(super) struct Slot {
     pub(super) unproven: bool,
     /// Others are read instead of it: it need not stay in memory once it is on the disk.
     pub(super) drop_behind: bool,
+    /// Found finalized, by a start, though nobody may have finalized it: not to be shown before the chunk is committed.
+    pub(super) withheld: bool,
     /// A write or sync failed: what the disk holds is not known until the store is opened again.
     pub(super) poisoned: bool,
     /// Bytes and the checksum of the last, unfinished piece, of a replica that has no `live`.
@@ -36,6 +38,8 @@ pub(super) struct Slot {
     pub(super) share: Weak<Share>,
     /// How many cuts of the open file came before what this tells.
     pub(super) cuts: usize,
+    /// The most bytes that the chunk may ever hold.
+    pub(super) capacity: u64,
     /// Where it lies, when it has no file of its own.
     pub(super) place: Option<Arc<SlotFile>>,
 }
@@ -49,6 +53,7 @@ impl Slot {
             }
             // Nobody knows any more what of it had been acknowledged.
             (None, ReplicaState::Rwr) => (self.length, 0),
+            (None, _) if self.withheld => (self.length, 0),
             (None, _) => (self.length, self.length),
         };
         Replica { chunk, generation: self.generation, length, visible, state: self.state }

@@ -8,6 +8,7 @@ mod room;
 mod scan;
 mod segment;
 mod segments;
+mod whole;
 mod writer;
 
 #[cfg(test)]
@@ -34,19 +35,20 @@ use self::reader::{DirectoryReader, View};
 use self::room::Room;
 use self::segment::SlotFile;
 use self::segments::Segments;
+use self::whole::Whole;
 use self::writer::DirectoryWriter;
 use super::format::{Record, RecordState, footprint};
 use super::rules::{self, Settle};
 use super::turns::Turns;
 use super::{
     ChunkStore, CreateReplica, MAX_PACKET_BYTES, ReopenReplica, Replica, ReplicaReader, ReplicaState, ReplicaWriter,
-    Space,
+    Space, WholeReplica,
 };
 use crate::checksum::PIECE;
 use crate::env::Env;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{ChunkId, Generation};
-use crate::io::{Io, LockGuard, OpenMode};
+use crate::io::{Io, IoFile, LockGuard, OpenMode};
 
 /// How many finalized replicas are kept open for the next reader.
 const KEPT_OPEN: usize = 128;
@@ -189,13 +191,33 @@ impl DirectoryStore {
 #[async_trait]
 impl ChunkStore for DirectoryStore {
     async fn create(&self, options: CreateReplica) -> Result<Box<dyn ReplicaWriter>> {
-        let writer = self.change(options.chunk, move |inner| inner.create(options, None)).await?;
+        let writer = self.change(options.chunk, move |inner| inner.create(options, None, None)).await?;
         Ok(Box::new(writer))
     }
 
     async fn create_sized(&self, options: CreateReplica, length: u64) -> Result<Box<dyn ReplicaWriter>> {
-        let writer = self.change(options.chunk, move |inner| inner.create(options, Some(length))).await?;
+        let writer = self.change(options.chunk, move |inner| inner.create(options, Some(length), None)).await?;
         Ok(Box::new(writer))
+    }
+
+    async fn write_whole(&self, replicas: Vec<WholeReplica>) -> Vec<Result<Box<dyn ReplicaWriter>>> {
+        // In one order for all, so that no two wait for each other's turns.
+        let chunks: BTreeSet<ChunkId> = replicas.iter().map(|replica| replica.options.chunk).collect();
+        if chunks.len() < replicas.len() {
+            return replicas.iter().map(|replica| Err(whole::twice(replica.options.chunk))).collect();
+        }
+        let mut turns = Vec::with_capacity(chunks.len());
+        for chunk in chunks {
+            turns.push(self.inner.turns.take(chunk).await);
+        }
+        let inner = Arc::clone(&self.inner);
+        let work = move || {
+            let written = inner.write_whole(&replicas);
+            drop(turns);
+            written
+        };
+        let written = self.inner.env.blocking(work).await;
+        written.into_iter().map(|writer| writer.map(|writer| Box::new(writer) as Box<dyn ReplicaWriter>)).collect()
     }
 
     async fn reopen(&self, options: ReopenReplica) -> Result<Box<dyn ReplicaWriter>> {
@@ -284,7 +306,13 @@ impl DirectoryStore {
 
 /// The work behind the calls. All of it blocks, and changes a replica only with its turn in hand.
 impl Inner {
-    fn create(self: &Arc<Self>, options: CreateReplica, expected: Option<u64>) -> Result<DirectoryWriter> {
+    /// Creates a replica, with all its bytes where it is `whole` and shares a file with others.
+    fn create(
+        self: &Arc<Self>,
+        options: CreateReplica,
+        expected: Option<u64>,
+        whole: Option<&Whole<'_>>,
+    ) -> Result<DirectoryWriter> {
         let CreateReplica { chunk, generation, capacity, state } = options;
         rules::create(options, self.known(chunk))?;
         if let Some(leftover) = self.leftovers.lock().get(&chunk) {
@@ -304,6 +332,7 @@ impl Inner {
             state: RecordState::Writing,
             cut: false,
             temporary: small.is_some() && state == ReplicaState::Temporary,
+            sealed: false,
             sequence: 0,
             floor: 0,
             chunk,
@@ -314,25 +343,33 @@ impl Inner {
             tail: 0,
         };
         let made = match small {
-            Some(length) => self.create_in_place(length, record),
+            Some(length) => self.create_in_place(length, record, whole),
             None => self.create_file(&self.paths.file(chunk, state), record).map(|file| (file, None)),
         };
         let (file, place) = made.map_err(|error| {
             self.room.give(room);
             Error::io(format!("create a replica of chunk {chunk}"), error)
         })?;
+        let progress = match whole.filter(|_| place.is_some()) {
+            Some(Whole { extension, .. }) => {
+                Progress { length: extension.length, tail: extension.tail, ..Progress::default() }
+            }
+            None => Progress::default(),
+        };
         let slot = Slot {
             generation,
             recovered: Generation(0),
             state,
             unproven: false,
             drop_behind: false,
+            withheld: false,
             poisoned: false,
             length: 0,
             tail: 0,
             live: None,
             share: Weak::new(),
             cuts: 0,
+            capacity,
             place,
         };
         if let Some(leftover) = leftover {
@@ -340,7 +377,7 @@ impl Inner {
             self.leftovers.lock().insert(chunk, leftover);
         }
         self.index.lock().insert(chunk, slot);
-        Ok(self.write_on(chunk, file, Progress::default(), false))
+        Ok(self.write_on(chunk, file, progress, false))
     }
 
     fn reopen(self: &Arc<Self>, options: ReopenReplica) -> Result<DirectoryWriter> {
@@ -355,7 +392,7 @@ impl Inner {
             before = self.slot(chunk)?;
         }
         let (file, tail) = self.move_on(chunk, &before, length, |record| {
-            (record.state, record.generation) = (RecordState::Writing, generation);
+            (record.state, record.sealed, record.generation) = (RecordState::Writing, false, generation);
         })?;
         if before.state == ReplicaState::Finalized {
             self.rename(chunk, ReplicaState::Finalized, ReplicaState::Rbw)?;
@@ -371,7 +408,7 @@ impl Inner {
         {
             let mut index = self.index.lock();
             let slot = index.get_mut(&chunk).ok_or_else(|| rules::not_found(chunk))?;
-            (slot.generation, slot.state, slot.unproven) = (generation, ReplicaState::Rbw, false);
+            (slot.generation, slot.state, slot.unproven, slot.withheld) = (generation, ReplicaState::Rbw, false, false);
         }
         let progress = Progress { length, visible, tail, ..Progress::default() };
         Ok(self.write_on(chunk, file, progress, true))
@@ -394,6 +431,9 @@ impl Inner {
                 (record.recovered, record.length, record.tail) = (generation, length, tail);
                 if finalized {
                     record.state = RecordState::Finalized;
+                } else {
+                    // Also of one that was sealed: recovery decides what becomes of it.
+                    (record.state, record.sealed) = (RecordState::Writing, false);
                 }
             })?;
             file.sync()?;
@@ -413,7 +453,8 @@ impl Inner {
         }
         let before = self.stop(chunk)?;
         let (file, tail) = self.move_on(chunk, &before, length, |record| {
-            (record.state, record.temporary, record.generation) = (RecordState::Finalized, false, generation);
+            (record.state, record.generation) = (RecordState::Finalized, generation);
+            (record.temporary, record.sealed) = (false, false);
         })?;
         if before.state != ReplicaState::Finalized {
             self.rename(chunk, before.state, ReplicaState::Finalized)?;
@@ -422,6 +463,7 @@ impl Inner {
             let mut index = self.index.lock();
             let slot = index.get_mut(&chunk).ok_or_else(|| rules::not_found(chunk))?;
             (slot.generation, slot.state, slot.unproven) = (generation, ReplicaState::Finalized, false);
+            slot.withheld = false;
             (slot.length, slot.tail, slot.live) = (length, tail, None);
             (slot.share, slot.cuts) = (Arc::downgrade(&file.share), file.share.cuts());
             slot.replica(chunk)
@@ -436,13 +478,28 @@ impl Inner {
 
     /// The reader of a replica whose file is open already.
     fn reader_of_open_file(&self, chunk: ChunkId, min_generation: Generation) -> Result<Option<DirectoryReader>> {
-        let index = self.index.lock();
-        let slot = index.get(&chunk);
-        let replica = rules::open(chunk, min_generation, slot.map(|slot| slot.known(chunk)))?;
-        let Some((slot, share)) = slot.and_then(|slot| Some((slot, slot.share()?))) else { return Ok(None) };
+        let mut index = self.index.lock();
+        let slot = index.get_mut(&chunk);
+        let mut replica = rules::open(chunk, min_generation, slot.as_ref().map(|slot| slot.known(chunk)))?;
+        let Some(slot) = slot else { return Ok(None) };
+        let mut share = slot.share();
+        if share.is_none() && slot.state == ReplicaState::Finalized {
+            // In a segment the file is open already, and all that the header tells is known.
+            share = slot.place.as_ref().map(|place| Arc::new(Share::of_place(place, slot.capacity)));
+            if let Some(share) = &share {
+                (slot.share, slot.cuts) = (Arc::downgrade(share), 0);
+            }
+        }
+        let Some(share) = share else { return Ok(None) };
         let (cuts, view) = match &slot.live {
             Some(live) => (live.cuts, View::Live(replica, Arc::clone(live))),
-            None => (slot.cuts, View::Fixed(replica, slot.tail)),
+            None => {
+                if slot.state == ReplicaState::Finalized {
+                    // Who reads a finalized replica knows from the namenode how much of it counts.
+                    replica.visible = replica.length;
+                }
+                (slot.cuts, View::Fixed(replica, slot.tail))
+            }
         };
         Ok(Some(DirectoryReader { env: self.env.clone(), share, cuts, view }))
     }
@@ -700,9 +757,20 @@ impl Inner {
     }
 
     /// Begins a replica in a segment.
-    fn create_in_place(&self, length: u64, record: Record) -> io::Result<(ReplicaFile, Option<Arc<SlotFile>>)> {
+    fn create_in_place(
+        &self,
+        length: u64,
+        record: Record,
+        whole: Option<&Whole<'_>>,
+    ) -> io::Result<(ReplicaFile, Option<Arc<SlotFile>>)> {
         let place = self.segments.take(self.io.as_ref(), &self.paths, length)?;
-        match ReplicaFile::create(Arc::clone(&place) as _, place.layout(), record) {
+        let file: Arc<dyn IoFile> = Arc::<SlotFile>::clone(&place);
+        let layout = place.layout();
+        let made = match whole {
+            Some(whole) => ReplicaFile::create_whole(file, layout, record, whole),
+            None => ReplicaFile::create(file, layout, record),
+        };
+        match made {
             Ok(file) => Ok((file, Some(place))),
             Err(error) => {
                 // Else it is out of use until the next start.
@@ -758,7 +826,7 @@ impl Inner {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
-        let mut file = self.create_file(to, Record { temporary: false, ..*old.record() })?;
+        let mut file = self.create_file(to, Record { temporary: false, sealed: false, ..*old.record() })?;
         let size = usize::try_from(length).expect("at most a packet");
         let whole = size / PIECE;
         let data = old.share.data(0, size)?;

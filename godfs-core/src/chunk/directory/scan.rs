@@ -12,13 +12,17 @@ use super::segment::SlotFile;
 use super::segments;
 use crate::checksum::crc32c;
 use crate::chunk::ReplicaState;
-use crate::chunk::format::{HEADER_BYTES, Header, HeaderFault, RecordState, VERSION};
+use crate::chunk::format::{HEADER_BYTES, Header, HeaderFault, RecordState};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{ChunkId, Generation};
 use crate::io::{Entry, Io, IoFile, LockGuard, OpenMode, publish};
 
 /// How many unknown files are told one by one.
 const MAX_REPORTS: usize = 10_000;
+/// The format of a store in which each replica has a file of its own.
+const PLAIN: u32 = 1;
+/// The format of one that has segments, or may have.
+const WITH_SEGMENTS: u32 = 2;
 /// The first words of the `FORMAT` file.
 const FORMAT: &str = "GoDFS chunk store, format";
 /// More than any `FORMAT` file has.
@@ -57,7 +61,11 @@ pub(super) fn prepare(io: &dyn Io, paths: &Paths) -> Result<()> {
     let failed = |error| Error::io(format!("prepare {}", paths.root().display()), error);
     if io.exists(&paths.format()).map_err(failed)? {
         let content = io.read(&paths.format(), MAX_FORMAT_BYTES).map_err(failed)?;
-        return check_format(&String::from_utf8_lossy(&content), &paths.format());
+        let version = check_format(&String::from_utf8_lossy(&content), &paths.format())?;
+        if version < WITH_SEGMENTS && io.exists(&paths.segments()).map_err(failed)? {
+            allow_segments(io, paths).map_err(failed)?;
+        }
+        return Ok(());
     }
     let make = || {
         for folder in [paths.rbw(), paths.tmp(), paths.finalized()] {
@@ -67,9 +75,15 @@ pub(super) fn prepare(io: &dyn Io, paths: &Paths) -> Result<()> {
             io.sync_dir(folder)?;
         }
         // Last, so that a store which has it is whole.
-        publish(io, &paths.format(), format_line(VERSION).as_bytes())
+        publish(io, &paths.format(), format_line(PLAIN).as_bytes())
     };
     make().map_err(failed)
+}
+
+/// Gives the store the format that has segments, durably, before it has one: a program that knows none then refuses it, where it would take what is in
+/// them for lost.
+pub(super) fn allow_segments(io: &dyn Io, paths: &Paths) -> io::Result<()> {
+    publish(io, &paths.format(), format_line(WITH_SEGMENTS).as_bytes())
 }
 
 fn format_line(version: u32) -> String {
@@ -77,7 +91,7 @@ fn format_line(version: u32) -> String {
     format!("{text}, checksum {:08x}\n", crc32c(text.as_bytes()))
 }
 
-fn check_format(line: &str, path: &Path) -> Result<()> {
+fn check_format(line: &str, path: &Path) -> Result<u32> {
     let path = path.display();
     let version = line.strip_prefix(FORMAT).and_then(|rest| rest.trim_start().split(',').next()?.parse::<u32>().ok());
     match version {
@@ -85,10 +99,10 @@ fn check_format(line: &str, path: &Path) -> Result<()> {
             Err(Error::new(ErrorKind::Corrupt, format!("{path} is damaged: its checksum does not hold")))
         }
         None => Err(Error::new(ErrorKind::Corrupt, format!("{path} is damaged: {line:?}"))),
-        Some(VERSION) => Ok(()),
+        Some(version @ (PLAIN | WITH_SEGMENTS)) => Ok(version),
         Some(version) => Err(Error::new(
             ErrorKind::Incompatible,
-            format!("{path} says format {version}; this program knows format {VERSION}"),
+            format!("{path} says format {version}; this program knows the formats up to {WITH_SEGMENTS}"),
         )),
     }
 }
@@ -244,7 +258,16 @@ impl Scan<'_> {
             return;
         };
         let same = (old.slot.generation, old.sequence) == (new.slot.generation, new.sequence);
-        let (winner, loser) = if same {
+        // One that was sealed, and was written on in a file of its own all the same.
+        let went_on = |file: &Candidate, sealed: &Candidate| {
+            let beside = file.slot.place.is_none() && sealed.slot.place.is_some() && sealed.slot.withheld;
+            beside && file.slot.generation == sealed.slot.generation && file.sequence > sealed.sequence
+        };
+        let (winner, loser) = if went_on(&new, &old) {
+            (new, old)
+        } else if went_on(&old, &new) {
+            (old, new)
+        } else if same {
             let fit = |candidate: &Candidate| candidate.path == self.paths.file(chunk, candidate.slot.state);
             if fit(&old) { (old, new) } else { (new, old) }
         } else if old.rank() > new.rank() {
@@ -335,12 +358,14 @@ fn judge(mut file: ReplicaFile, header: &Header, length: u64, trusted: bool, pat
         state: ReplicaState::Rwr,
         unproven: false,
         drop_behind: false,
+        withheld: record.sealed,
         poisoned: false,
         length: record.length,
         tail: record.tail,
         live: None,
         share: Weak::new(),
         cuts: 0,
+        capacity: record.capacity,
         place: None,
     };
     let mut candidate = Candidate { slot, sequence: record.sequence, record: record.state, path: path.to_path_buf() };
@@ -374,10 +399,11 @@ mod tests {
     #[test]
     fn formats_are_told_apart() {
         let path = Path::new("FORMAT");
-        check_format(&format_line(VERSION), path).expect("our own");
+        check_format(&format_line(PLAIN), path).expect("our own");
+        check_format(&format_line(WITH_SEGMENTS), path).expect("our own");
         let kind = |line: &str| check_format(line, path).expect_err("refused").kind();
-        assert_eq!(kind(&format_line(VERSION + 1)), ErrorKind::Incompatible);
-        assert_eq!(kind(&format_line(VERSION).replace("format 1", "format 2")), ErrorKind::Corrupt);
+        assert_eq!(kind(&format_line(WITH_SEGMENTS + 1)), ErrorKind::Incompatible);
+        assert_eq!(kind(&format_line(PLAIN).replace("format 1", "format 2")), ErrorKind::Corrupt);
         assert_eq!(kind(""), ErrorKind::Corrupt);
         assert_eq!(kind("GoDFS chunk store, format x, checksum 0"), ErrorKind::Corrupt);
     }

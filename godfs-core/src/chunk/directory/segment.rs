@@ -255,6 +255,10 @@ pub(super) struct SlotFile {
 }
 
 impl SlotFile {
+    pub(super) fn segment(&self) -> &Segment {
+        &self.segment
+    }
+
     pub(super) fn layout(&self) -> Layout {
         Layout { capacity: self.segment.data }
     }
@@ -312,6 +316,14 @@ impl IoFile for SlotFile {
             return Err(Self::outside());
         }
         self.segment.file.write_all_at(self.segment.base(self.number) + offset, data)?;
+        self.length.fetch_max(end, Ordering::AcqRel);
+        Ok(())
+    }
+
+    fn write_parts_at(&self, offset: u64, parts: &[&[u8]]) -> io::Result<()> {
+        let length = parts.iter().map(|part| part.len() as u64).sum();
+        let end = offset.checked_add(length).filter(|end| *end <= self.footprint()).ok_or_else(Self::outside)?;
+        self.segment.file.write_parts_at(self.segment.base(self.number) + offset, parts)?;
         self.length.fetch_max(end, Ordering::AcqRel);
         Ok(())
     }

@@ -19,9 +19,96 @@ async fn open(disk: &SimIo) -> Result<DirectoryStore> {
 }
 
 async fn put(store: &DirectoryStore, options: CreateReplica, data: &Bytes, sync: bool) -> Result<Replica> {
+    if options.chunk.get().is_multiple_of(2) {
+        let mut written = store.write_whole(vec![whole(options, data, sync)]).await;
+        return written.pop().expect("one")?.finalize(sync).await;
+    }
     let mut writer = store.create_sized(options, data.len() as u64).await?;
     writer.append(packet(0, data)).await?;
     writer.finalize(sync).await
+}
+
+fn whole(options: CreateReplica, data: &Bytes, sync: bool) -> WholeReplica {
+    WholeReplica { options, packet: packet(0, data), sync, drop_behind: options.chunk.get().is_multiple_of(3) }
+}
+
+/// One flush is for all that are written together, and finalizing them asks for none. What was not finalized is found whole after a crash, and is not shown to
+/// who reads a file that is being written.
+#[tokio::test]
+async fn replicas_that_are_written_together_share_a_flush() {
+    let disk = SimIo::new(1);
+    let store = open(&disk).await.expect("open");
+    let bytes = |chunk: u64| pattern(chunk, 50_000 + usize::try_from(chunk).expect("small"));
+    let put = |chunk: u64| whole(rbw(ChunkId(chunk), 1), &bytes(chunk), true);
+    let first = store.write_whole(vec![put(1)]).await;
+    assert!(first.iter().all(Result::is_ok), "{first:?}");
+    let before = disk.syncs();
+    let written = store.write_whole((2..18).map(put).collect()).await;
+    assert_eq!(disk.syncs() - before, 1);
+    for (chunk, writer) in (2..18).zip(written) {
+        let writer = writer.expect("written");
+        assert_eq!(store.stat(ChunkId(chunk)).await.expect("stat").visible, 0, "not before it is finalized");
+        if chunk % 2 == 0 {
+            assert_eq!(writer.finalize(true).await.expect("finalized").visible, 50_000 + chunk);
+        }
+    }
+    assert_eq!(disk.syncs() - before, 1);
+    let twice = store.write_whole(vec![put(30), put(30)]).await;
+    assert!(twice.iter().all(Result::is_err), "{twice:?}");
+
+    for (found, finalized) in [(disk.crash_losing_all(), false), (disk.crash_keeping_all(), true)] {
+        // Also when it is opened once more.
+        for _ in 0..2 {
+            let store = open(&found).await.expect("open");
+            for chunk in 2..18 {
+                let replica = store.stat(ChunkId(chunk)).await.expect("there");
+                assert_eq!((replica.state, replica.length), (ReplicaState::Finalized, 50_000 + chunk));
+                assert_eq!(replica.visible, if finalized && chunk % 2 == 0 { replica.length } else { 0 });
+                let reader = store.open(ChunkId(chunk), Generation(1)).await.expect("open");
+                assert_eq!(read_all(reader.as_ref(), 1 << 20).await.expect("read"), bytes(chunk));
+                store.verify(ChunkId(chunk)).await.expect("verified");
+            }
+        }
+    }
+    // A flush that fails fails all that waited for it.
+    disk.fail_sync(1);
+    let failed = store.write_whole((40..44).map(put).collect()).await;
+    assert!(failed.iter().all(Result::is_err), "{failed:?}");
+}
+
+/// A program that knows no segments must not take a store with some for one without: it refuses a store of format 2. Without segments it is one of format 1.
+#[tokio::test]
+async fn a_store_with_segments_has_a_format_of_its_own() {
+    let disk = SimIo::new(1);
+    let format = |disk: &SimIo| disk.read(&Path::new(ROOT).join("FORMAT"), 200).expect("format");
+    let store = open(&disk).await.expect("open");
+    assert!(format(&disk).starts_with(b"GoDFS chunk store, format 1,"));
+    drop(store);
+    let empty = disk.crash_keeping_all();
+    let store = open(&empty).await.expect("open");
+    put(&store, rbw(ChunkId(1), 1), &pattern(1, 1_000), true).await.expect("put");
+    // Whatever a crash leaves: segments are there only beside a format that says so.
+    for seed in 0..20 {
+        let disk = disk.crash_keeping_all();
+        let store = open(&disk).await.expect("open");
+        disk.cut_power_at(seed + 1);
+        let _ = put(&store, rbw(ChunkId(1), 1), &pattern(1, 1_000), true).await;
+        drop(store);
+        for found in [disk.crash_losing_all(), disk.crash_keeping_all(), disk.crash(seed)] {
+            if !segments(&found).is_empty() {
+                assert!(format(&found).starts_with(b"GoDFS chunk store, format 2,"), "cut at {seed}");
+            }
+            open(&found).await.expect("open");
+        }
+    }
+    assert!(format(&empty).starts_with(b"GoDFS chunk store, format 2,"));
+    // One that was written before the number said so is given it.
+    let old = b"GoDFS chunk store, format 1";
+    let line = format!("{}, checksum {:08x}\n", String::from_utf8_lossy(old), crate::checksum::crc32c(old));
+    crate::io::publish(&empty, &Path::new(ROOT).join("FORMAT"), line.as_bytes()).expect("published");
+    drop(store);
+    open(&empty).await.expect("open");
+    assert!(format(&empty).starts_with(b"GoDFS chunk store, format 2,"));
 }
 
 fn segments(disk: &SimIo) -> Vec<PathBuf> {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use super::paths::{Paths, segment_named};
+use super::scan;
 use super::segment::{MAX_DATA, Segment, SlotFile, class_of, slot_bytes};
 use crate::io::Io;
 
@@ -65,6 +66,9 @@ impl Segments {
         }
         let folder = paths.segments();
         if !state.made {
+            if !io.exists(&folder)? {
+                scan::allow_segments(io, paths)?;
+            }
             io.create_dir_all(&folder)?;
             io.sync_dir(&paths.version())?;
             state.made = true;

@@ -46,6 +46,8 @@ struct Cursor {
     writing_back: Arc<AtomicBool>,
     /// What has reached the disk is dropped from memory.
     drop_behind: bool,
+    /// All of it is durable, with a record that says so: to finalize it waits for nothing.
+    sealed: bool,
 }
 
 impl DirectoryWriter {
@@ -57,8 +59,37 @@ impl DirectoryWriter {
             written_back,
             writing_back: Arc::default(),
             drop_behind: false,
+            sealed: false,
         }));
         Self { inner, chunk, live, cursor }
+    }
+
+    pub(super) fn chunk(&self) -> ChunkId {
+        self.chunk
+    }
+
+    pub(super) fn set_drop_behind(&self) {
+        self.cursor.lock().drop_behind = true;
+    }
+
+    /// Notes that the replica is whole, and durably so.
+    pub(super) fn sealed(&self) {
+        let mut cursor = self.cursor.lock();
+        cursor.sealed = true;
+        cursor.file.synced();
+        if cursor.drop_behind {
+            cursor.file.share.drop_cached(self.live.progress.lock().length);
+        }
+    }
+
+    /// Writes all bytes of a replica that has a file of its own, with the turn in the caller's hand.
+    pub(super) fn write_now(&self, packet: &Packet, sync: bool) -> Result<()> {
+        let mut cursor = self.cursor.lock();
+        let mut work = Work { inner: &self.inner, chunk: self.chunk, live: &self.live, cursor: &mut cursor };
+        work.checked(|work| {
+            work.append(packet)?;
+            if sync { work.sync() } else { Ok(()) }
+        })
     }
 
     async fn work<T: Send + 'static>(
@@ -95,7 +126,7 @@ impl ReplicaWriter for DirectoryWriter {
     }
 
     fn drop_behind(&mut self) {
-        self.cursor.lock().drop_behind = true;
+        self.set_drop_behind();
     }
 
     #[allow(clippy::redundant_closure_for_method_calls, reason = "the method is not general enough over its lifetime")]
@@ -104,7 +135,16 @@ impl ReplicaWriter for DirectoryWriter {
     }
 
     async fn finalize(self: Box<Self>, sync: bool) -> Result<Replica> {
-        self.work(move |work| work.finalize(sync)).await
+        if !self.cursor.lock().sealed {
+            return self.work(move |work| work.finalize(sync)).await;
+        }
+        // There is nothing to wait for, so no other thread is asked.
+        let turn = self.inner.turns.take(self.chunk).await;
+        let mut cursor = self.cursor.lock();
+        let mut work = Work { inner: &self.inner, chunk: self.chunk, live: &self.live, cursor: &mut cursor };
+        let done = work.checked(Work::finalize_sealed);
+        drop(turn);
+        done
     }
 
     fn replica(&self) -> Replica {
@@ -149,6 +189,9 @@ impl Work<'_> {
         }
         if overlap == packet.data.len() {
             return Ok(());
+        }
+        if self.cursor.file.record().sealed {
+            self.unseal()?;
         }
         let extension = rules::extend(length, tail, packet, overlap);
         if extension.length > share.layout.capacity {
@@ -236,7 +279,8 @@ impl Work<'_> {
                 file.sync()?;
             }
             file.put(|record| {
-                (record.state, record.temporary, record.length, record.tail) = (state, false, length, tail);
+                (record.state, record.temporary, record.sealed) = (state, false, false);
+                (record.length, record.tail) = (length, tail);
             })?;
             if !sync {
                 return Ok(());
@@ -245,19 +289,7 @@ impl Work<'_> {
             if placed { file.put(|record| record.state = RecordState::Finalized) } else { Ok(()) }
         })?;
         inner.rename(chunk, self.live.state, ReplicaState::Finalized)?;
-        {
-            let mut progress = self.live.progress.lock();
-            (progress.fenced, progress.visible) = (true, length);
-        }
-        let replica = {
-            let mut index = inner.index.lock();
-            let slot = index.get_mut(&chunk).ok_or_else(|| rules::not_found(chunk))?;
-            (slot.state, slot.unproven) = (ReplicaState::Finalized, !sync);
-            slot.drop_behind = self.cursor.drop_behind;
-            (slot.length, slot.tail) = (length, tail);
-            (slot.share, slot.cuts, slot.live) = (Arc::downgrade(&self.cursor.file.share), self.live.cuts, None);
-            slot.replica(chunk)
-        };
+        let replica = self.finalized(!sync)?;
         if sync {
             inner.changing(chunk, "sync the directory of", || inner.sync_name(chunk, ReplicaState::Finalized))?;
             if self.cursor.drop_behind {
@@ -267,6 +299,41 @@ impl Work<'_> {
         // Only now: until then it may be the better one.
         inner.remove_leftover(chunk);
         Ok(replica)
+    }
+}
+
+impl Work<'_> {
+    /// The replica is written on after all.
+    fn unseal(&mut self) -> Result<()> {
+        self.cursor.sealed = false;
+        self.inner.changing(self.chunk, "write on", || {
+            self.cursor.file.put(|record| (record.state, record.sealed) = (RecordState::Writing, false))
+        })
+    }
+
+    /// Ends a replica that was sealed. Its new record need not be durable for the replica to be; written it is all the same, so that the next start need not
+    /// read the replica to believe it.
+    fn finalize_sealed(&mut self) -> Result<Replica> {
+        self.inner.changing(self.chunk, "finalize", || {
+            self.cursor.file.put(|record| (record.state, record.sealed) = (RecordState::Finalized, false))
+        })?;
+        self.finalized(false)
+    }
+
+    /// Shows the replica as it ended.
+    fn finalized(&mut self, unproven: bool) -> Result<Replica> {
+        let Progress { length, tail, .. } = {
+            let mut progress = self.live.progress.lock();
+            (progress.fenced, progress.visible) = (true, progress.length);
+            *progress
+        };
+        let mut index = self.inner.index.lock();
+        let slot = index.get_mut(&self.chunk).ok_or_else(|| rules::not_found(self.chunk))?;
+        (slot.state, slot.unproven, slot.withheld) = (ReplicaState::Finalized, unproven, false);
+        slot.drop_behind = self.cursor.drop_behind;
+        (slot.length, slot.tail) = (length, tail);
+        (slot.share, slot.cuts, slot.live) = (Arc::downgrade(&self.cursor.file.share), self.live.cuts, None);
+        Ok(slot.replica(self.chunk))
     }
 }
 
