@@ -153,7 +153,7 @@ impl ReplicaFile {
         Ok(Self { share, record, sequence: 1, slot: 0, durable: Some(0) })
     }
 
-    /// Begins a file that is whole at once: header, checksums and data in one write.
+    /// Begins a file that is whole at once: header, checksums and data in one write. Its record follows on `record`.
     pub(super) fn create_whole(
         file: Arc<dyn IoFile>,
         layout: Layout,
@@ -161,14 +161,14 @@ impl ReplicaFile {
         whole: &Whole<'_>,
     ) -> io::Result<Self> {
         let Extension { length, tail, ref checksums, .. } = whole.extension;
-        let state = RecordState::Unproven;
-        let record = Record { state, sealed: true, cut: false, sequence: 1, floor: 1, length, tail, ..record };
+        let (state, sequence) = (RecordState::Unproven, record.sequence + 1);
+        let record = Record { state, cut: false, sequence, floor: sequence, length, tail, ..record };
         let mut front = vec![0; usize::try_from(layout.data_at(0)).unwrap_or(HEADER_BYTES)];
         front[..RECORD_BYTES].copy_from_slice(&record.encode());
         front[HEADER_BYTES..HEADER_BYTES + checksums.len()].copy_from_slice(checksums);
         file.write_parts_at(0, &[&front, &whole.packet.data])?;
         let share = Arc::new(Share::new(file, layout, record.capacity));
-        Ok(Self { share, record, sequence: 1, slot: 0, durable: None })
+        Ok(Self { share, record, sequence, slot: 0, durable: None })
     }
 
     /// All that was written is durable by now.

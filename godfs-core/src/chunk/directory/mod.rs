@@ -1,5 +1,6 @@
 //! Replicas in a directory, one file each.
 
+mod compact;
 mod file;
 mod index;
 mod paths;
@@ -28,6 +29,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use parking_lot::Mutex;
 
+use self::compact::Compaction;
 use self::file::{LoadError, ReplicaFile, Share};
 use self::index::{Index, Live, Progress, Slot};
 use self::paths::{Paths, chunk_of, fan_of};
@@ -96,6 +98,7 @@ struct Inner {
     segments: Segments,
     unknown: Unknown,
     proving: Mutex<Proving>,
+    compaction: Compaction,
     kept_open: Mutex<VecDeque<Arc<Share>>>,
     _lock: Box<dyn LockGuard>,
 }
@@ -163,6 +166,7 @@ impl DirectoryStore {
             segments: Segments::new(options.small, found.segments.segments, found.segments.next),
             unknown,
             proving: Mutex::default(),
+            compaction: Compaction::default(),
             kept_open: Mutex::default(),
             _lock: lock,
         };
@@ -332,7 +336,7 @@ impl Inner {
             state: RecordState::Writing,
             cut: false,
             temporary: small.is_some() && state == ReplicaState::Temporary,
-            sealed: false,
+            sealed: small.is_some() && whole.is_some(),
             sequence: 0,
             floor: 0,
             chunk,
@@ -472,7 +476,7 @@ impl Inner {
         Ok(replica)
     }
 
-    fn delete(&self, chunk: ChunkId, generation: Generation) -> Result<()> {
+    fn delete(self: &Arc<Self>, chunk: ChunkId, generation: Generation) -> Result<()> {
         if rules::delete(chunk, generation, self.known(chunk))? { self.remove(chunk) } else { Ok(()) }
     }
 
@@ -582,7 +586,7 @@ impl Inner {
     }
 
     /// Removes a replica, if there is one. The leftover beside a temporary one takes its place.
-    fn remove(&self, chunk: ChunkId) -> Result<()> {
+    fn remove(self: &Arc<Self>, chunk: ChunkId) -> Result<()> {
         let Ok(slot) = self.slot(chunk) else { return Ok(()) };
         slot.fence();
         self.unlink(chunk, &slot).map_err(|error| Error::io(format!("delete the replica of chunk {chunk}"), error))?;
@@ -600,6 +604,7 @@ impl Inner {
             if let Err(error) = self.segments.give_back(self.io.as_ref(), &self.paths) {
                 tracing::warn!(%error, "an empty segment could not be removed");
             }
+            self.compact_if_needed();
         }
         Ok(())
     }

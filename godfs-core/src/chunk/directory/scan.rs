@@ -279,7 +279,12 @@ impl Scan<'_> {
         let replaced = winner.slot.state == ReplicaState::Finalized && loser.slot.state != ReplicaState::Finalized;
         // One that outgrew its place in a segment is whole in its own file before the place is given up.
         let outgrown = winner.slot.place.is_none() && loser.slot.place.is_some();
-        if same || replaced || outgrown || loser.slot.generation < winner.slot.generation {
+        // One that was moved to another place is whole there before the old place is given up.
+        let end = |candidate: &Candidate| (candidate.slot.generation, candidate.slot.length, candidate.slot.tail);
+        let both =
+            [&winner, &loser].iter().all(|one| one.slot.place.is_some() && one.slot.state == ReplicaState::Finalized);
+        let moved = both && end(&winner) == end(&loser);
+        if same || replaced || outgrown || moved || loser.slot.generation < winner.slot.generation {
             let removed = match &loser.slot.place {
                 Some(place) => place.retire(),
                 None => self.io.remove_file(&loser.path),

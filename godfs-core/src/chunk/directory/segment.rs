@@ -49,8 +49,8 @@ const SEGMENT_HEADER_BYTES: u64 = 4_096;
 /// The part of it that is used.
 const FIELDS: usize = 28;
 /// About how large a segment becomes: large enough that a million small replicas are in few open files, small enough that an empty one
-/// is worth giving back.
-const SEGMENT_BYTES: u64 = 256 << 20;
+/// is worth giving back. Tests fill several.
+const SEGMENT_BYTES: u64 = if cfg!(test) { 2 << 20 } else { 256 << 20 };
 /// The largest replica that a segment takes: one packet.
 pub(super) const MAX_DATA: u64 = MAX_PACKET_BYTES as u64;
 
@@ -167,6 +167,25 @@ impl Segment {
         Some(self.slot(number, 0))
     }
 
+    /// How many slots were used so far: those from there on never were.
+    pub(super) fn used(&self) -> u32 {
+        self.state.lock().fresh
+    }
+
+    /// How many slots there are, how many of them hold a replica, and how many could take one, once what was in them is forgotten durably.
+    pub(super) fn counts(&self) -> (u32, u32, u32) {
+        let state = self.state.lock();
+        let idle = state.free.len() + state.retired.len() + state.nameless.len();
+        let live = state.fresh.saturating_sub(u32::try_from(idle).unwrap_or(u32::MAX));
+        let spare = if state.failed || state.closed { 0 } else { self.slots - live };
+        (self.slots, live, spare)
+    }
+
+    /// The header page of a slot.
+    pub(super) fn header(&self, slot: u32) -> io::Result<Bytes> {
+        self.file.read_at(self.base(slot), HEADER_BYTES)
+    }
+
     /// Whether slots may become free by a sync.
     pub(super) fn has_retired(&self) -> bool {
         let state = self.state.lock();
@@ -255,6 +274,11 @@ pub(super) struct SlotFile {
 }
 
 impl SlotFile {
+    /// Whether it is this slot of this segment.
+    pub(super) fn is(&self, segment: &Segment, number: u32) -> bool {
+        (self.segment.number, self.number) == (segment.number, number)
+    }
+
     pub(super) fn segment(&self) -> &Segment {
         &self.segment
     }
@@ -403,8 +427,8 @@ mod tests {
 
     #[test]
     fn headers_that_lie_or_rot_are_refused() {
-        let header = encode(100, 65_536);
-        assert_eq!(decode(&header), Ok((100, 65_536)));
+        let header = encode(20, 65_536);
+        assert_eq!(decode(&header), Ok((20, 65_536)));
         for bit in 0..header.len() * 8 {
             let mut bad = header.clone();
             bad[bit / 8] ^= 1 << (bit % 8);

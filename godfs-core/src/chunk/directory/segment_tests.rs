@@ -296,3 +296,91 @@ async fn flipped_bits_are_found_and_cost_no_other_replica() {
     put(&store, rbw(ChunkId(9), 1), &pattern(9, 20_000), true).await.expect("into another segment");
     assert_eq!(segments(&disk).len(), 2);
 }
+
+/// The bytes of a chunk in [`segments_with_little_in_them_are_emptied`]: seven of them fill a segment.
+fn large(chunk: u64) -> Bytes {
+    pattern(chunk, 200_000 + usize::try_from(chunk).expect("small"))
+}
+
+/// Those that are deleted there.
+fn gone(chunk: u64) -> bool {
+    chunk % 7 != 1
+}
+
+/// What is left in segments moves together. Whenever the power goes, each replica is there, once; and who reads one reads on.
+#[tokio::test]
+async fn segments_with_little_in_them_are_emptied() {
+    let begun = SimIo::new(1);
+    let store = open(&begun).await.expect("open");
+    for chunk in 1..=28 {
+        put(&store, rbw(ChunkId(chunk), 1), &large(chunk), true).await.expect("put");
+    }
+    drop(store);
+    assert_eq!(segments(&begun).len(), 4);
+    let delete = async |store: &DirectoryStore| {
+        for chunk in (1..=28).filter(|chunk| gone(*chunk)) {
+            store.delete(ChunkId(chunk), Generation(1)).await?;
+        }
+        Ok::<_, Error>(())
+    };
+    let kept = || (1..=28).filter(|chunk| !gone(*chunk));
+
+    let disk = begun.crash_keeping_all();
+    let store = open(&disk).await.expect("open");
+    let reader = store.open(ChunkId(22), Generation(1)).await.expect("open");
+    let changes = disk.changes();
+    delete(&store).await.expect("deleted");
+    let changes = disk.changes() - changes;
+    assert_eq!(segments(&disk).len(), 2, "what is left fits into one, and the other is being read");
+    assert_eq!(read_all(reader.as_ref(), 1 << 20).await.expect("read on"), large(22));
+    drop(reader);
+    put(&store, rbw(ChunkId(40), 1), &large(40), true).await.expect("put");
+    store.delete(ChunkId(40), Generation(1)).await.expect("deleted");
+    assert_eq!(segments(&disk).len(), 1);
+    for chunk in kept() {
+        assert_eq!(store.verify(ChunkId(chunk)).await.expect("moved").length, large(chunk).len() as u64);
+    }
+    assert_eq!(store.space().await.expect("space").used, 4 * (8_192 + (256 << 10)));
+
+    for cut in (1..=changes).step_by(3) {
+        let disk = begun.crash_keeping_all();
+        let store = open(&disk).await.expect("open");
+        disk.cut_power_at(cut);
+        let _ = delete(&store).await;
+        drop(store);
+        for found in [disk.crash_losing_all(), disk.crash_keeping_all(), disk.crash(cut)] {
+            let store = open(&found).await.expect("open");
+            assert_eq!(store.unknown().await.expect("unknown"), Vec::<String>::new(), "cut {cut}");
+            for chunk in kept() {
+                let reader = store.open(ChunkId(chunk), Generation(1)).await.expect("open");
+                assert_eq!(read_all(reader.as_ref(), 1 << 20).await.expect("read"), large(chunk), "cut {cut}");
+                store.verify(ChunkId(chunk)).await.expect("verified");
+            }
+        }
+    }
+}
+
+/// How long a start takes that finds a million small replicas, in a folder of the machine's disk that `GODFS_SCAN_FOLDER` names.
+#[tokio::test]
+#[ignore = "takes minutes, and gigabytes of a disk"]
+async fn a_start_finds_a_million() {
+    let folder = std::env::var("GODFS_SCAN_FOLDER").expect("GODFS_SCAN_FOLDER names a folder");
+    let count = std::env::var("GODFS_SCAN_REPLICAS").map_or(1_000_000, |count| count.parse().expect("a number"));
+    let options = DirectoryOptions { root: folder.into(), capacity: None, reserve: 0, small: 1 << 20 };
+    let start = || DirectoryStore::open(options.clone(), Arc::new(crate::io::DiskIo), Env::system());
+    let store = start().await.expect("open");
+    let data = pattern(1, 1_000);
+    for first in (1..=count).step_by(1_000) {
+        let wholes = (first..first + 1_000).map(|chunk| whole(rbw(ChunkId(chunk), 1), &data, true)).collect();
+        for writer in store.write_whole(wholes).await {
+            writer.expect("written").finalize(true).await.expect("finalized");
+        }
+    }
+    drop(store);
+    let clock = Env::system().clock;
+    let begun = clock.monotonic();
+    let store = start().await.expect("open");
+    let found = store.list(0..u64::MAX, usize::MAX).await.expect("list").len();
+    eprintln!("{found} replicas found in {:?}", clock.monotonic() - begun);
+    assert_eq!(found as u64, count);
+}

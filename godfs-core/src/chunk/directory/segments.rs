@@ -11,6 +11,9 @@ use super::scan;
 use super::segment::{MAX_DATA, Segment, SlotFile, class_of, slot_bytes};
 use crate::io::Io;
 
+/// A segment is emptied when at most one in so many of its slots is in use: so what moves is at most a third of what was deleted.
+const SPARSE: u32 = 4;
+
 /// The segments of a store.
 #[derive(Debug)]
 pub(super) struct Segments {
@@ -80,6 +83,40 @@ impl Segments {
         let slot = segment.take().expect("an empty one has room");
         state.classes.entry(class).or_default().push(segment);
         Ok(slot)
+    }
+
+    /// A segment in which so little is left that those in front of it, which are filled before it, have room for all of that.
+    pub(super) fn sparse(&self) -> Option<Arc<Segment>> {
+        let state = self.state.lock();
+        state.classes.values().find_map(|segments| {
+            let counts: Vec<_> = segments.iter().map(|segment| segment.counts()).collect();
+            let last = segments.iter().enumerate().rev().find(|(at, _)| {
+                let (slots, live, _) = counts[*at];
+                let spare: u32 = counts[..*at].iter().map(|(_, _, spare)| spare).sum();
+                live > 0 && live <= slots / SPARSE && live <= spare
+            });
+            last.map(|(_, segment)| Arc::clone(segment))
+        })
+    }
+
+    /// A slot of the same class as those of `segment`, in a segment in front of it. Where what is free is not free durably yet, it is made so.
+    pub(super) fn take_in_front_of(&self, segment: &Arc<Segment>) -> io::Result<Option<Arc<SlotFile>>> {
+        let front: Vec<_> = {
+            let state = self.state.lock();
+            let all = state.classes.get(&segment.data).into_iter().flatten();
+            all.take_while(|other| !Arc::ptr_eq(other, segment)).cloned().collect()
+        };
+        if let Some(slot) = front.iter().find_map(Segment::take) {
+            return Ok(Some(slot));
+        }
+        for other in front.iter().filter(|other| other.has_retired()) {
+            other.sync()?;
+            other.sync()?;
+            if let Some(slot) = other.take() {
+                return Ok(Some(slot));
+            }
+        }
+        Ok(None)
     }
 
     /// Gives segments in which nothing is left back to the file system, but for one of each class.
