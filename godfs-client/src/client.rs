@@ -206,8 +206,7 @@ impl Client {
         if small == 0 || data.len() as u64 > small {
             let options = options.publish_on_close(true).expected_size(data.len() as u64);
             let mut writer = self.writer(path, options).await?;
-            writer.write_bytes(data).await?;
-            writer.close().await?;
+            writer.finish(data).await?;
             return writer.etag().ok_or_else(|| Error::new(ErrorKind::Internal, "a file is closed in no state"));
         }
         let answer = self

@@ -313,6 +313,11 @@ impl Chunks {
     async fn data(&mut self, piece: Piece, last: bool) -> Result<()> {
         self.length = piece.position + piece.data.len() as u64;
         if let Some(small) = &mut self.small {
+            if small.data.is_empty() && piece.data.len() > self.file.small_limit {
+                // It is a packet already, with its checksums.
+                self.small = None;
+                return self.send(piece, last).await;
+            }
             small.data.extend_from_slice(&piece.data);
             if small.data.len() <= self.file.small_limit {
                 return Ok(());

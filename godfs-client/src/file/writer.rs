@@ -171,6 +171,19 @@ impl Writer {
         poll_fn(|cx| self.poll_close(cx)).await
     }
 
+    /// Takes the last bytes and closes the file; those that make one packet are not copied.
+    pub(crate) async fn finish(&mut self, data: Bytes) -> Result<()> {
+        if self.buffer.is_empty() && !data.is_empty() && data.len() <= self.packet_room() {
+            poll_fn(|cx| self.poll_ready(cx)).await?;
+            self.position += data.len() as u64;
+            let piece = self.piece(data);
+            self.begin_close(Some(piece))?;
+        } else {
+            self.write_bytes(data).await?;
+        }
+        self.close().await
+    }
+
     /// Gives the file up: one that was never published vanishes, another keeps what was flushed.
     ///
     /// # Errors
@@ -231,16 +244,22 @@ impl Writer {
                 }
                 Closing::No => {
                     ready!(self.poll_ready(cx))?;
-                    let (reply, answer) = oneshot::channel();
                     let data = self.buffer.split().freeze();
                     let piece = (!data.is_empty()).then(|| self.piece(data));
-                    self.send(Command::Close { piece, reply })?;
-                    // What has begun to close is not given up any more.
-                    self.disarm();
-                    self.closing = Closing::Waiting(answer);
+                    self.begin_close(piece)?;
                 }
             }
         }
+    }
+
+    /// Has the task close the file, in the place that was reserved.
+    fn begin_close(&mut self, piece: Option<Piece>) -> Result<()> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Command::Close { piece, reply })?;
+        // What has begun to close is not given up any more.
+        self.disarm();
+        self.closing = Closing::Waiting(answer);
+        Ok(())
     }
 
     /// Waits for a place in the channel.
