@@ -53,6 +53,11 @@ impl Share {
         let _ = self.file.drop_cached(0, self.layout.data_at(length));
     }
 
+    /// The same of the data alone: the header will be written to soon, and would have to be read for that.
+    pub(super) fn drop_cached_data(&self, length: u64) {
+        let _ = self.file.drop_cached(self.layout.data_at(0), length);
+    }
+
     /// The stored checksums of whole pieces, as many as are there.
     pub(super) fn checksums(&self, first_piece: u64, count: usize) -> io::Result<Bytes> {
         self.file.read_at(self.layout.checksum_at(first_piece), count * CHECKSUM_BYTES)

@@ -78,7 +78,7 @@ impl DirectoryWriter {
         cursor.sealed = true;
         cursor.file.synced();
         if cursor.drop_behind {
-            cursor.file.share.drop_cached(self.live.progress.lock().length);
+            cursor.file.share.drop_cached_data(self.live.progress.lock().length);
         }
     }
 
