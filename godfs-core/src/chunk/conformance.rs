@@ -10,7 +10,7 @@ use bytes::Bytes;
 
 use super::{
     ChunkStore, CreateReplica, MAX_CHUNK_BYTES, MAX_PACKET_BYTES, Packet, ReopenReplica, Replica, ReplicaReader,
-    ReplicaState, ReplicaWriter,
+    ReplicaState, ReplicaWriter, WholeReplica,
 };
 use crate::checksum::{self, PIECE};
 use crate::error::{ErrorKind, Result};
@@ -48,6 +48,7 @@ pub async fn all(factory: &dyn Factory) {
     write_and_read_back(factory).await;
     packets_must_follow_and_hold(factory).await;
     overlaps_of_the_last_piece(factory).await;
+    whole_replicas(factory).await;
     limits(factory).await;
     readers_see_what_is_published(factory).await;
     readers_outlive_changes(factory).await;
@@ -156,6 +157,45 @@ fn refused<T>(kind: ErrorKind, outcome: Result<T>) {
     match outcome {
         Ok(_) => panic!("expected {kind:?}, but it was done"),
         Err(error) => assert_eq!(error.kind(), kind, "{error}"),
+    }
+}
+
+/// Replicas that are written whole, several at once, are as if each had been written by itself; one that is refused keeps none of the others back.
+pub async fn whole_replicas(factory: &dyn Factory) {
+    let store = factory.create(None).await;
+    write_finalized(store.as_ref(), ChunkId(3), 1, b"there before").await;
+    let bytes = |number: u64| pattern(number, 1_000 * usize::try_from(number * number).expect("small"));
+    let mut replicas: Vec<_> = (1..=6)
+        .map(|number| WholeReplica {
+            options: rbw(ChunkId(number), 1),
+            packet: packet(0, &bytes(number)),
+            sync: number != 5,
+            drop_behind: number == 6,
+        })
+        .collect();
+    // Its checksums do not hold.
+    replicas[3].packet.checksums = packet(0, &pattern(99, 16_000)).checksums;
+    for (number, outcome) in (1..).zip(store.write_whole(replicas).await) {
+        let chunk = ChunkId(number);
+        match number {
+            3 => refused(ErrorKind::AlreadyExists, outcome),
+            4 => refused(ErrorKind::Corrupt, outcome),
+            _ => {
+                let writer = outcome.expect("written");
+                let length = bytes(number).len() as u64;
+                assert_eq!((writer.replica().length, writer.replica().visible), (length, 0));
+                assert_eq!(writer.finalize(number != 5).await.expect("finalize"), finalized(chunk, 1, length));
+                assert_eq!(store.verify(chunk).await.expect("verify").length, length);
+                assert_eq!(contents(store.as_ref(), chunk).await, bytes(number));
+            }
+        }
+    }
+    assert_eq!(contents(store.as_ref(), ChunkId(3)).await, b"there before");
+    drop(store);
+    let store = factory.restart().await;
+    for number in [1, 2, 5, 6] {
+        assert_eq!(contents(store.as_ref(), ChunkId(number)).await, bytes(number), "after a restart");
+        store.delete(ChunkId(number), Generation(1)).await.expect("delete");
     }
 }
 
