@@ -18,6 +18,7 @@ mod opening;
 mod tests;
 mod twins;
 mod volume;
+mod whole;
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -31,7 +32,8 @@ use self::twins::Homes;
 use self::volume::Volume;
 use super::turns::Turns;
 use super::{
-    ChunkStore, CreateReplica, ReopenReplica, Replica, ReplicaReader, ReplicaWriter, Space, VolumeStatus, rules,
+    ChunkStore, CreateReplica, ReopenReplica, Replica, ReplicaReader, ReplicaWriter, Space, VolumeStatus, WholeReplica,
+    rules,
 };
 use crate::env::Env;
 use crate::error::{Error, ErrorKind, Result};
@@ -196,6 +198,10 @@ impl ChunkStore for VolumeStore {
 
     async fn create_sized(&self, options: CreateReplica, length: u64) -> Result<Box<dyn ReplicaWriter>> {
         self.inner.create(options, Some(length)).await
+    }
+
+    async fn write_whole(&self, replicas: Vec<WholeReplica>) -> Vec<Result<Box<dyn ReplicaWriter>>> {
+        self.inner.write_whole(replicas).await
     }
 
     async fn reopen(&self, options: ReopenReplica) -> Result<Box<dyn ReplicaWriter>> {
