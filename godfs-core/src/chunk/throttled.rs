@@ -9,6 +9,7 @@ use async_trait::async_trait;
 
 use super::{
     ChunkStore, CreateReplica, Packet, ReopenReplica, Replica, ReplicaReader, ReplicaWriter, Space, VolumeStatus,
+    WholeReplica,
 };
 use crate::error::Result;
 use crate::id::{ChunkId, Generation};
@@ -49,6 +50,13 @@ impl ChunkStore for ThrottledStore {
 
     async fn create_sized(&self, options: CreateReplica, length: u64) -> Result<Box<dyn ReplicaWriter>> {
         Ok(self.writer(self.inner.create_sized(options, length).await?))
+    }
+
+    async fn write_whole(&self, replicas: Vec<WholeReplica>) -> Vec<Result<Box<dyn ReplicaWriter>>> {
+        let packets = replicas.len() as u64;
+        tokio::time::sleep(Duration::from_micros(self.pause.load(Ordering::Relaxed).saturating_mul(packets))).await;
+        let written = self.inner.write_whole(replicas).await;
+        written.into_iter().map(|outcome| outcome.map(|writer| self.writer(writer))).collect()
     }
 
     async fn reopen(&self, options: ReopenReplica) -> Result<Box<dyn ReplicaWriter>> {
