@@ -9,7 +9,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use godfs_core::chunk::MAX_PACKET_BYTES;
@@ -20,7 +20,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 /// What the packets of all readers may take together, but for the smallest packets of very many: so a packet is whole for up to 32 readers of three
-/// packets each, and 200 of them with nobody who takes anything leave room for as many writers within 250 MiB.
+/// packets each.
 const READERS_BYTES: usize = 96 << 20;
 
 /// The smallest packet for a reader that has more to get: below, a packet costs more than its bytes.
@@ -37,6 +37,8 @@ pub(crate) struct Budget {
     idle: Duration,
     began: Instant,
     pool: Arc<Semaphore>,
+    /// Streams that have asked how large their packets should be.
+    readers: Arc<AtomicUsize>,
 }
 
 /// Streams that have a place.
@@ -65,6 +67,7 @@ impl Budget {
             idle,
             began: Instant::now(),
             pool: Arc::new(Semaphore::new(units.min(Semaphore::MAX_PERMITS))),
+            readers: Arc::default(),
         }
     }
 
@@ -96,6 +99,8 @@ impl Budget {
             began: self.began,
             number,
             place,
+            readers: Arc::clone(&self.readers),
+            reads: AtomicBool::new(false),
         })
     }
 }
@@ -129,6 +134,9 @@ pub(crate) struct Share {
     began: Instant,
     number: u64,
     place: Arc<Place>,
+    readers: Arc<AtomicUsize>,
+    /// Counted among the readers.
+    reads: AtomicBool,
 }
 
 impl Share {
@@ -147,11 +155,14 @@ impl Share {
 }
 
 impl Share {
-    /// How large the next packet of a reader should be that has up to `packets` in memory at a time: fewer bytes as streams grow more. Whole pieces, at most
+    /// How large the next packet of a reader should be that has up to `packets` in memory at a time: fewer bytes as readers grow more. Whole pieces, at most
     /// [`MAX_PACKET_BYTES`].
     pub(crate) fn packet_bytes(&self, packets: usize) -> usize {
-        let streams = self.places.lock().taken.len().max(1);
-        let share = READERS_BYTES / streams / packets.max(1);
+        if !self.reads.swap(true, Ordering::Relaxed) {
+            self.readers.fetch_add(1, Ordering::Relaxed);
+        }
+        let readers = self.readers.load(Ordering::Relaxed).max(1);
+        let share = READERS_BYTES / readers / packets.max(1);
         // A power of two: most reads begin at one, and their packets go on to lie well.
         (1 << share.max(1).ilog2()).clamp(SMALLEST_PACKET, MAX_PACKET_BYTES)
     }
@@ -175,6 +186,9 @@ impl Share {
 
 impl Drop for Share {
     fn drop(&mut self) {
+        if *self.reads.get_mut() {
+            self.readers.fetch_sub(1, Ordering::Relaxed);
+        }
         self.places.lock().taken.remove(&self.number);
     }
 }
@@ -225,13 +239,19 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn packets_of_readers_shrink_as_streams_grow_more() {
+    async fn packets_of_readers_shrink_as_readers_grow_more() {
         let budget = Budget::new(2_000, 2 << 20, IDLE);
-        let mut shares = Vec::new();
-        for (streams, bytes) in [(1, 1 << 20), (32, 1 << 20), (33, 512 << 10), (200, 128 << 10), (2_000, 64 << 10)] {
-            shares.extend((shares.len()..streams).map(|_| budget.open().expect("a place")));
-            assert_eq!(shares[0].packet_bytes(3), bytes, "{streams} streams");
+        let _writers = (0..500).map(|_| budget.open().expect("a place")).collect::<Vec<_>>();
+        let mut shares: Vec<Share> = Vec::new();
+        for (readers, bytes) in [(1, 1 << 20), (32, 1 << 20), (33, 512 << 10), (200, 128 << 10), (1_500, 64 << 10)] {
+            shares.extend((shares.len()..readers).map(|_| budget.open().expect("a place")));
+            for share in &shares {
+                share.packet_bytes(3);
+            }
+            assert_eq!(shares[0].packet_bytes(3), bytes, "{readers} readers");
         }
+        shares.truncate(1);
+        assert_eq!(shares[0].packet_bytes(3), 1 << 20, "the others have ended");
     }
 
     #[tokio::test]

@@ -14,7 +14,7 @@ pub struct DatanodeSettings {
     /// When all are in use, the one that has not moved for the longest gives way to a new one, if that is for at least so many
     /// milliseconds. Default two minutes.
     pub idle_stream_ms: u64,
-    /// Bytes that the packets of all streams may take, besides one packet for each stream. Default 64 MiB: with 200 streams a node stays below 250 MiB.
+    /// Bytes that the packets of all streams may take, besides one packet for each stream. Default 64 MiB.
     pub stream_memory_bytes: u64,
     /// Whether reads are checked against their checksums here too, and not only by the client. Default no.
     pub verify_reads: bool,

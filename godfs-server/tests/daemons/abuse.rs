@@ -138,7 +138,7 @@ async fn readers_that_do_not_read_cost_a_datanode_little() {
     }
     still_serves(&client, "beside").await;
     let after = sound(&cluster);
-    // A packet or two each, however large the file, and smaller ones the more streams there are.
+    // A packet or two each, however large the file, and smaller ones the more readers there are.
     assert!(after < before + 300 * 2 * MIB, "{after} bytes after {before}");
     drop(held);
 }
