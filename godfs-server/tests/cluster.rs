@@ -114,7 +114,7 @@ async fn a_slow_datanode_is_reported_chosen_less_and_forgiven() {
                 futures::future::join_all((files..files + 4).map(write)).await;
                 files += 4;
                 let report = client.report().await.expect("report");
-                let first = cluster.datanode(0).and_then(|node| node.node_id()).expect("registered").get();
+                let first = cluster.datanode(0).and_then(godfs_server::Datanode::node_id).expect("registered").get();
                 let others = report.nodes.iter().filter(|node| node.node.as_ref().is_some_and(|node| node.id != first));
                 assert!(
                     others.clone().count() == 3 && others.clone().all(|node| node.slowness.is_none()),
