@@ -91,7 +91,7 @@ async fn open(
         small: options.small,
     };
     let store = DirectoryStore::open(directory, Arc::clone(&io), env).await?;
-    Ok((store, Place { io, folder: path.to_path_buf(), mark }))
+    Ok((store, Place::new(io, path.to_path_buf(), mark)))
 }
 
 /// Tells which volumes the folders are, and writes down which there are now.

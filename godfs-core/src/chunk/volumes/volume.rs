@@ -34,6 +34,8 @@ pub(super) struct Place {
     pub(super) io: Arc<dyn Io>,
     pub(super) folder: PathBuf,
     pub(super) mark: Mark,
+    /// One probe at a time: two would take away each other's file, and blame the disk for it.
+    turn: Mutex<()>,
 }
 
 /// One volume.
@@ -199,6 +201,10 @@ impl Volume {
 }
 
 impl Place {
+    pub(super) fn new(io: Arc<dyn Io>, folder: PathBuf, mark: Mark) -> Self {
+        Self { io, folder, mark, turn: Mutex::default() }
+    }
+
     /// Whether the folder is that of the volume, and the disk does its work. The error says what is wrong.
     fn look(&self, write: bool) -> Result<(), String> {
         match Mark::read(&*self.io, &self.folder) {
@@ -219,6 +225,7 @@ impl Place {
     }
 
     fn probe(&self, path: &Path) -> io::Result<()> {
+        let _turn = self.turn.lock();
         let remove = || match self.io.remove_file(path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             _ => Ok(()),
@@ -231,5 +238,30 @@ impl Place {
         drop(file);
         remove()?;
         if read?[..] == content { Ok(()) } else { Err(io::Error::other("it gave back other bytes than were written")) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::{NodeUuid, VolumeId};
+    use crate::io::DiskIo;
+
+    /// A corrupt replica has its volume looked at from two sides at once, and one of them found the other's file in its way: a good disk was
+    /// taken out of use, and the corruption never told.
+    #[test]
+    fn many_looks_at_once_find_a_good_disk_good() {
+        let folder = tempfile::tempdir().expect("folder");
+        let mark = Mark { node: NodeUuid::from_random(1), volume: VolumeId::from_random(2) };
+        let place = Place::new(Arc::new(DiskIo), folder.path().to_path_buf(), mark);
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    for _ in 0..40 {
+                        place.probe(&folder.path().join("probe")).expect("a good disk");
+                    }
+                });
+            }
+        });
     }
 }
