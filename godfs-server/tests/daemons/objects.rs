@@ -46,7 +46,6 @@ macro_rules! all_of {
 every_function!(all_of);
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "minutes of real processes, by hand so far: -- --ignored objects::"]
 async fn stores_do_what_is_expected_of_them() {
     let cluster = Daemons::start(3);
     let url = cluster.url();
@@ -55,7 +54,6 @@ async fn stores_do_what_is_expected_of_them() {
 
 /// Datanodes are killed and started again, one after another, until every function has passed so often.
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "minutes of real processes, by hand so far: -- --ignored objects::"]
 async fn soak_stores_do_so_while_datanodes_die() {
     let rounds = number("GODFS_ROUNDS", 1).min(20);
     let mut cluster = Daemons::start(4);
@@ -170,7 +168,6 @@ async fn race(store: &GodfsStore) {
 
 /// `GODFS_ROUNDS` times fifty rounds, or 200.
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "minutes of real processes, by hand so far: -- --ignored objects::"]
 async fn soak_one_of_sixteen_processes_wins() {
     let rounds = std::env::var("GODFS_ROUNDS").map_or(200, |rounds| 50 * rounds.parse::<usize>().expect("done"));
     let cluster = Daemons::start(3);
@@ -220,7 +217,6 @@ async fn upload(store: &GodfsStore) {
 
 /// At each step, at once and a little later: what is there is nothing, or the whole object.
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "minutes of real processes, by hand so far: -- --ignored objects::"]
 async fn a_killed_upload_leaves_nothing() {
     let cluster = Daemons::start(3);
     let url = format!("{}/uploads", cluster.url());
