@@ -200,7 +200,8 @@ async fn a_datanode_may_give_no_files() {
 async fn rows_say_whether_reads_were_local() {
     let cluster = Daemons::start(2);
     let client = cluster.client().await;
-    client.put("/f", noise(5 * MIB, 7), large()).await.expect("put");
+    // A last chunk of 1 MiB or less would come through the network.
+    client.put("/f", noise(6 * MIB, 7), large()).await.expect("put");
     for (words, local) in [
         (&["bench", "read", "--path", "/f"][..], true),
         (&["bench", "read", "--path", "/f", "--local", "never"][..], false),

@@ -1,4 +1,4 @@
-//! [`GodfsStore`](crate::GodfsStore) as a store of `object_store` 0.14, and that crate itself.
+//! [`GodfsStore`] as a store of `object_store` 0.14, and that crate itself.
 
 use std::ops::Range;
 
