@@ -91,9 +91,11 @@ impl SimIo {
     }
 
     /// What fails from now on, each call with an error. A write that fails may have left some of its sectors, a sync that fails some of what it
-    /// covered. A disk that is found after a crash has no faults.
+    /// covered; a single sync that was still [to fail](Self::fail_sync) no longer does. A disk that is found after a crash has no faults.
     pub fn set_failing(&self, failing: Failing) {
-        self.disk.lock().failing = failing;
+        let mut disk = self.disk.lock();
+        disk.failing = failing;
+        disk.failing_sync = None;
     }
 
     /// Takes the power away in the middle of the `n`-th change from now on (a write, a change of length or of a name,

@@ -137,11 +137,11 @@ async fn carry_out(shared: &Arc<Shared>, command: v1::Command) -> Result<Option<
         }
         Some(Order::Recover(order)) => {
             let (chunk, generation) = (convert::chunk(order.chunk)?, convert::generation(order.generation)?);
-            store.recover(chunk, generation).await.map(Some)
+            shared.certain(store.recover(chunk, generation).await).await.map(Some)
         }
         Some(Order::Settle(order)) => {
             let (chunk, generation) = (convert::chunk(order.chunk)?, convert::generation(order.generation)?);
-            let replica = store.settle(chunk, generation, order.length).await?;
+            let replica = shared.certain(store.settle(chunk, generation, order.length).await).await?;
             shared.finalized(replica);
             Ok(Some(replica))
         }

@@ -28,7 +28,7 @@ pub(crate) async fn read(
         return Err(Error::new(ErrorKind::InvalidArgument, message));
     }
     let share = shared.open_stream()?;
-    let reader = shared.store.open(chunk, Generation(request.generation)).await?;
+    let reader = shared.certain(shared.store.open(chunk, Generation(request.generation)).await).await?;
     let replica = reader.replica();
     let length = if request.length == 0 { u64::MAX } else { request.length };
     let end = request.offset.saturating_add(length).min(replica.visible);
@@ -68,7 +68,7 @@ fn in_hand(
 /// CRC32C of the first `length` bytes of a replica, from the checksums of its pieces.
 pub(crate) async fn checksum(shared: Arc<Shared>, chunk: ChunkId, generation: Generation, length: u64) -> Result<u32> {
     let share = shared.open_stream()?;
-    let reader = shared.store.open(chunk, generation).await?;
+    let reader = shared.certain(shared.store.open(chunk, generation).await).await?;
     let visible = reader.replica().visible;
     if length > visible {
         let message = format!("{length} bytes of chunk {chunk}, of which {visible} are here");

@@ -125,14 +125,14 @@ async fn read(shared: Arc<Shared>, request: http::Request<Body>) -> http::Respon
 
 async fn inspect(shared: Arc<Shared>, asked: v1::InspectRequest) -> Result<v1::InspectResponse> {
     shared.check_caller(asked.hello.as_ref(), asked.node)?;
-    let replica = shared.store.stat(convert::chunk(asked.chunk)?).await?;
+    let replica = shared.certain(shared.store.stat(convert::chunk(asked.chunk)?).await).await?;
     Ok(v1::InspectResponse { replica: Some(convert::replica_to_wire(&replica)) })
 }
 
 async fn recover(shared: Arc<Shared>, asked: v1::RecoverRequest) -> Result<v1::RecoverResponse> {
     shared.check_caller(asked.hello.as_ref(), asked.node)?;
     let (chunk, generation) = (convert::chunk(asked.chunk)?, convert::generation(asked.generation)?);
-    let replica = shared.store.recover(chunk, generation).await?;
+    let replica = shared.certain(shared.store.recover(chunk, generation).await).await?;
     Ok(v1::RecoverResponse { replica: Some(convert::replica_to_wire(&replica)) })
 }
 

@@ -101,6 +101,21 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
+    /// What a call for one replica comes to. While a disk is out of use nobody can say that a replica is not here: it may lie there and come back, and
+    /// who took it for absent would count nothing for what was acknowledged.
+    pub(crate) async fn certain<T>(&self, outcome: Result<T>) -> Result<T> {
+        match outcome {
+            Err(error) if error.kind() == ErrorKind::NotFound => match self.store.volumes().await {
+                Ok(volumes) if volumes.iter().all(|volume| volume.failure.is_none()) => Err(error),
+                _ => {
+                    let message = "it may lie on a disk of this datanode that is out of use";
+                    Err(Error::new(ErrorKind::Unavailable, message).with_source(error))
+                }
+            },
+            outcome => outcome,
+        }
+    }
+
     /// Starts a task that ends with the node.
     pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         let kill = self.kill.clone();
