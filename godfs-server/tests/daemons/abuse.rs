@@ -138,8 +138,8 @@ async fn readers_that_do_not_read_cost_a_datanode_little() {
     }
     still_serves(&client, "beside").await;
     let after = sound(&cluster);
-    // A packet or two each, however large the file, and smaller ones the more readers there are.
-    assert!(after < before + 300 * 2 * MIB, "{after} bytes after {before}");
+    // What HTTP/2 keeps for each to send, the packets of all together, and a third as much again for the allocator: however large the file.
+    assert!(after < before + (300 * 2 + 64) * MIB / 3 * 4, "{after} bytes after {before}");
     drop(held);
 }
 
