@@ -33,6 +33,8 @@ use crate::transport::{Address, Channels, Connection};
 
 /// Namenodes that are remembered: those given and those that others pointed to.
 const MAX_NAMENODES: usize = 32;
+/// How often all of them are asked at the first contact if connections break: with the pauses between, two seconds.
+const FIRST_CONTACT_ROUNDS: usize = 8;
 
 /// Reports of corrupt replicas under way at once, and for how long each is tried: they are hints.
 const MAX_REPORTS: usize = 8;
@@ -351,7 +353,7 @@ impl Namenode {
         let patience = if first_contact { settings.first_contact_timeout } else { settings.call_timeout };
         let deadline = Instant::now() + patience;
         let mut backoff = None;
-        let mut tried = 0;
+        let (mut tried, mut taken) = (0, false);
         loop {
             let until = deadline.min(Instant::now() + settings.attempt_timeout);
             let ready = self.ready();
@@ -361,6 +363,7 @@ impl Namenode {
                     Some(connection) => connection,
                     None => {
                         let connection = self.0.channels.control(&address).await?;
+                        taken = true;
                         self.greet(&connection).await?;
                         connection
                     }
@@ -383,8 +386,10 @@ impl Namenode {
             *repeated = true;
             self.go_on(&address, error.redirect());
             let pause = backoff.get_or_insert_with(|| Backoff::new(&self.0.env)).pause();
-            // At the first contact every namenode is asked once, and whoever they point to.
-            if first_contact && tried >= known && error.redirect().is_none() && self.0.state.lock().greeted.is_none() {
+            // At the first contact every namenode is asked once, and whoever they point to; more often only if one took
+            // the connection and lost it.
+            let enough = if taken { known * FIRST_CONTACT_ROUNDS } else { known };
+            if first_contact && tried >= enough && error.redirect().is_none() && self.0.state.lock().greeted.is_none() {
                 return Err(error.context("no namenode can be reached"));
             }
             if Instant::now() + pause >= deadline {

@@ -109,6 +109,21 @@ async fn a_wrong_address_is_named_soon() {
     drop(silent);
 }
 
+/// Also the first call of a client survives connections that break.
+#[tokio::test(start_paused = true)]
+async fn a_first_contact_that_breaks_is_made_again() {
+    let network = Network::default();
+    let namenode = FakeNamenode::start(&network, "nn:1", Vec::new());
+    namenode.state.lock().lose_answers = Some(("hello", 3));
+    client(&network, "nn:1").mkdir("/d", MkdirOptions::new()).await.expect("made at the fourth greeting");
+    assert_eq!(namenode.calls("hello"), 4);
+    namenode.state.lock().lose_answers = Some(("hello", usize::MAX));
+    let begun = Instant::now();
+    let error = client(&network, "nn:1").stat("/d").await.expect_err("never greeted");
+    assert!(error.message().contains("no namenode can be reached"), "{error}");
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+}
+
 #[tokio::test]
 async fn another_cluster_is_refused() {
     let network = Network::default();

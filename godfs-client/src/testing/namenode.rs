@@ -138,6 +138,12 @@ impl FakeNamenode {
         Ok(())
     }
 
+    /// Breaks the connections: what was answered is not seen.
+    async fn lose<T>(&self) -> T {
+        self.network.disconnect(&self.address);
+        std::future::pending().await
+    }
+
     /// Runs a mutating call once for each sequence of its slot.
     async fn once<T: prost::Message + Default>(
         &self,
@@ -169,18 +175,10 @@ impl FakeNamenode {
                     answer
                 }
             };
-            let lost = match &mut state.lose_answers {
-                Some((which, times)) if *which == name && *times > 0 => {
-                    *times -= 1;
-                    true
-                }
-                _ => false,
-            };
-            (answer, lost)
+            (answer, state.loses(name))
         };
         if lost {
-            self.network.disconnect(&self.address);
-            return std::future::pending().await;
+            return self.lose().await;
         }
         Ok(Response::new(answer))
     }
@@ -191,6 +189,17 @@ fn unhex(pair: &[u8]) -> u8 {
 }
 
 impl State {
+    /// Whether the answer to this call is one of those to be lost.
+    fn loses(&mut self, call: &str) -> bool {
+        match &mut self.lose_answers {
+            Some((which, times)) if *which == call && *times > 0 => {
+                *times -= 1;
+                true
+            }
+            _ => false,
+        }
+    }
+
     fn id(&mut self) -> u64 {
         self.next += 1;
         self.next
@@ -302,6 +311,10 @@ impl NamespaceService for Service {
 
     async fn hello(&self, _: Request<v1::HelloRequest>) -> Answer<v1::HelloResponse> {
         self.0.enter("hello").await?;
+        let lost = self.0.state.lock().loses("hello");
+        if lost {
+            return self.0.lose().await;
+        }
         Ok(Response::new(v1::HelloResponse {
             version: 1,
             cluster_id: ClusterId::from_random(1).as_bytes().to_vec().into(),
