@@ -7,11 +7,11 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::thread::JoinHandle;
 
 use bytes::Bytes;
 use clap::Parser;
 use futures::future::try_join_all;
+use godfs_benches::lanes::Lanes;
 use godfs_client::{Client, MkdirOptions, process_caller};
 use godfs_core::env::Env;
 use godfs_core::io::DiskIo;
@@ -22,7 +22,6 @@ use godfs_server::net::Listener;
 use godfs_server::{MetadataSource, Namenode, NamenodeOptions, NamenodeSettings};
 use tokio::runtime::{Builder, Handle};
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -223,35 +222,4 @@ fn median(rates: &[f64]) -> f64 {
 
 fn stopped(error: &tokio::task::JoinError) -> Error {
     Error::new(ErrorKind::Internal, format!("a task stopped: {error}"))
-}
-
-/// Single-threaded runtimes, one for each core, as the daemon and `godfs bench` have them.
-struct Lanes {
-    handles: Vec<Handle>,
-    stop: CancellationToken,
-    threads: Vec<JoinHandle<()>>,
-}
-
-impl Lanes {
-    fn start() -> Result<Self> {
-        let mut lanes = Self { handles: Vec::new(), stop: CancellationToken::new(), threads: Vec::new() };
-        for _ in 0..std::thread::available_parallelism().map_or(1, std::num::NonZero::get) {
-            let runtime = Builder::new_current_thread().enable_all().build();
-            let runtime = runtime.map_err(|error| Error::io("start the async runtime", error))?;
-            lanes.handles.push(runtime.handle().clone());
-            let stop = lanes.stop.clone();
-            lanes.threads.push(std::thread::spawn(move || runtime.block_on(stop.cancelled())));
-        }
-        Ok(lanes)
-    }
-}
-
-impl Drop for Lanes {
-    fn drop(&mut self) {
-        self.stop.cancel();
-        for thread in self.threads.drain(..) {
-            // One that panicked has said so.
-            let _ = thread.join();
-        }
-    }
 }

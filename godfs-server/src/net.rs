@@ -5,6 +5,8 @@
 //! owns every task it starts; [`Serving::stop`] lets calls end, [`Serving::kill`] drops all connections at once, as the
 //! end of a process would.
 
+mod windows;
+
 use std::fmt;
 use std::future::Future;
 use std::io;
@@ -28,6 +30,7 @@ use tokio_util::task::TaskTracker;
 use tonic::service::Routes;
 
 use crate::patience::{Begun, Prompt};
+use windows::Windows;
 
 /// One connection, of whatever kind.
 pub trait Connection: AsyncRead + AsyncWrite + Unpin + Send + 'static {}
@@ -136,12 +139,15 @@ impl Accepted {
 pub struct ServeSettings {
     /// The largest HTTP/2 frame that is accepted, in bytes. Default 1 MiB + 4 KiB: a packet and its header.
     pub max_frame_bytes: u32,
-    /// Bytes that one stream may have under way to this server. Default 2 MiB; 8 MiB is 1 % faster and costs four times
-    /// the memory.
+    /// Bytes that one stream may have under way to this server, and an answer be ahead of its reader, where there are few connections.
+    /// Default 2 MiB; 8 MiB is 1 % faster and costs four times the memory.
     pub stream_window_bytes: u32,
-    /// Bytes that one connection may have under way: divided by the stream window, how many bulk streams can share it
-    /// before one that is stalled holds up the others. Default 16 MiB.
-    pub connection_window_bytes: u32,
+    /// Bytes that streams may have under way in all, counted as one for each connection: where connections grow many, each gets less than
+    /// `stream_window_bytes`, down to 128 KiB. Default 64 MiB.
+    pub window_memory_bytes: u64,
+    /// Stream windows that one connection may have under way: how many bulk streams can share it before one that is stalled holds up the
+    /// others. Default 8.
+    pub windows_per_connection: u32,
     /// Streams of one connection at a time. Default 1,024.
     pub max_streams: u32,
     /// Connections at a time; further ones wait to be accepted. Default 4,096.
@@ -163,7 +169,8 @@ impl Default for ServeSettings {
         Self {
             max_frame_bytes: (1 << 20) + 4_096,
             stream_window_bytes: 2 << 20,
-            connection_window_bytes: 16 << 20,
+            window_memory_bytes: 64 << 20,
+            windows_per_connection: 8,
             max_streams: 1_024,
             max_connections: 4_096,
             keepalive_ms: 10_000,
@@ -174,9 +181,6 @@ impl Default for ServeSettings {
         }
     }
 }
-
-/// What a connection may answer with before its peer has read it, in bytes: two packets.
-const MAX_SEND_BUFFER: usize = 2 << 20;
 
 /// Headers of our calls take some hundred bytes.
 const MAX_HEADER_BYTES: u32 = 16 << 10;
@@ -199,17 +203,16 @@ pub fn serve(listener: Listener, routes: Routes, settings: &ServeSettings) -> Se
         .adaptive_window(false)
         // gRPC has no use for it, and it is the one thing in an answer that the machine's clock decides.
         .auto_date_header(false)
-        .initial_stream_window_size(settings.stream_window_bytes)
-        .initial_connection_window_size(settings.connection_window_bytes)
         .max_frame_size(settings.max_frame_bytes)
         .max_concurrent_streams(settings.max_streams)
-        .max_send_buf_size(MAX_SEND_BUFFER)
         .max_header_list_size(MAX_HEADER_BYTES)
         .keep_alive_interval(Duration::from_millis(settings.keepalive_ms.max(1)))
         .keep_alive_timeout(Duration::from_millis(settings.keepalive_timeout_ms.max(1)));
     let acceptor = Acceptor {
         service: Prompt::new(routes, Duration::from_millis(settings.request_ms.max(1)), settings.request_memory_bytes),
         builder,
+        windows: Windows::new(settings.window_memory_bytes, settings.stream_window_bytes),
+        windows_per_connection: settings.windows_per_connection.max(1),
         handshake: Duration::from_millis(settings.handshake_ms.max(1)),
         connections: Arc::new(Semaphore::new(settings.max_connections.min(Semaphore::MAX_PERMITS))),
         tasks: serving.tasks.clone(),
@@ -268,6 +271,8 @@ impl Drop for Serving {
 struct Acceptor {
     service: Prompt,
     builder: http2::Builder<Tracked>,
+    windows: Windows,
+    windows_per_connection: u32,
     handshake: Duration,
     connections: Arc<Semaphore>,
     tasks: TaskTracker,
@@ -315,9 +320,15 @@ impl Acceptor {
 
     fn answer(&self, connection: Box<dyn Connection>) -> impl Future<Output = ()> + Send + 'static {
         let service = TowerToHyperService::new(self.service.clone());
-        let (builder, handshake) = (self.builder.clone(), self.handshake);
+        let (mut builder, handshake) = (self.builder.clone(), self.handshake);
+        let window = self.windows.grant();
+        builder
+            .initial_stream_window_size(window.bytes())
+            .initial_connection_window_size(window.bytes().saturating_mul(self.windows_per_connection))
+            .max_send_buf_size(window.bytes() as usize);
         let (stop, kill) = (self.stop.clone(), self.kill.clone());
         async move {
+            let _window = window;
             let begun = tokio::select! {
                 biased;
                 () = kill.cancelled() => return,

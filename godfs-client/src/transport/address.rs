@@ -57,7 +57,8 @@ impl Address {
     }
 
     /// The origin of requests to it.
-    pub(crate) fn origin(&self) -> Uri {
+    #[must_use]
+    pub fn origin(&self) -> Uri {
         Uri::builder()
             .scheme("http")
             .authority(&*self.0)

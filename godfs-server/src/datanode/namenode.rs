@@ -140,10 +140,7 @@ impl<'a> Link<'a> {
         let _ = up.try_send(register);
         let greet = async {
             let connection = shared.channels.control(namenode).await?;
-            let origin = format!("http://{namenode}").parse().map_err(|error| {
-                Error::new(ErrorKind::InvalidArgument, format!("address {namenode}")).with_source(error)
-            })?;
-            let mut client = DatanodeServiceClient::with_origin(connection, origin);
+            let mut client = DatanodeServiceClient::with_origin(connection, namenode.origin());
             let answer = client.connect(ReceiverStream::new(requests)).await;
             let mut down = answer.map_err(|end| status::from_status(&end, namenode))?.into_inner();
             match down.message().await.map_err(|end| status::from_status(&end, namenode))? {

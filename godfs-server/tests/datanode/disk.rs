@@ -7,7 +7,7 @@ use v1::command::Order;
 use v1::replica_event::Kind;
 
 use crate::fake_namenode::FakeNamenode;
-use crate::harness::{Client, cluster, flip, named, options, pattern, refused, replica_file};
+use crate::harness::{Client, cluster, flip, named, options, pattern, refused, replica_file, replica_files};
 
 /// A byte of the data of a replica of 2,000,000 bytes, wherever its file keeps them: the last page is data.
 fn damage(folder: &std::path::Path) {
@@ -96,4 +96,61 @@ async fn the_scrubber_finds_it_by_itself_and_keeps_its_place() {
             (node.registers.len() == 2 && scrub.rounds >= rounds && scrub.corrupt == 1).then_some(())
         })
         .await;
+}
+
+/// Nobody is told that a replica is absent while it may lie on a disk that is out of use: not by a read, nor by what a recovery asks.
+#[tokio::test]
+async fn what_lies_on_a_lost_disk_is_not_absent() {
+    let namenode = FakeNamenode::start().await;
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let disks = [folder.path().join("one"), folder.path().join("two")];
+    for disk in &disks {
+        std::fs::create_dir(disk).expect("a mount point");
+    }
+    let options = async || {
+        let mut options = options(&folder.path().join("node"), &namenode.address()).await;
+        options.volumes = disks.to_vec();
+        options
+    };
+    std::fs::create_dir(folder.path().join("node")).expect("a folder");
+    let node = Datanode::start(options().await).await.expect("start");
+    node.ready().await.expect("registered");
+    let client = Client::new(namenode.cluster());
+    let data = pattern(2_000_000);
+    client.write(&[&node], 9, &data).await.expect("write");
+    let absent = refused(client.inspect(&node, 10).await);
+    assert_eq!(absent.kind(), ErrorKind::NotFound, "all disks are here: {absent}");
+
+    let disk = disks.iter().find(|disk| !replica_files(disk).is_empty()).expect("one of them has the replica");
+    let away = folder.path().join("away");
+    std::fs::rename(disk, &away).expect("unmount");
+    std::fs::create_dir(disk).expect("the empty mount point");
+    // From the first call on, whether or not the node has noticed yet.
+    let unavailable = |what: &str, error: godfs_core::Error| {
+        assert_eq!(error.kind(), ErrorKind::Unavailable, "{what}: {error}");
+    };
+    unavailable("read", refused(client.read(&node, client.read_request(&node, 9)).await));
+    unavailable("inspect", refused(client.inspect(&node, 9).await));
+    let recover = v1::RecoverRequest {
+        hello: Some(client.identity.hello()),
+        chunk: 9,
+        node: node.node_id().expect("registered").get(),
+        generation: 2,
+    };
+    let recovered = client.service(node.address()).await.recover(recover).await.expect_err("on no disk here");
+    unavailable("recover", godfs_client::transport::status::from_status(&recovered, node.address()));
+    for order in [
+        Order::Recover(v1::RecoverReplica { chunk: 9, generation: 2 }),
+        Order::Settle(v1::SettleReplica { chunk: 9, generation: 2, length: 1_000 }),
+    ] {
+        let error = namenode.order(1, 1, order).await.error.expect("on no disk here");
+        assert_eq!(error.kind(), v1::ErrorKind::Unavailable, "{}", error.message);
+    }
+    node.stop().await;
+    std::fs::remove_dir(disk).expect("the mount point");
+    std::fs::rename(&away, disk).expect("mount");
+    let node = Datanode::start(options().await).await.expect("start");
+    node.ready().await.expect("registered");
+    let (_, _, found) = client.read(&node, client.read_request(&node, 9)).await.expect("it is here again");
+    assert!(found == data, "other bytes");
 }

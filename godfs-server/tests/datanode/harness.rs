@@ -186,6 +186,13 @@ pub(crate) fn refused<T>(outcome: Result<T>) -> Error {
 
 /// The only file of a replica in the folder of a datanode.
 pub(crate) fn replica_file(folder: &Path) -> std::path::PathBuf {
+    let mut found = replica_files(folder);
+    assert_eq!(found.len(), 1, "{found:?}");
+    found.remove(0)
+}
+
+/// The files of replicas in the folder of a datanode or on one of its disks.
+pub(crate) fn replica_files(folder: &Path) -> Vec<std::path::PathBuf> {
     let mut found = Vec::new();
     let mut folders = vec![folder.join("chunks")];
     while let Some(folder) = folders.pop() {
@@ -199,8 +206,7 @@ pub(crate) fn replica_file(folder: &Path) -> std::path::PathBuf {
             }
         }
     }
-    assert_eq!(found.len(), 1, "{found:?}");
-    found.remove(0)
+    found
 }
 
 /// Flips one bit of a file.

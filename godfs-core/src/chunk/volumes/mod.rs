@@ -212,18 +212,18 @@ impl ChunkStore for VolumeStore {
 
     async fn open(&self, chunk: ChunkId, min_generation: Generation) -> Result<Box<dyn ReplicaReader>> {
         let (volume, store) = self.inner.holder(chunk).await?;
-        let reader = volume.noted(store.open(chunk, min_generation).await)?;
+        let reader = volume.judged(store.open(chunk, min_generation).await).await?;
         Ok(Box::new(VolumeReader::new(Arc::clone(volume), reader)))
     }
 
     async fn recover(&self, chunk: ChunkId, generation: Generation) -> Result<Replica> {
         let (volume, store) = self.inner.holder(chunk).await?;
-        volume.noted(store.recover(chunk, generation).await)
+        volume.judged(store.recover(chunk, generation).await).await
     }
 
     async fn settle(&self, chunk: ChunkId, generation: Generation, length: u64) -> Result<Replica> {
         let (volume, store) = self.inner.holder(chunk).await?;
-        volume.noted(store.settle(chunk, generation, length).await)
+        volume.judged(store.settle(chunk, generation, length).await).await
     }
 
     async fn delete(&self, chunk: ChunkId, generation: Generation) -> Result<()> {

@@ -198,6 +198,20 @@ impl Volume {
     pub(super) fn noted<T>(self: &Arc<Self>, outcome: Result<T>) -> Result<T> {
         outcome.inspect_err(|error| self.note(error))
     }
+
+    /// [`noted`](Self::noted), where the outcome is a verdict on a replica: that it is damaged or gone counts only if the volume is there.
+    pub(super) async fn judged<T>(self: &Arc<Self>, outcome: Result<T>) -> Result<T> {
+        let error = match outcome {
+            Err(error) if Evidence::of(&error) == Evidence::Look => error,
+            outcome => return self.noted(outcome),
+        };
+        self.look(false).await;
+        if self.in_use() {
+            return self.noted(Err(error));
+        }
+        let message = format!("it lies on volume {}, which is out of use", self.path);
+        Err(Error::new(ErrorKind::Unavailable, message).with_source(error))
+    }
 }
 
 impl Place {
