@@ -16,7 +16,7 @@ verify: ## Everything CI checks; changes nothing
 	@.ci/run
 
 build: ## Build the daemons and the command line, optimised
-	cargo build --release -p godfs-server --bins
+	cargo build --release --bin 'godfs*'
 
 test: ## The tests
 	cargo test --workspace
@@ -51,7 +51,7 @@ analytics: ## DataFusion, Delta and Parquet on GoDFS beside a local folder (buil
 	cargo run --release --manifest-path examples/analytics/Cargo.toml
 
 bench: ## The criterion benches
-	cargo bench -p godfs-benches
+	cargo bench --bench '*'
 
 soak: ## The long tests: kills, crashes and simulations, many more rounds than CI runs
 	.ci/soak
