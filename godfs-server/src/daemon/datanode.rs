@@ -11,9 +11,11 @@ use godfs_client::transport::Address;
 use godfs_core::placement::Domain;
 use godfs_core::{Error, Incarnation, NodeId, Result};
 use serde::Deserialize;
+use tokio::runtime::Handle;
 
 use super::config::{Span, layers, required};
 use super::descriptors;
+use super::lanes::Lanes;
 use super::print_config::{Asked, read};
 use super::run::{LogOptions, Running, fail, run};
 use crate::datanode::{Datanode, DatanodeOptions};
@@ -104,20 +106,21 @@ layers!(DatanodeArgs {
 #[must_use]
 pub fn main() -> ExitCode {
     const NAME: &str = "godfs-datanode";
-    match read::<DatanodeArgs>() {
-        Ok(Asked::Run(args)) => run(NAME, &args.logs.clone(), start(args)),
-        Ok(Asked::Printed(code)) => code,
+    let started = read::<DatanodeArgs>().and_then(|asked| Ok((asked, Lanes::start()?)));
+    match started {
+        Ok((Asked::Run(args), lanes)) => run(NAME, &args.logs.clone(), start(args, lanes.handles())),
+        Ok((Asked::Printed(code), _)) => code,
         Err(error) => fail(NAME, &error),
     }
 }
 
-async fn start(args: DatanodeArgs) -> Result<Box<dyn Running>> {
+async fn start(args: DatanodeArgs, lanes: Vec<Handle>) -> Result<Box<dyn Running>> {
     let dir = required(args.dir, "--dir FOLDER", "where the chunks are kept")?;
     let namenodes = required(args.namenode, "--namenode HOST:PORT", "the namenode of the cluster")?;
     let namenodes = namenodes.split(',').map(|address| Address::parse(address.trim())).collect::<Result<_>>()?;
     let advertise = args.advertise.as_deref().map(Address::parse).transpose()?;
     let domain = args.domain.as_deref().map(Domain::parse).transpose()?;
-    let listener = Listener::tcp(args.listen.as_deref().unwrap_or("127.0.0.1:0")).await?;
+    let listener = Listener::tcp_spread(args.listen.as_deref().unwrap_or("127.0.0.1:0"), lanes).await?;
     let mut options = DatanodeOptions::new(dir, listener, namenodes);
     options.volumes = args.volume.unwrap_or_default();
     options.replaced_volumes = args.replace_volume.unwrap_or_default();

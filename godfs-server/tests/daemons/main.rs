@@ -2,6 +2,7 @@
 
 mod abuse;
 mod appending;
+mod backups;
 mod dying;
 mod following;
 mod frames;
