@@ -10,6 +10,7 @@ use bytes::Bytes;
 use rustix::buffer::spare_capacity;
 use rustix::fs::FlockOperation;
 
+use super::direct::Direct;
 use super::{DiskSpace, Entry, Io, IoFile, LockGuard, OpenMode};
 
 /// The machine's disk, through the file system. Unix only.
@@ -33,7 +34,7 @@ impl Io for DiskIo {
             OpenMode::ReadOnly => &mut options,
             OpenMode::CreateNew => options.write(true).create_new(true),
         };
-        Ok(Arc::new(DiskFile(options.open(path)?)))
+        Ok(Arc::new(DiskFile { file: options.open(path)?, direct: Direct::default() }))
     }
 
     fn create_dir_all(&self, path: &Path) -> io::Result<()> {
@@ -99,7 +100,10 @@ struct DiskLock {
 impl LockGuard for DiskLock {}
 
 #[derive(Debug)]
-struct DiskFile(File);
+struct DiskFile {
+    file: File,
+    direct: Direct,
+}
 
 impl IoFile for DiskFile {
     fn read_at(&self, offset: u64, length: usize) -> io::Result<Bytes> {
@@ -110,7 +114,7 @@ impl IoFile for DiskFile {
         let mut at = offset;
         while buffer.len() < end {
             // The buffer has room to spare past `end`; reading a little more than asked is cut off below.
-            let read = match rustix::io::pread(&self.0, spare_capacity(&mut buffer), at) {
+            let read = match rustix::io::pread(&self.file, spare_capacity(&mut buffer), at) {
                 Ok(0) => break,
                 Ok(read) => read,
                 Err(rustix::io::Errno::INTR) => continue,
@@ -126,7 +130,7 @@ impl IoFile for DiskFile {
     fn read_cached(&self, offset: u64, length: usize) -> io::Result<Option<Bytes>> {
         use rustix::io::{Errno, ReadWriteFlags, preadv2};
         let mut buffer = vec![0; length];
-        match preadv2(&self.0, &mut [io::IoSliceMut::new(&mut buffer)], offset, ReadWriteFlags::NOWAIT) {
+        match preadv2(&self.file, &mut [io::IoSliceMut::new(&mut buffer)], offset, ReadWriteFlags::NOWAIT) {
             Ok(read) if read == length => Ok(Some(buffer.into())),
             // The end of the file, or of what is in memory.
             Ok(_) | Err(Errno::AGAIN | Errno::OPNOTSUPP | Errno::INVAL | Errno::NOSYS | Errno::INTR) => Ok(None),
@@ -135,14 +139,18 @@ impl IoFile for DiskFile {
     }
 
     fn write_all_at(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.0.write_all_at(data, offset)
+        self.file.write_all_at(data, offset)
+    }
+
+    fn write_direct_at(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.direct.write_all_at(&self.file, offset, data)
     }
 
     #[cfg(target_os = "linux")]
     fn write_parts_at(&self, offset: u64, parts: &[&[u8]]) -> io::Result<()> {
         let slices: Vec<_> = parts.iter().map(|part| io::IoSlice::new(part)).collect();
         let mut written = loop {
-            match rustix::io::pwritev(&self.0, &slices, offset) {
+            match rustix::io::pwritev(&self.file, &slices, offset) {
                 Ok(written) => break written,
                 Err(rustix::io::Errno::INTR) => {}
                 Err(error) => return Err(error.into()),
@@ -152,7 +160,7 @@ impl IoFile for DiskFile {
         for part in parts {
             let done = written.min(part.len());
             if done < part.len() {
-                self.0.write_all_at(&part[done..], at + done as u64)?;
+                self.file.write_all_at(&part[done..], at + done as u64)?;
             }
             written -= done;
             at += part.len() as u64;
@@ -161,32 +169,32 @@ impl IoFile for DiskFile {
     }
 
     fn len(&self) -> io::Result<u64> {
-        Ok(self.0.metadata()?.len())
+        Ok(self.file.metadata()?.len())
     }
 
     fn set_len(&self, length: u64) -> io::Result<()> {
-        self.0.set_len(length)
+        self.file.set_len(length)
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        self.0.sync_data()
+        self.file.sync_data()
     }
 
     fn start_writeback(&self, offset: u64, length: u64) -> io::Result<()> {
         // There is no safe wrapper of `sync_file_range`. This begins the same writeback; what has just been sent to the disk is not
         // clean yet, so it stays for readers.
-        dont_need(&self.0, offset, length)
+        dont_need(&self.file, offset, length)
     }
 
     fn drop_cached(&self, offset: u64, length: u64) -> io::Result<()> {
-        dont_need(&self.0, offset, length)
+        dont_need(&self.file, offset, length)
     }
 
     #[cfg(target_os = "linux")]
     fn read_only(&self) -> io::Result<Option<File>> {
         use std::os::fd::AsRawFd;
         // A duplicate could be written to, as this one can. This works whatever has become of the file's name.
-        File::open(format!("/proc/self/fd/{}", self.0.as_raw_fd())).map(Some)
+        File::open(format!("/proc/self/fd/{}", self.file.as_raw_fd())).map(Some)
     }
 }
 

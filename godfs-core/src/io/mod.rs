@@ -5,6 +5,8 @@
 
 // Everything in this crate that is particular to Unix.
 #[cfg(unix)]
+mod direct;
+#[cfg(unix)]
 mod disk;
 #[cfg(any(test, feature = "testing"))]
 mod failing;
@@ -117,6 +119,11 @@ pub trait IoFile: Send + Sync + fmt::Debug {
     }
     /// Writes all of `data` at `offset`.
     fn write_all_at(&self, offset: u64, data: &[u8]) -> io::Result<()>;
+    /// Writes all of `data` at `offset`, which nobody is expected to read soon: around the memory that caches files, where the system can. A crash sees it as
+    /// any other write.
+    fn write_direct_at(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.write_all_at(offset, data)
+    }
     /// Writes `parts` from `offset` on, each behind the one before, in one call where the system has one. As a crash sees it they are writes of their own.
     fn write_parts_at(&self, offset: u64, parts: &[&[u8]]) -> io::Result<()> {
         let mut at = offset;

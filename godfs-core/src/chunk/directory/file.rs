@@ -241,9 +241,20 @@ impl ReplicaFile {
         Ok(())
     }
 
-    /// Writes fresh bytes at `offset`, then the checksums of the pieces that they complete.
-    pub(super) fn write(&self, offset: u64, data: &[u8], first_piece: u64, checksums: &[u8]) -> io::Result<()> {
-        self.share.file.write_all_at(self.share.layout.data_at(offset), data)?;
+    /// Writes fresh bytes at `offset`, then the checksums of the pieces that they complete. `direct`: nobody is expected to read the bytes soon.
+    pub(super) fn write(
+        &self,
+        offset: u64,
+        data: &[u8],
+        (first_piece, checksums): (u64, &[u8]),
+        direct: bool,
+    ) -> io::Result<()> {
+        let (file, at) = (&self.share.file, self.share.layout.data_at(offset));
+        if direct {
+            file.write_direct_at(at, data)?
+        } else {
+            file.write_all_at(at, data)?
+        }
         if checksums.is_empty() {
             return Ok(());
         }

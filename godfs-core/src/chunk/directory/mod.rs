@@ -837,7 +837,7 @@ impl Inner {
         let data = old.share.data(0, size)?;
         let sums = if whole == 0 { Bytes::new() } else { old.share.checksums(0, whole)? };
         if size > 0 {
-            file.write(0, &data, 0, &sums)?;
+            file.write(0, &data, (0, &sums), false)?;
         }
         file.outrank(old.record().sequence);
         file.put(|record| {

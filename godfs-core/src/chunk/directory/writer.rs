@@ -247,8 +247,9 @@ impl Work<'_> {
     }
 
     fn write(&mut self, offset: u64, fresh: &[u8], extension: &rules::Extension) -> std::io::Result<()> {
+        let direct = self.cursor.drop_behind;
         let file = &mut self.cursor.file;
-        file.write(offset, fresh, extension.first_piece, &extension.checksums)?;
+        file.write(offset, fresh, (extension.first_piece, &extension.checksums), direct)?;
         if extension.length.is_multiple_of(crate::checksum::PIECE as u64) {
             return Ok(());
         }

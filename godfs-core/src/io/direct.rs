@@ -1,0 +1,133 @@
+//! Writes around the page cache.
+//!
+//! A page that a file is written into costs more than the copy: the kernel has to find it, and on a virtual machine the host may have to find it first. Bytes that
+//! nobody will read soon are written from a buffer of our own, which is used again and again.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use parking_lot::Mutex;
+
+/// Where a direct write begins and ends, in the file and in memory. Every disk's sectors divide it.
+const PAGE: usize = 4_096;
+/// Below, the wait for the disk costs more than a page.
+const SMALLEST: usize = 256 << 10;
+/// The most that is copied and written at once.
+const LARGEST: usize = 1 << 20;
+/// Buffers that are kept for the next write.
+const KEPT: usize = 8;
+
+static BUFFERS: Mutex<Vec<Buffer>> = Mutex::new(Vec::new());
+
+/// A file's second descriptor, opened when it is first needed.
+#[derive(Debug, Default)]
+pub(super) struct Direct {
+    file: OnceLock<Option<File>>,
+    /// The file system, or the disk below it, takes no such writes.
+    refused: AtomicBool,
+}
+
+impl Direct {
+    /// Writes all of `data` at `offset` of the file, as much of it as can be around the page cache. Durable only after a sync.
+    pub(super) fn write_all_at(&self, file: &File, offset: u64, data: &[u8]) -> io::Result<()> {
+        let head = usize::try_from(offset.next_multiple_of(PAGE as u64) - offset).unwrap_or(data.len()).min(data.len());
+        let body = (data.len() - head) / PAGE * PAGE;
+        let direct = if body < SMALLEST || self.refused.load(Ordering::Relaxed) { None } else { self.open(file) };
+        let Some(direct) = direct else { return file.write_all_at(data, offset) };
+        if head > 0 {
+            file.write_all_at(&data[..head], offset)?;
+        }
+        let mut at = offset + head as u64;
+        for part in data[head..head + body].chunks(LARGEST) {
+            let mut buffer = BUFFERS.lock().pop().unwrap_or_default();
+            let written = direct.write_all_at(buffer.filled(part), at);
+            let mut kept = BUFFERS.lock();
+            if kept.len() < KEPT {
+                kept.push(buffer);
+            }
+            drop(kept);
+            match written {
+                Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
+                    self.refused.store(true, Ordering::Relaxed);
+                    file.write_all_at(part, at)?;
+                }
+                written => written?,
+            }
+            at += part.len() as u64;
+        }
+        if head + body < data.len() {
+            file.write_all_at(&data[head + body..], at)?;
+        }
+        Ok(())
+    }
+
+    fn open(&self, file: &File) -> Option<&File> {
+        self.file.get_or_init(|| reopened(file)).as_ref()
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn reopened(file: &File) -> Option<File> {
+    use std::os::fd::AsRawFd;
+    use std::os::unix::fs::OpenOptionsExt;
+    let flags = i32::try_from(rustix::fs::OFlags::DIRECT.bits()).ok()?;
+    // Whatever has become of the file's name. Where it is refused, pages do.
+    std::fs::OpenOptions::new().write(true).custom_flags(flags).open(format!("/proc/self/fd/{}", file.as_raw_fd())).ok()
+}
+
+#[cfg(not(target_os = "linux"))]
+fn reopened(_: &File) -> Option<File> {
+    None
+}
+
+/// Memory that begins at a page.
+#[derive(Debug, Default)]
+struct Buffer(Vec<u8>);
+
+impl Buffer {
+    /// A copy of `data`.
+    fn filled(&mut self, data: &[u8]) -> &[u8] {
+        if self.0.is_empty() {
+            self.0 = vec![0; LARGEST + PAGE];
+        }
+        let begin = self.0.as_ptr().align_offset(PAGE).min(PAGE);
+        let buffer = &mut self.0[begin..begin + data.len()];
+        buffer.copy_from_slice(data);
+        buffer
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn direct_and_other_writes_make_one_file() {
+        let folder = tempfile::tempdir_in(".").expect("a folder on a disk");
+        let path = folder.path().join("file");
+        let file = File::options().read(true).write(true).create_new(true).open(&path).expect("create");
+        let direct = Direct::default();
+        let mut expected = vec![0; 5 << 20];
+        let mut rng = fastrand::Rng::with_seed(7);
+        for round in 0..60_u8 {
+            let length = [1, 4_096, 300_000, 1 << 20, (2 << 20) + 5][usize::from(round % 5)];
+            let mut offset = rng.usize(..expected.len() - length);
+            if round % 2 == 0 {
+                offset = offset / PAGE * PAGE;
+            }
+            let data = vec![round + 1; length];
+            if round % 3 == 0 {
+                file.write_all_at(&data, offset as u64).expect("write");
+            } else {
+                direct.write_all_at(&file, offset as u64, &data).expect("write");
+            }
+            expected[offset..offset + length].copy_from_slice(&data);
+        }
+        let found = std::fs::read(&path).expect("read");
+        assert!(expected[..found.len()] == found, "other bytes");
+        assert!(expected[found.len()..].iter().all(|byte| *byte == 0));
+    }
+}
