@@ -166,6 +166,11 @@ impl IoFile for FailingFile {
         self.file.write_all_at(offset, data)
     }
 
+    fn write_direct_at(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.faults.check(&self.path, Act::Write)?;
+        self.file.write_direct_at(offset, data)
+    }
+
     fn write_parts_at(&self, offset: u64, parts: &[&[u8]]) -> io::Result<()> {
         self.faults.check(&self.path, Act::Write)?;
         self.file.write_parts_at(offset, parts)

@@ -251,9 +251,9 @@ impl ReplicaFile {
     ) -> io::Result<()> {
         let (file, at) = (&self.share.file, self.share.layout.data_at(offset));
         if direct {
-            file.write_direct_at(at, data)?
+            file.write_direct_at(at, data)?;
         } else {
-            file.write_all_at(at, data)?
+            file.write_all_at(at, data)?;
         }
         if checksums.is_empty() {
             return Ok(());
