@@ -19,9 +19,3 @@ fn blocks<'a>(readme: &'a str, heading: &str) -> Vec<&'a str> {
 fn the_program_of_the_readme_is_the_example_embed() {
     assert_eq!(blocks(&text("README.md"), "Embed it")[0], text("examples/embed/main.rs"));
 }
-
-#[test]
-fn what_the_readme_shows_of_data_tools_is_the_example_analytics() {
-    let files = ["query", "delta", "columns"].map(|name| text(&format!("examples/analytics/src/{name}.rs")));
-    assert_eq!(blocks(&text("README.md"), "With DataFusion, Delta, Parquet"), files);
-}
