@@ -16,7 +16,7 @@ verify: ## Everything CI checks; changes nothing
 	@.ci/run
 
 build: ## Build the daemons and the command line, optimised
-	cargo build --release --bin 'godfs*'
+	cargo build --release -p godfs-server --bins
 
 test: ## The tests
 	cargo test --workspace

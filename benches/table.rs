@@ -1,7 +1,7 @@
 //! The data path against what is asked of it, and against the machine itself, in one run.
 //!
 //! ```sh
-//! cargo build --profile dist --bin 'godfs*'
+//! cargo build --profile dist -p godfs-server --bins
 //! cargo run --profile dist -p godfs-benches --bin table -- --dir FOLDER --rounds 5
 //! ```
 //! A namenode and three datanodes run as processes, with all they write in a fresh folder under `--dir`, next to where `godfs bench raw` writes. Each measure that is

@@ -1,7 +1,7 @@
 //! GoDFS and HDFS side by side: the same work on the same machine, by turns, in one run.
 //!
 //! ```sh
-//! cargo build --profile dist --bin 'godfs*'
+//! cargo build --profile dist -p godfs-server --bins
 //! cargo run --profile dist -p godfs-benches --bin peers -- --dir FOLDER --rounds 3 --out docs
 //! ```
 //! Needs a Java 17 JDK and Maven, which gets HDFS from Maven Central into a cache outside the tree the first time. Both run a metadata server and three data servers as
