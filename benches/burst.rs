@@ -25,7 +25,6 @@ use godfs_core::{DfsPath, Error, ErrorKind, NodeUuid, Result};
 use godfs_proto::v1;
 use godfs_server::net::Listener;
 use godfs_server::{MetadataSource, Namenode, NamenodeOptions};
-use tokio::runtime::Builder;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
@@ -64,15 +63,7 @@ struct Args {
 }
 
 fn main() -> std::process::ExitCode {
-    let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build();
-    let runtime = runtime.map_err(|error| Error::io("start the async runtime", error));
-    match runtime.and_then(|runtime| runtime.block_on(measure(&Args::parse()))) {
-        Ok(()) => std::process::ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("burst: {}", error.report());
-            std::process::ExitCode::FAILURE
-        }
-    }
+    godfs_benches::lanes::run("burst", measure(&Args::parse()))
 }
 
 async fn measure(args: &Args) -> Result<()> {

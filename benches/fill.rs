@@ -51,15 +51,7 @@ struct Args {
 }
 
 fn main() -> std::process::ExitCode {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    let done = runtime.map_err(|error| Error::io("start the async runtime", error));
-    match done.and_then(|runtime| runtime.block_on(fill(&Args::parse()))) {
-        Ok(()) => std::process::ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("fill: {}", error.report());
-            std::process::ExitCode::FAILURE
-        }
-    }
+    godfs_benches::lanes::run("fill", fill(&Args::parse()))
 }
 
 async fn fill(args: &Args) -> Result<()> {

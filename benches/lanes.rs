@@ -1,10 +1,25 @@
 //! Runtimes in the shape that the daemons have.
 
+use std::future::Future;
+use std::process::ExitCode;
 use std::thread::JoinHandle;
 
 use godfs_core::{Error, Result};
 use tokio::runtime::{Builder, Handle};
 use tokio_util::sync::CancellationToken;
+
+/// Does all the work of a bench named `name` on a runtime of one thread, and prints what went wrong.
+pub fn run(name: &str, work: impl Future<Output = Result<()>>) -> ExitCode {
+    let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build();
+    let runtime = runtime.map_err(|error| Error::io("start the async runtime", error));
+    match runtime.and_then(|runtime| runtime.block_on(work)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{name}: {}", error.report());
+            ExitCode::FAILURE
+        }
+    }
+}
 
 /// Single-threaded runtimes, one for each core, as the daemon and `godfs bench` have them.
 #[derive(Debug)]

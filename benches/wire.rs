@@ -20,7 +20,7 @@ use godfs_core::namespace::{Call, CreateOptions, Namespace};
 use godfs_core::{DfsPath, Error, ErrorKind, Result};
 use godfs_server::net::Listener;
 use godfs_server::{MetadataSource, Namenode, NamenodeOptions, NamenodeSettings};
-use tokio::runtime::{Builder, Handle};
+use tokio::runtime::Handle;
 use tokio::time::Instant;
 
 #[global_allocator]
@@ -52,15 +52,7 @@ struct Args {
 }
 
 fn main() -> std::process::ExitCode {
-    let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build();
-    let runtime = runtime.map_err(|error| Error::io("start the async runtime", error));
-    match runtime.and_then(|runtime| runtime.block_on(measure(&Args::parse()))) {
-        Ok(()) => std::process::ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("wire: {}", error.report());
-            std::process::ExitCode::FAILURE
-        }
-    }
+    godfs_benches::lanes::run("wire", measure(&Args::parse()))
 }
 
 async fn measure(args: &Args) -> Result<()> {

@@ -17,10 +17,10 @@ const PAGE: usize = 4_096;
 const SMALLEST: usize = 256 << 10;
 /// The most that is copied and written at once.
 const LARGEST: usize = 1 << 20;
-/// Buffers that are kept for the next write.
-const KEPT: usize = 8;
+/// Buffers of the process: so many such writes at once, further ones go through the page cache.
+const BUFFERS: usize = 16;
 
-static BUFFERS: Mutex<Vec<Buffer>> = Mutex::new(Vec::new());
+static POOL: Mutex<Pool> = Mutex::new(Pool { idle: Vec::new(), made: 0 });
 
 /// A file's second descriptor, opened when it is first needed.
 #[derive(Debug, Default)]
@@ -42,19 +42,19 @@ impl Direct {
         }
         let mut at = offset + head as u64;
         for part in data[head..head + body].chunks(LARGEST) {
-            let mut buffer = BUFFERS.lock().pop().unwrap_or_default();
-            let written = direct.write_all_at(buffer.filled(part), at);
-            let mut kept = BUFFERS.lock();
-            if kept.len() < KEPT {
-                kept.push(buffer);
-            }
-            drop(kept);
+            let buffer = POOL.lock().take();
+            let written = buffer.map(|mut buffer| {
+                let written = direct.write_all_at(buffer.filled(part), at);
+                POOL.lock().idle.push(buffer);
+                written
+            });
             match written {
-                Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
+                Some(Err(error)) if error.kind() == io::ErrorKind::InvalidInput => {
                     self.refused.store(true, Ordering::Relaxed);
                     file.write_all_at(part, at)?;
                 }
-                written => written?,
+                Some(written) => written?,
+                None => file.write_all_at(part, at)?,
             }
             at += part.len() as u64;
         }
@@ -83,6 +83,25 @@ fn reopened(_: &File) -> Option<File> {
     None
 }
 
+/// The buffers, each in use by one write at a time.
+#[derive(Debug)]
+struct Pool {
+    idle: Vec<Buffer>,
+    made: usize,
+}
+
+impl Pool {
+    /// One that is idle, or a new one unless there are enough.
+    fn take(&mut self) -> Option<Buffer> {
+        if let Some(buffer) = self.idle.pop() {
+            return Some(buffer);
+        }
+        let more = self.made < BUFFERS;
+        self.made += usize::from(more);
+        more.then(Buffer::default)
+    }
+}
+
 /// Memory that begins at a page.
 #[derive(Debug, Default)]
 struct Buffer(Vec<u8>);
@@ -105,8 +124,17 @@ mod tests {
     use super::*;
 
     #[test]
+    fn buffers_are_bounded_and_used_again() {
+        let mut pool = Pool { idle: Vec::new(), made: 0 };
+        let mut taken: Vec<_> = std::iter::from_fn(|| pool.take()).collect();
+        assert_eq!(taken.len(), BUFFERS);
+        pool.idle.extend(taken.pop());
+        assert!(pool.take().is_some() && pool.take().is_none());
+    }
+
+    #[test]
     fn direct_and_other_writes_make_one_file() {
-        let folder = tempfile::tempdir_in(".").expect("a folder on a disk");
+        let folder = tempfile::tempdir().expect("temporary folder");
         let path = folder.path().join("file");
         let file = File::options().read(true).write(true).create_new(true).open(&path).expect("create");
         let direct = Direct::default();

@@ -1,4 +1,4 @@
-//! Single-threaded runtimes, one for each core, for connections that carry many small calls.
+//! Single-threaded runtimes, one for each core, for the connections of a daemon: small calls, and streams that would wake each other across threads.
 
 use std::thread::JoinHandle;
 use std::time::Duration;
