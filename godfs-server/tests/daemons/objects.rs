@@ -249,7 +249,8 @@ async fn a_killed_upload_leaves_nothing() {
             Err(error) => panic!("{key}: {error}"),
         }
     }
-    assert!((3..=6).contains(&there), "{there} of {killed:?} are there");
+    // How far one got before it died is chance; that some ended and some did not is not.
+    assert!((3..killed.len()).contains(&there), "{there} of {killed:?} are there");
     // Files that were being written vanish with their writers' sessions.
     let client = store.client();
     let deadline = now() + crate::harness::PATIENCE;
