@@ -2,14 +2,19 @@
 //!
 //! An outbox keeps events only while its namenode is connected: after a registration the full report says all the rest. So
 //! does it when there are too many. Verdicts of corruption are in no report and are kept by the node itself.
+//!
+//! What was finalized or deleted is told after a little while, many at once: a writer names the nodes of its replicas itself when it completes a chunk, so
+//! nobody waits for these, and by then they mostly change no row.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use godfs_client::transport::convert;
 use godfs_core::chunk::Replica;
 use godfs_proto::v1;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 use v1::replica_event::Kind;
 
 /// Events of one message: some 40 KiB.
@@ -17,6 +22,9 @@ const BATCH: usize = 1_024;
 
 /// Events that wait for one namenode; beyond, a full report is smaller.
 const MAX_WAITING: usize = 16 * BATCH;
+
+/// How long events gather. Told one by one they cost a namenode as much as the calls of those who write small files.
+const GATHER: Duration = Duration::from_millis(50);
 
 /// Something that happened to a replica.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,8 +65,17 @@ struct State {
     waiting: VecDeque<ReplicaEvent>,
     /// Sent, not acknowledged: their message's number and how many of `waiting` it carried.
     sent: Option<(u64, usize)>,
+    /// When what waits beyond that is to be sent.
+    due: Option<Instant>,
     sequence: u64,
     overflow: bool,
+}
+
+impl State {
+    /// Events that were not sent.
+    fn fresh(&self) -> usize {
+        self.waiting.len() - self.sent.map_or(0, |(_, count)| count)
+    }
 }
 
 impl Outbox {
@@ -68,6 +85,7 @@ impl Outbox {
         state.connected = true;
         state.overflow = false;
         state.sent = None;
+        state.due = (!verdicts.is_empty()).then(Instant::now);
         state.waiting = verdicts.into();
         drop(state);
         self.changed.notify_one();
@@ -85,6 +103,8 @@ impl Outbox {
         if !state.connected {
             return;
         }
+        let now = Instant::now();
+        let due = if matches!(event, ReplicaEvent::Corrupt(..)) { now } else { now + GATHER };
         state.waiting.push_back(event);
         if state.waiting.len() > MAX_WAITING {
             state.overflow = true;
@@ -92,8 +112,16 @@ impl Outbox {
             state.waiting.retain(|event| matches!(event, ReplicaEvent::Corrupt(..)));
             state.waiting.truncate(MAX_WAITING);
         }
+        let due = if state.fresh() < BATCH { due } else { now };
+        let sooner = state.due.is_none_or(|known| due < known);
+        if sooner {
+            state.due = Some(due);
+        }
+        let tell = sooner || state.overflow;
         drop(state);
-        self.changed.notify_one();
+        if tell {
+            self.changed.notify_one();
+        }
     }
 
     /// Waits until there may be something to send. Cancel-safe.
@@ -101,15 +129,22 @@ impl Outbox {
         self.changed.notified().await;
     }
 
-    /// The next message, unless there is none or one is still to be acknowledged.
-    pub(crate) fn next(&self) -> Option<v1::ReplicaEvents> {
+    /// When there is something to send. `None` while there is nothing, or a message is still to be acknowledged.
+    pub(crate) fn due(&self) -> Option<Instant> {
+        let state = self.state.lock();
+        state.due.filter(|_| state.sent.is_none() && !state.waiting.is_empty())
+    }
+
+    /// The next message, if one is due.
+    pub(crate) fn next(&self, now: Instant) -> Option<v1::ReplicaEvents> {
         let mut state = self.state.lock();
-        if state.sent.is_some() || state.waiting.is_empty() {
+        if state.sent.is_some() || state.waiting.is_empty() || state.due.is_none_or(|due| due > now) {
             return None;
         }
         let events: Vec<_> = state.waiting.iter().take(BATCH).map(ReplicaEvent::to_wire).collect();
         state.sequence += 1;
         state.sent = Some((state.sequence, events.len()));
+        state.due = (state.fresh() > 0).then_some(now);
         Some(v1::ReplicaEvents { sequence: state.sequence, events })
     }
 
@@ -152,19 +187,47 @@ mod tests {
     #[test]
     fn events_wait_for_their_acknowledgement_in_order() {
         let outbox = Outbox::default();
+        let now = || Instant::now() + GATHER;
         outbox.push(ReplicaEvent::Finalized(replica(1)));
-        assert!(outbox.next().is_none(), "nobody is connected");
+        assert!(outbox.next(now()).is_none(), "nobody is connected");
         outbox.connect(vec![ReplicaEvent::Corrupt(replica(9), "bad".into())]);
         outbox.push(ReplicaEvent::Finalized(replica(2)));
-        let first = outbox.next().expect("two events");
+        let first = outbox.next(now()).expect("two events");
         assert_eq!((first.sequence, first.events.len()), (1, 2));
         outbox.push(ReplicaEvent::Deleted(replica(2)));
-        assert!(outbox.next().is_none(), "one message at a time");
+        assert!(outbox.next(now()).is_none() && outbox.due().is_none(), "one message at a time");
         outbox.acknowledged(1);
-        let second = outbox.next().expect("the third");
+        let second = outbox.next(now()).expect("the third");
         assert_eq!((second.sequence, second.events.len()), (2, 1));
         outbox.acknowledged(1);
-        assert!(outbox.next().is_none(), "an old acknowledgement changes nothing");
+        assert!(outbox.next(now()).is_none(), "an old acknowledgement changes nothing");
+        outbox.acknowledged(2);
+        assert_eq!(outbox.due(), None, "nothing is left");
+    }
+
+    #[test]
+    fn events_gather_for_a_while_and_verdicts_do_not() {
+        let outbox = Outbox::default();
+        outbox.connect(Vec::new());
+        let before = Instant::now();
+        outbox.push(ReplicaEvent::Finalized(replica(1)));
+        let due = outbox.due().expect("an event waits");
+        assert!(due >= before + GATHER && due <= Instant::now() + GATHER, "{:?}", due - before);
+        assert!(outbox.next(before).is_none(), "too early");
+        outbox.push(ReplicaEvent::Deleted(replica(1)));
+        assert_eq!(outbox.due(), Some(due), "the first one decides");
+        outbox.push(ReplicaEvent::Corrupt(replica(2), "bad".into()));
+        assert!(outbox.due().is_some_and(|due| due <= Instant::now()), "a verdict is told at once");
+        assert_eq!(outbox.next(Instant::now()).expect("all of them").events.len(), 3);
+        outbox.acknowledged(1);
+        for chunk in 0..BATCH as u64 {
+            outbox.push(ReplicaEvent::Finalized(replica(chunk)));
+        }
+        assert!(outbox.due().is_some_and(|due| due <= Instant::now()), "a message is full");
+        outbox.push(ReplicaEvent::Finalized(replica(0)));
+        assert_eq!(outbox.next(Instant::now()).expect("a message").events.len(), BATCH);
+        outbox.acknowledged(2);
+        assert_eq!(outbox.next(Instant::now()).expect("what did not fit").events.len(), 1);
     }
 
     #[test]
@@ -176,6 +239,6 @@ mod tests {
         }
         assert!(outbox.overflowed());
         assert!(!outbox.overflowed(), "said once");
-        assert_eq!(outbox.next().expect("the verdict").events.len(), 1);
+        assert_eq!(outbox.next(Instant::now() + GATHER).expect("the verdict").events.len(), 1);
     }
 }

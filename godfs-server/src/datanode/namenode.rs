@@ -179,10 +179,12 @@ impl<'a> Link<'a> {
                 listing = self.wanted.pop_front().map(|next| self.list(next));
             }
             if listing.is_none()
-                && let Some(events) = outbox.next()
+                && let Some(events) = outbox.next(Instant::now())
             {
                 self.send(Up::Events(events)).await?;
             }
+            // A listing holds up the events, which would make it older than they are.
+            let due = outbox.due().filter(|_| listing.is_none());
             tokio::select! {
                 // All arms are cancel-safe: a stream's next, a channel, timers, notifications; the listing is polled by
                 // reference and goes on.
@@ -204,6 +206,7 @@ impl<'a> Link<'a> {
                 }
                 _ = beats.tick() => self.beat().await?,
                 () = shared.beat.notified() => self.beat().await?,
+                Some(()) = OptionFuture::from(due.map(tokio::time::sleep_until)) => {}
                 () = outbox.changed() => {
                     if outbox.overflowed() {
                         self.wanted.push_back(Listing::Sums);
