@@ -7,7 +7,7 @@ mod spread;
 
 use std::fmt;
 
-pub use nearness::{Reader, affinity, put_reader_first, sort_by_nearness};
+pub use nearness::{Reader, SizedChunk, affinity, put_reader_first, sort_by_nearness};
 pub use spread::SpreadPolicy;
 
 use crate::env::Random;

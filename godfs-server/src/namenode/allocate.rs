@@ -4,7 +4,7 @@ use godfs_core::cluster::NodeState;
 use godfs_core::namespace::{
     AddChunk, AddedChunk, Call, ChunkCommit, CreateOptions, CreatedWithChunk, FileRef, Namespace, Writing,
 };
-use godfs_core::placement::{ClusterView, PlaceRequest, Reader, put_reader_first};
+use godfs_core::placement::{ClusterView, PlaceRequest, Reader, SizedChunk, put_reader_first};
 use godfs_core::{ChunkId, DfsPath, Error, ErrorKind, Generation, NodeId, Result};
 
 use super::state::State;
@@ -59,7 +59,7 @@ pub(super) async fn create(
     let nodes = place(state, &view, &wanted, count, bytes);
     let mut created = namespace.create_with_chunk(call, path, options, nodes).await?;
     if let Some(added) = &mut created.chunk {
-        promised(state, &view, wanted.host, added, bytes);
+        promised(state, &view, wanted.host, (added, wanted.expected), bytes);
     }
     Ok(created)
 }
@@ -70,9 +70,9 @@ fn room(expected: u64, chunk_size: u64) -> u64 {
 }
 
 /// Puts the nodes of a new chunk into the order of its pipeline, and counts it as what is to come to them.
-fn promised(state: &State, view: &ClusterView, host: String, added: &mut AddedChunk, bytes: u64) {
+fn promised(state: &State, view: &ClusterView, host: String, (added, expected): (&mut AddedChunk, u64), bytes: u64) {
     let writer = Reader { host, domain: None };
-    put_reader_first(view, &writer, added.chunk, &mut added.nodes);
+    put_reader_first(view, &writer, SizedChunk { chunk: added.chunk, bytes: expected }, &mut added.nodes);
     let room = added.nodes.iter().filter_map(|&id| view.node(id)).map(|node| node.largest).min().unwrap_or(0);
     state.nodes.lock().reserve(&added.nodes, bytes.min(room / RESERVED_SHARE));
 }
@@ -115,7 +115,7 @@ pub(super) async fn add_chunk(state: &State, writing: Writing, wanted: Wanted) -
             error
         }
     })?;
-    promised(state, &view, wanted.host, &mut added, bytes);
+    promised(state, &view, wanted.host, (&mut added, wanted.expected), bytes);
     state.repair.touched(chunks);
     Ok(added)
 }

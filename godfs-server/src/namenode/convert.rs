@@ -6,7 +6,7 @@ use bytes::Bytes;
 use godfs_client::transport::convert::replica_state_to_wire;
 use godfs_core::cluster::{NodeState, NodeStatus, Nodes, Pace, PeerPace, ScrubStatus};
 use godfs_core::namespace::{ChunkLocation, FileKind, FileStatus, ReplicaPlace};
-use godfs_core::placement::{Reader, sort_by_nearness};
+use godfs_core::placement::{Reader, SizedChunk, sort_by_nearness};
 use godfs_core::{ChunkId, NodeId};
 use godfs_proto::v1;
 
@@ -59,7 +59,8 @@ pub(super) fn location(
     let mut places = location.info.replicas.clone();
     if !location.info.open {
         let mut order: Vec<NodeId> = places.iter().map(|place| place.node).collect();
-        sort_by_nearness(&view, reader, location.info.chunk, &mut order);
+        let chunk = SizedChunk { chunk: location.info.chunk, bytes: location.info.length };
+        sort_by_nearness(&view, reader, chunk, &mut order);
         let rank = |id: NodeId| order.iter().position(|&other| other == id);
         let slow = |id| view.node(id).is_some_and(|node| node.slow);
         places.sort_by_cached_key(|place| (!live(place.node), place.corrupt, slow(place.node), rank(place.node)));
