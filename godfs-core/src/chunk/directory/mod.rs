@@ -9,6 +9,7 @@ mod room;
 mod scan;
 mod segment;
 mod segments;
+mod spot;
 mod whole;
 mod writer;
 
@@ -37,6 +38,7 @@ use self::reader::{DirectoryReader, View};
 use self::room::Room;
 use self::segment::SlotFile;
 use self::segments::Segments;
+use self::spot::Spot;
 use self::whole::Whole;
 use self::writer::DirectoryWriter;
 use super::format::{Record, RecordState, footprint};
@@ -99,6 +101,7 @@ struct Inner {
     unknown: Unknown,
     proving: Mutex<Proving>,
     compaction: Compaction,
+    spot: Spot,
     kept_open: Mutex<VecDeque<Arc<Share>>>,
     _lock: Box<dyn LockGuard>,
 }
@@ -167,6 +170,7 @@ impl DirectoryStore {
             unknown,
             proving: Mutex::default(),
             compaction: Compaction::default(),
+            spot: Spot::default(),
             kept_open: Mutex::default(),
             _lock: lock,
         };

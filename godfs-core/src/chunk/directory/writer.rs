@@ -11,6 +11,7 @@ use super::file::ReplicaFile;
 use super::index::{Live, Progress};
 use crate::chunk::format::{RecordState, footprint};
 use crate::chunk::rules;
+use crate::chunk::turns::Turn;
 use crate::chunk::{Packet, Replica, ReplicaState, ReplicaWriter};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::ChunkId;
@@ -97,6 +98,14 @@ impl DirectoryWriter {
         work: impl FnOnce(&mut Work<'_>) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         let turn = self.inner.turns.take(self.chunk).await;
+        self.work_in(turn, work).await
+    }
+
+    async fn work_in<T: Send + 'static>(
+        &self,
+        turn: Turn,
+        work: impl FnOnce(&mut Work<'_>) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
         let (inner, chunk) = (Arc::clone(&self.inner), self.chunk);
         let (live, cursor) = (Arc::clone(&self.live), Arc::clone(&self.cursor));
         let env = self.inner.env.clone();
@@ -112,10 +121,31 @@ impl DirectoryWriter {
     }
 }
 
+/// With the turn in hand.
+impl DirectoryWriter {
+    /// Appends a little to a file of its own without another thread. `None` where that might have to wait.
+    fn append_on_the_spot(&self, packet: &Packet) -> Option<Result<()>> {
+        let (inner, spot) = (&self.inner, &self.inner.spot);
+        if !spot.takes(packet.data.len(), inner.env.clock.monotonic()) || self.live.progress.lock().overshot {
+            return None;
+        }
+        let mut cursor = self.cursor.lock();
+        let mut work = Work { inner, chunk: self.chunk, live: &self.live, cursor: &mut cursor };
+        if work.placed() || work.cursor.file.record().sealed {
+            return None;
+        }
+        Some(spot.run(&*inner.env.clock, || work.checked(|work| work.append(packet))))
+    }
+}
+
 #[async_trait]
 impl ReplicaWriter for DirectoryWriter {
     async fn append(&mut self, packet: Packet) -> Result<()> {
-        self.work(move |work| work.append(&packet)).await
+        let turn = self.inner.turns.take(self.chunk).await;
+        match self.append_on_the_spot(&packet) {
+            Some(done) => done,
+            None => self.work_in(turn, move |work| work.append(&packet)).await,
+        }
     }
 
     fn publish(&mut self, length: u64) {
