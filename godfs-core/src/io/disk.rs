@@ -11,15 +11,11 @@ use rustix::buffer::spare_capacity;
 use rustix::fs::FlockOperation;
 
 use super::direct::Direct;
-use super::{DiskSpace, Entry, Io, IoFile, LockGuard, OpenMode};
+use super::{DiskSpace, Entry, Io, IoFile, LockGuard, OpenMode, PAGE, read_buffer};
 
 /// The machine's disk, through the file system. Unix only.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct DiskIo;
-
-/// Buffers begin on a page boundary: on some processors a copy between addresses that differ by 1 to 31 bytes modulo
-/// 4,096 runs four times slower, and an allocator's own header makes exactly such a difference.
-const PAGE: usize = 4_096;
 
 impl Io for DiskIo {
     fn is_system(&self) -> bool {
@@ -107,7 +103,12 @@ struct DiskFile {
 
 impl IoFile for DiskFile {
     fn read_at(&self, offset: u64, length: usize) -> io::Result<Bytes> {
-        let mut buffer: Vec<u8> = Vec::with_capacity(length + PAGE);
+        self.read_into(offset, length, read_buffer(length))
+    }
+
+    fn read_into(&self, offset: u64, length: usize, mut buffer: Vec<u8>) -> io::Result<Bytes> {
+        buffer.clear();
+        buffer.reserve(length + PAGE);
         let pad = buffer.as_ptr().align_offset(PAGE).min(PAGE);
         buffer.resize(pad, 0);
         let end = pad + length;

@@ -156,6 +156,11 @@ impl IoFile for FailingFile {
         self.file.read_at(offset, length)
     }
 
+    fn read_into(&self, offset: u64, length: usize, buffer: Vec<u8>) -> io::Result<Bytes> {
+        self.faults.check(&self.path, Act::Read)?;
+        self.file.read_into(offset, length, buffer)
+    }
+
     fn read_cached(&self, offset: u64, length: usize) -> io::Result<Option<Bytes>> {
         self.faults.check(&self.path, Act::Read)?;
         self.file.read_cached(offset, length)

@@ -67,7 +67,12 @@ impl Share {
         self.file.read_at(self.layout.data_at(offset), length)
     }
 
-    /// The same two, of what is in memory.
+    /// The same into memory of the caller's.
+    pub(super) fn data_into(&self, offset: u64, length: usize, buffer: Vec<u8>) -> io::Result<Bytes> {
+        self.file.read_into(self.layout.data_at(offset), length, buffer)
+    }
+
+    /// Data and checksums, of what is in memory.
     pub(super) fn cached(&self, offset: u64, length: usize, pieces: usize) -> io::Result<Option<(Bytes, Bytes)>> {
         let Some(data) = self.file.read_cached(self.layout.data_at(offset), length)? else { return Ok(None) };
         if pieces == 0 {

@@ -15,6 +15,7 @@ use crate::chunk::rules::{piece_start, read_range};
 use crate::chunk::{LocalFile, Packet, Replica, ReplicaReader};
 use crate::env::Env;
 use crate::error::{Error, ErrorKind, Result};
+use crate::io::read_buffer;
 
 /// Reads one replica by its open file.
 #[derive(Debug)]
@@ -107,8 +108,10 @@ impl ReplicaReader for DirectoryReader {
             return Ok(Packet { offset: range.start, data: Bytes::new(), checksums: Bytes::new() });
         }
         let (cuts, chunk) = (self.cuts, self.view.replica().chunk);
+        let span = Span::of(range, ends);
+        let buffer = read_buffer(span.length());
         self.env
-            .blocking(move || read(&share, cuts, range, ends, verify))
+            .blocking(move || read(&share, cuts, span, buffer, verify))
             .await
             .map_err(|error| error.context(format_args!("read chunk {chunk}")))
     }
@@ -137,10 +140,9 @@ fn local(share: &Share, cuts: usize, replica: Replica, tail: u32) -> Result<Opti
 }
 
 /// Reads a range that begins on a piece and ends on one or at what is visible.
-fn read(share: &Share, cuts: usize, range: Range<u64>, ends: Ends, verify: bool) -> Result<Packet> {
-    let span = Span::of(range, ends);
+fn read(share: &Share, cuts: usize, span: Span, buffer: Vec<u8>, verify: bool) -> Result<Packet> {
     let failed = |error: io::Error| Error::io(format_args!("bytes {}..{}", span.range.start, span.range.end), error);
-    let stored = share.data(span.range.start, span.length()).map_err(failed)?;
+    let stored = share.data_into(span.range.start, span.length(), buffer).map_err(failed)?;
     let sums = match span.whole() {
         0 => Bytes::new(),
         whole => share.checksums(span.range.start / PIECE as u64, whole).map_err(failed)?,

@@ -304,6 +304,12 @@ impl SlotFile {
         format!("slot {} of segment {:016x}", self.number, self.segment.number)
     }
 
+    /// As much of a range as is there.
+    fn within(&self, offset: u64, length: usize) -> usize {
+        let within = self.length.load(Ordering::Acquire).saturating_sub(offset);
+        usize::try_from(within).unwrap_or(usize::MAX).min(length)
+    }
+
     fn outside() -> io::Error {
         io::Error::new(io::ErrorKind::InvalidInput, "outside of the slot")
     }
@@ -320,9 +326,12 @@ impl Drop for SlotFile {
 
 impl IoFile for SlotFile {
     fn read_at(&self, offset: u64, length: usize) -> io::Result<Bytes> {
-        let within = self.length.load(Ordering::Acquire).saturating_sub(offset);
-        let length = usize::try_from(within).unwrap_or(usize::MAX).min(length);
-        self.segment.file.read_at(self.segment.base(self.number) + offset, length)
+        self.segment.file.read_at(self.segment.base(self.number) + offset, self.within(offset, length))
+    }
+
+    fn read_into(&self, offset: u64, length: usize, buffer: Vec<u8>) -> io::Result<Bytes> {
+        let at = self.segment.base(self.number) + offset;
+        self.segment.file.read_into(at, self.within(offset, length), buffer)
     }
 
     fn read_cached(&self, offset: u64, length: usize) -> io::Result<Option<Bytes>> {
