@@ -6,7 +6,7 @@ LISTEN ?= 127.0.0.1:4700
 BIN := target/release
 PATH_IN_DFS ?= /made/$(notdir $(FILE))
 
-.PHONY: help verify build test run-namenode run-datanodes run-client-write run-client-read quickstart bench soak clean
+.PHONY: help verify build test run-namenode run-datanodes run-client-write run-client-read quickstart analytics bench soak clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | awk -F'\t' '{printf "  %-18s %s\n", $$1, $$2}'
@@ -46,6 +46,9 @@ run-client-read: build ## Read back what run-client-write wrote last, and print 
 
 quickstart: ## The main job, end to end, in one process
 	cargo run --release --example quickstart
+
+analytics: ## DataFusion, Delta and Parquet on GoDFS, beside a local folder (builds 450 crates: the first time takes half an hour)
+	cd examples/analytics && cargo run --release
 
 bench: ## The criterion benches
 	cargo bench --bench '*'

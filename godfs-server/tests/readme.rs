@@ -1,15 +1,24 @@
-//! The README's program is one that runs.
+//! The programs of the README are those that run.
 
 use std::fs;
 use std::path::Path;
 
+/// In the order in which the README shows them.
+const SHOWN: [&str; 4] = [
+    "examples/embed/main.rs",
+    "examples/analytics/src/query.rs",
+    "examples/analytics/src/delta.rs",
+    "examples/analytics/src/columns.rs",
+];
+
 #[test]
-fn the_program_of_the_readme_is_the_example_embed() {
+fn what_the_readme_shows_are_the_examples() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let readme = fs::read_to_string(root.join("README.md")).expect("README.md");
-    let example = fs::read_to_string(root.join("examples/embed/main.rs")).expect("examples/embed/main.rs");
-    let (_, section) = readme.split_once("## Embed it\n").expect("a section `Embed it`");
-    let (_, block) = section.split_once("```rust\n").expect("a block of Rust");
-    let (block, _) = block.split_once("```\n").expect("the end of the block");
-    assert_eq!(block, example, "README.md and examples/embed/main.rs differ");
+    let blocks: Vec<_> = readme.split("```rust\n").skip(1).map(|block| block.split("```").next()).collect();
+    assert_eq!(blocks.len(), SHOWN.len(), "blocks of Rust in README.md");
+    for (block, file) in blocks.into_iter().zip(SHOWN) {
+        let example = fs::read_to_string(root.join(file)).expect(file);
+        assert_eq!(block, Some(example.as_str()), "README.md and {file} differ");
+    }
 }
