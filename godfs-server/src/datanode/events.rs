@@ -4,7 +4,8 @@
 //! does it when there are too many. Verdicts of corruption are in no report and are kept by the node itself.
 //!
 //! What was finalized or deleted is told after a little while, many at once: a writer names the nodes of its replicas itself when it completes a chunk, so
-//! nobody waits for these, and by then they mostly change no row.
+//! nobody waits for these, and by then they mostly change no row. The outcome of a command does not overtake them: a namenode that knows of a deletion and
+//! then hears that the replica was finalized would count one that is gone.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -68,6 +69,8 @@ struct State {
     /// When what waits beyond that is to be sent.
     due: Option<Instant>,
     sequence: u64,
+    /// Events since the namenode is connected.
+    pushed: u64,
     overflow: bool,
 }
 
@@ -86,6 +89,7 @@ impl Outbox {
         state.overflow = false;
         state.sent = None;
         state.due = (!verdicts.is_empty()).then(Instant::now);
+        state.pushed = verdicts.len() as u64;
         state.waiting = verdicts.into();
         drop(state);
         self.changed.notify_one();
@@ -106,6 +110,7 @@ impl Outbox {
         let now = Instant::now();
         let due = if matches!(event, ReplicaEvent::Corrupt(..)) { now } else { now + GATHER };
         state.waiting.push_back(event);
+        state.pushed += 1;
         if state.waiting.len() > MAX_WAITING {
             state.overflow = true;
             state.sent = None;
@@ -127,6 +132,19 @@ impl Outbox {
     /// Waits until there may be something to send. Cancel-safe.
     pub(crate) async fn changed(&self) {
         self.changed.notified().await;
+    }
+
+    /// Makes what waits due, and gives how many events there were so far: something is to be told that must not overtake them.
+    pub(crate) fn hasten(&self, now: Instant) -> u64 {
+        let mut state = self.state.lock();
+        state.due = state.due.map(|due| due.min(now));
+        state.pushed
+    }
+
+    /// Whether the first so many events were sent, or are left to a full report.
+    pub(crate) fn has_told(&self, pushed: u64) -> bool {
+        let state = self.state.lock();
+        state.pushed - state.fresh() as u64 >= pushed
     }
 
     /// When there is something to send. `None` while there is nothing, or a message is still to be acknowledged.
@@ -216,17 +234,23 @@ mod tests {
         assert!(outbox.next(before).is_none(), "too early");
         outbox.push(ReplicaEvent::Deleted(replica(1)));
         assert_eq!(outbox.due(), Some(due), "the first one decides");
+        let both = outbox.hasten(before);
+        assert!(!outbox.has_told(both));
+        assert_eq!(outbox.next(before).expect("both, ahead of what follows").events.len(), 2);
+        assert!(outbox.has_told(both));
+        outbox.acknowledged(1);
+        outbox.push(ReplicaEvent::Deleted(replica(1)));
         outbox.push(ReplicaEvent::Corrupt(replica(2), "bad".into()));
         assert!(outbox.due().is_some_and(|due| due <= Instant::now()), "a verdict is told at once");
-        assert_eq!(outbox.next(Instant::now()).expect("all of them").events.len(), 3);
-        outbox.acknowledged(1);
+        assert_eq!(outbox.next(Instant::now()).expect("all of them").events.len(), 2);
+        outbox.acknowledged(2);
         for chunk in 0..BATCH as u64 {
             outbox.push(ReplicaEvent::Finalized(replica(chunk)));
         }
         assert!(outbox.due().is_some_and(|due| due <= Instant::now()), "a message is full");
         outbox.push(ReplicaEvent::Finalized(replica(0)));
         assert_eq!(outbox.next(Instant::now()).expect("a message").events.len(), BATCH);
-        outbox.acknowledged(2);
+        outbox.acknowledged(3);
         assert_eq!(outbox.next(Instant::now()).expect("what did not fit").events.len(), 1);
     }
 
@@ -239,6 +263,7 @@ mod tests {
         }
         assert!(outbox.overflowed());
         assert!(!outbox.overflowed(), "said once");
+        assert!(!outbox.has_told(outbox.hasten(Instant::now())), "the verdict waits");
         assert_eq!(outbox.next(Instant::now() + GATHER).expect("the verdict").events.len(), 1);
     }
 }

@@ -173,6 +173,7 @@ impl<'a> Link<'a> {
         beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let silence = (self.heartbeat * SILENT_BEATS).max(SILENT_AT_LEAST);
         let mut heard = Instant::now();
+        let mut held = VecDeque::new();
         let mut listing: Option<Pin<Box<dyn Future<Output = Result<()>> + Send>>> = None;
         loop {
             if listing.is_none() {
@@ -182,6 +183,11 @@ impl<'a> Link<'a> {
                 && let Some(events) = outbox.next(Instant::now())
             {
                 self.send(Up::Events(events)).await?;
+            }
+            // Not ahead of what happened before, unless that waits for a listing.
+            while let Some((_, result)) = held.pop_front_if(|(events, _)| listing.is_some() || outbox.has_told(*events))
+            {
+                self.send(Up::Result(result)).await?;
             }
             // A listing holds up the events, which would make it older than they are.
             let due = outbox.due().filter(|_| listing.is_none());
@@ -196,7 +202,7 @@ impl<'a> Link<'a> {
                     heard = Instant::now();
                     self.take(message).await?;
                 }
-                Some(result) = self.finished.recv() => self.send(Up::Result(result)).await?,
+                Some(result) = self.finished.recv() => held.push_back((outbox.hasten(Instant::now()), result)),
                 Some(done) = OptionFuture::from(listing.as_mut()) => {
                     done?;
                     listing = None;

@@ -6,6 +6,7 @@ use godfs_proto::v1;
 use v1::command::Order;
 use v1::replica_event::Kind;
 
+use crate::fake_namenode::State;
 use crate::harness::{Client, cluster, named, pattern, send};
 
 fn wire(node: &godfs_server::datanode::Datanode) -> v1::Node {
@@ -92,6 +93,24 @@ async fn orders_of_an_old_epoch_are_refused_for_ever() {
     assert_eq!(namenode.order(1, 8, delete()).await.error, None);
     namenode.event(1, 3, Kind::Deleted).await;
     assert_eq!(node.store().stat(ChunkId(3)).await.expect_err("deleted").kind(), ErrorKind::NotFound);
+}
+
+/// A namenode that knows of the deletion would take the replica for there again when it then heard that it was finalized.
+#[tokio::test]
+async fn the_outcome_of_an_order_overtakes_no_event() {
+    let (namenode, nodes, _folders) = cluster(1).await;
+    let client = Client::new(namenode.cluster());
+    for chunk in 1..=30 {
+        client.write(&[&nodes[0]], chunk, &pattern(10)).await.expect("write");
+        let delete = Order::Delete(v1::DeleteReplica { chunk, generation: 1 });
+        assert_eq!(namenode.order(1, 1, delete).await.error, None);
+        let told = |state: &State| {
+            let events = state.nodes[&1].events.iter();
+            let of_chunk = events.filter(|event| event.replica.as_ref().is_some_and(|replica| replica.chunk == chunk));
+            Some(of_chunk.map(v1::ReplicaEvent::kind).collect::<Vec<_>>())
+        };
+        assert_eq!(namenode.wait("at once", told).await, [Kind::Finalized, Kind::Deleted], "chunk {chunk}");
+    }
 }
 
 #[tokio::test]

@@ -225,7 +225,7 @@ pub(in crate::cli) struct BenchSmallArgs {
     pub(super) keep: bool,
 }
 
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 #[command(after_help = "\
 One file is written, and after each write every datanode of its pipeline has the bytes and new readers see them (hflush), or they are on every
 disk (--sync). The latencies are those of a write with its acknowledgement.

@@ -1,6 +1,8 @@
 //! `bench hflush`: what a small write costs that is acknowledged before the next.
 
-use godfs_core::{DfsPath, Result};
+use std::sync::Arc;
+
+use godfs_core::{DfsPath, Error, ErrorKind, Result};
 use tokio::time::Instant;
 
 use super::super::context::Context;
@@ -8,6 +10,7 @@ use super::super::failure::{Failure, Outcome};
 use super::super::view::Measured;
 use super::args::BenchHflushArgs;
 use super::data::Data;
+use super::lanes::Lanes;
 use super::measure::{Meter, Phase, Tally};
 use crate::{Client, CreateOptions, MkdirOptions};
 
@@ -21,16 +24,31 @@ pub(super) async fn hflush(context: &Context, args: &BenchHflushArgs) -> Outcome
     context.remove_at_end(&folder);
     let path = folder.join("stream")?;
     let name = if args.sync { "hsync" } else { "hflush" };
+    let lanes = Lanes::start(context, 1).await?;
     let phase = Phase::new(context, name, path.to_string(), args.count, 1).await;
-    let (mut tally, meter) = (Tally::default(), Meter::start(&phase));
-    if let Err(error) = write(&context.client, &path, args, &mut tally).await {
-        tally.fail(error);
+    let meter = Meter::start(&phase);
+    let mut tally = Tally::default();
+    for lane in lanes.all() {
+        let work = written(Arc::clone(&lane.client), path.clone(), args.clone());
+        match lane.runtime.spawn(work).await {
+            Ok(of_lane) => tally.add(of_lane),
+            Err(stopped) => tally.fail(Error::new(ErrorKind::Internal, format!("the writer ended early: {stopped}"))),
+        }
     }
     let figures = tally.figures(phase, meter);
+    lanes.end().await;
     if let Some(error) = figures.error {
         context.say(&Failure::from(error));
     }
     Ok(vec![Measured { synced: Some(args.sync), ..figures.measured }])
+}
+
+async fn written(client: Arc<Client>, path: DfsPath, args: BenchHflushArgs) -> Tally {
+    let mut tally = Tally::default();
+    if let Err(error) = write(&client, &path, &args, &mut tally).await {
+        tally.fail(error);
+    }
+    tally
 }
 
 async fn write(client: &Client, path: &DfsPath, args: &BenchHflushArgs, tally: &mut Tally) -> Result<()> {
