@@ -51,6 +51,10 @@ pub(crate) struct Node {
     /// Full reports that have ended.
     pub(crate) reports: u64,
     pub(crate) ranges: Vec<v1::ReportRange>,
+    /// Events are taken in and not acknowledged.
+    pub(crate) silent: bool,
+    /// The last message of those.
+    pub(crate) unacknowledged: Option<u64>,
     pub(crate) connected: bool,
     down: Option<mpsc::UnboundedSender<Result<v1::NamenodeMessage, Status>>>,
 }
@@ -212,7 +216,11 @@ impl Service {
                 }
                 Up::Events(events) => {
                     node.events.extend(events.events);
-                    node.tell(Down::Events(v1::EventsAck { sequence: events.sequence }));
+                    if node.silent {
+                        node.unacknowledged = Some(events.sequence);
+                    } else {
+                        node.tell(Down::Events(v1::EventsAck { sequence: events.sequence }));
+                    }
                 }
                 Up::Sums(sums) => {
                     node.sums.extend(sums.sums);

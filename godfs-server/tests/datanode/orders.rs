@@ -4,6 +4,7 @@ use godfs_client::transport::convert::WriteMode;
 use godfs_core::{ChunkId, ErrorKind};
 use godfs_proto::v1;
 use v1::command::Order;
+use v1::namenode_message::Message as Down;
 use v1::replica_event::Kind;
 
 use crate::fake_namenode::State;
@@ -100,17 +101,39 @@ async fn orders_of_an_old_epoch_are_refused_for_ever() {
 async fn the_outcome_of_an_order_overtakes_no_event() {
     let (namenode, nodes, _folders) = cluster(1).await;
     let client = Client::new(namenode.cluster());
-    for chunk in 1..=30 {
-        client.write(&[&nodes[0]], chunk, &pattern(10)).await.expect("write");
-        let delete = Order::Delete(v1::DeleteReplica { chunk, generation: 1 });
-        assert_eq!(namenode.order(1, 1, delete).await.error, None);
-        let told = |state: &State| {
+    let told = |chunk: u64| {
+        move |state: &State| {
             let events = state.nodes[&1].events.iter();
             let of_chunk = events.filter(|event| event.replica.as_ref().is_some_and(|replica| replica.chunk == chunk));
             Some(of_chunk.map(v1::ReplicaEvent::kind).collect::<Vec<_>>())
-        };
-        assert_eq!(namenode.wait("at once", told).await, [Kind::Finalized, Kind::Deleted], "chunk {chunk}");
+        }
+    };
+    let delete = |chunk| Order::Delete(v1::DeleteReplica { chunk, generation: 1 });
+    for chunk in 1..=30 {
+        client.write(&[&nodes[0]], chunk, &pattern(10)).await.expect("write");
+        assert_eq!(namenode.order(1, 1, delete(chunk)).await.error, None);
+        assert_eq!(namenode.wait("at once", told(chunk)).await, [Kind::Finalized, Kind::Deleted], "chunk {chunk}");
     }
+    // Nor while a message with earlier ones is to be acknowledged.
+    namenode.change(|state| state.nodes.get_mut(&1).expect("registered").silent = true);
+    client.write(&[&nodes[0]], 50, &pattern(10)).await.expect("write");
+    let sequence = namenode.wait("a message", |state| state.nodes[&1].unacknowledged).await;
+    client.write(&[&nodes[0]], 51, &pattern(10)).await.expect("write");
+    let outcome = async {
+        assert_eq!(namenode.order(1, 1, delete(51)).await.error, None);
+        namenode.wait("at once", told(51)).await
+    };
+    let acknowledge = async {
+        while nodes[0].store().stat(ChunkId(51)).await.is_ok() {
+            tokio::task::yield_now().await;
+        }
+        // Whatever was to be sent by then goes ahead of a heartbeat.
+        namenode.at_work(1).await;
+        namenode.change(|state| state.nodes.get_mut(&1).expect("registered").silent = false);
+        namenode.tell(1, Down::Events(v1::EventsAck { sequence }));
+    };
+    let (told, ()) = tokio::join!(outcome, acknowledge);
+    assert_eq!(told, [Kind::Finalized, Kind::Deleted]);
 }
 
 #[tokio::test]
