@@ -39,7 +39,8 @@ async fn read(store: &DirectoryStore, chunk: ChunkId) -> u64 {
 fn chunk_store(c: &mut Criterion) {
     let runtime = Runtime::new().expect("runtime");
     let folder = tempfile::tempdir().expect("temporary folder");
-    let options = DirectoryOptions { root: folder.path().to_owned(), capacity: None, reserve: 0, small: 0 };
+    let options =
+        DirectoryOptions { root: folder.path().to_owned(), capacity: None, reserve: 0, small: 0, on_the_spot: true };
     let open = DirectoryStore::open(options, Arc::new(DiskIo), Env::system());
     let store = runtime.block_on(open).expect("store");
     let data = bytes::Bytes::from(vec![0xa5; MAX_PACKET_BYTES]);

@@ -219,7 +219,8 @@ impl Model {
 async fn run(calls: Vec<Call>) {
     let disk = Arc::new(SimIo::new(1));
     let open = async || {
-        let options = DirectoryOptions { root: "/d".into(), capacity: None, reserve: 0, small: 1 << 20 };
+        let options =
+            DirectoryOptions { root: "/d".into(), capacity: None, reserve: 0, small: 1 << 20, on_the_spot: true };
         DirectoryStore::open(options, Arc::clone(&disk) as _, Env::simulated(1)).await.expect("open")
     };
     let open_volumes = async || {

@@ -96,8 +96,13 @@ impl Factory for Directory {
     }
 
     async fn restart(&self) -> Arc<dyn ChunkStore> {
-        let options =
-            DirectoryOptions { root: self.folder(), capacity: self.last.lock().1, reserve: 0, small: 1 << 20 };
+        let options = DirectoryOptions {
+            root: self.folder(),
+            capacity: self.last.lock().1,
+            reserve: 0,
+            small: 1 << 20,
+            on_the_spot: true,
+        };
         let store = DirectoryStore::open(options, Arc::clone(&self.io), self.env.clone()).await.expect("open");
         match self.expected {
             Some(length) => Arc::new(Sized { store, length }),

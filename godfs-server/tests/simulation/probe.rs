@@ -107,7 +107,7 @@ impl Probe {
 /// The bytes of a finalized replica, as the disk would be found now without its process.
 fn stored(disk: &SimIo, chunk: ChunkId, generation: Generation) -> Vec<u8> {
     let root = PathBuf::from(crate::cluster::FOLDER).join("chunks");
-    let options = DirectoryOptions { root, capacity: None, reserve: 0, small: 0 };
+    let options = DirectoryOptions { root, capacity: None, reserve: 0, small: 0, on_the_spot: true };
     let store = now(DirectoryStore::open(options, Arc::new(disk.crash_keeping_all()), Env::simulated(0)));
     let store = store.expect("a store");
     let replica = now(store.verify(chunk)).expect("the replica that the rows name");

@@ -13,14 +13,14 @@ use bytes::Bytes;
 use super::*;
 use crate::chunk::conformance::{append, packet, pattern, read_all};
 use crate::chunk::{ChunkStore, ReplicaWriter};
-use crate::io::SimIo;
+use crate::io::{Failing, SimIo};
 
 const CHUNK: ChunkId = ChunkId(0x0203);
 const CAPACITY: u64 = 64 << 10;
 const ROOT: &str = "/disk/chunks";
 
 async fn open(disk: &SimIo) -> Result<DirectoryStore> {
-    let options = DirectoryOptions { root: ROOT.into(), capacity: None, reserve: 0, small: 1 << 20 };
+    let options = DirectoryOptions { root: ROOT.into(), capacity: None, reserve: 0, small: 1 << 20, on_the_spot: true };
     DirectoryStore::open(options, Arc::new(disk.clone()), Env::simulated(1)).await
 }
 
@@ -70,7 +70,10 @@ impl Model {
             assert!(generation >= promise.generation, "{what}: {found:?} is older than {promise:?}");
             let same = generation == promise.generation;
             assert!(!same || found.length >= promise.length, "{what}: {found:?} is shorter than {promise:?}");
-            assert!(!same || !promise.finalized || found.state == ReplicaState::Finalized, "{what}: {found:?}");
+            assert!(
+                !same || !promise.finalized || found.state == ReplicaState::Finalized,
+                "{what}: {found:?} was {promise:?}"
+            );
             if promise.recovered > generation {
                 let lower = store.recover(CHUNK, Generation(promise.recovered - 1)).await;
                 assert_eq!(lower.expect_err(what).kind(), ErrorKind::Fenced, "{what}");
@@ -114,6 +117,23 @@ impl Model {
         self.promised = Some(Promise { generation, length: found.length, finalized, recovered: 0 });
         self.written.insert(generation, self.content.clone());
         self.finalized = finalized.then_some((generation, found.length)).into_iter().collect();
+    }
+}
+
+impl Model {
+    /// Goes on from a disk that stood still while the process was started again: what it reads back need not be on the disk, but for the bytes of what the
+    /// start says is finalized.
+    async fn restart(&mut self, disk: &SimIo) {
+        let Ok(found) = open(disk).await.expect("open").stat(CHUNK).await else {
+            self.content.clear();
+            return;
+        };
+        let length = usize::try_from(found.length).expect("small");
+        self.content = self.written[&found.generation.get()][..length].to_vec();
+        if found.state == ReplicaState::Finalized {
+            let (generation, length) = (found.generation.get(), found.length);
+            self.promised = Some(Promise { generation, length, finalized: true, recovered: 0 });
+        }
     }
 }
 
@@ -282,10 +302,16 @@ async fn promises_hold_over_failed_syncs() {
         let mut rng = fastrand::Rng::with_seed(seed);
         let disk = empty.crash_keeping_all();
         let mut model = Model { expected: expected(seed), ..Model::default() };
-        disk.fail_sync(rng.u64(1..16));
-        script(&disk, &mut model, &mut rng, 40).await;
-        for (number, found) in crashes(&disk, seed).enumerate() {
-            model.check(&found, &format!("seed {seed}, crash {number}")).await;
+        for life in 0..3 {
+            disk.fail_sync(rng.u64(1..16));
+            script(&disk, &mut model, &mut rng, 40).await;
+            disk.set_failing(Failing::default());
+            for step in ["at its end", "found by the next"] {
+                for (number, found) in crashes(&disk, seed).enumerate() {
+                    model.check(&found, &format!("seed {seed}, life {life} {step}, crash {number}")).await;
+                }
+                model.restart(&disk).await;
+            }
         }
     }
 }

@@ -220,6 +220,26 @@ impl ReplicaFile {
         self.sequence = self.sequence.max(sequence);
     }
 
+    /// Writes the first `length` bytes of data once more, with their checksums and the header, as a start found them: a sync that failed before it may
+    /// have left them in the page cache only, and a later one does not look for them there. Durable with the next sync.
+    pub(super) fn write_again(&self, length: u64) -> io::Result<()> {
+        let Share { file, layout, .. } = &*self.share;
+        let checksums = layout.checksum_at(0)..layout.checksum_at(length / PIECE as u64);
+        for part in [0..HEADER_BYTES as u64, checksums, layout.data_at(0)..layout.data_at(length)] {
+            let mut at = part.start;
+            while at < part.end {
+                let step = usize::try_from(part.end - at).unwrap_or(MAX_PACKET_BYTES).min(MAX_PACKET_BYTES);
+                let bytes = file.read_at(at, step)?;
+                if bytes.is_empty() {
+                    break;
+                }
+                file.write_all_at(at, &bytes)?;
+                at += bytes.len() as u64;
+            }
+        }
+        Ok(())
+    }
+
     /// Makes everything written so far durable.
     pub(super) fn sync(&mut self) -> io::Result<()> {
         self.share.file.sync_data()?;

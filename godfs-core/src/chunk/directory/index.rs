@@ -27,6 +27,8 @@ pub(super) struct Slot {
     pub(super) drop_behind: bool,
     /// Found finalized, by a start, though nobody may have finalized it: not to be shown before the chunk is committed.
     pub(super) withheld: bool,
+    /// Found being written, by a start: some of it may be in the page cache only, where no sync looks for it.
+    pub(super) inherited: bool,
     /// A write or sync failed: what the disk holds is not known until the store is opened again.
     pub(super) poisoned: bool,
     /// Bytes and the checksum of the last, unfinished piece, of a replica that has no `live`.

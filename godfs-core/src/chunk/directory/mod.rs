@@ -72,6 +72,8 @@ pub struct DirectoryOptions {
     pub reserve: u64,
     /// Replicas that are expected to have at most so many bytes, up to [`MAX_PACKET_BYTES`], share files. 0: none do.
     pub small: u64,
+    /// Whether small appends are made on the thread of their caller, where nothing has to wait; not where that thread also serves other disks.
+    pub on_the_spot: bool,
 }
 
 /// Replicas in a directory of a disk, one file each, in the format that [`format`](mod@super::format) draws. Those of which it is known beforehand that
@@ -170,7 +172,7 @@ impl DirectoryStore {
             unknown,
             proving: Mutex::default(),
             compaction: Compaction::default(),
-            spot: Spot::default(),
+            spot: Spot::new(options.on_the_spot),
             kept_open: Mutex::default(),
             _lock: lock,
         };
@@ -371,6 +373,7 @@ impl Inner {
             unproven: false,
             drop_behind: false,
             withheld: false,
+            inherited: false,
             poisoned: false,
             length: 0,
             tail: 0,
@@ -435,6 +438,7 @@ impl Inner {
         // Writing the record of a file not known to be durable syncs it first, so nothing stays unproven.
         let finalized = slot.state == ReplicaState::Finalized;
         self.changing(chunk, "remember the recovery of", || {
+            self.adopt(chunk, &slot, &file)?;
             file.put(|record| {
                 (record.recovered, record.length, record.tail) = (generation, length, tail);
                 if finalized {
@@ -546,6 +550,7 @@ impl Inner {
         // After a stop, and after a failed write, bytes may be there that do not count.
         let overshot = before.live.as_ref().is_some_and(|live| live.progress.lock().overshot);
         self.changing(chunk, "change the generation of", || {
+            self.adopt(chunk, before, &file)?;
             let clean = before.state != ReplicaState::Rwr
                 && length == old_length
                 && !overshot
@@ -565,6 +570,17 @@ impl Inner {
             self.room.give(footprint(old_length) - footprint(length));
         }
         Ok((file, tail))
+    }
+
+    /// Writes once more what a start found being written, before a sync of it counts.
+    fn adopt(&self, chunk: ChunkId, slot: &Slot, file: &ReplicaFile) -> io::Result<()> {
+        if slot.inherited {
+            file.write_again(slot.end().0)?;
+            if let Some(slot) = self.index.lock().get_mut(&chunk) {
+                slot.inherited = false;
+            }
+        }
+        Ok(())
     }
 
     /// Begins to write: makes the replica live in the index.

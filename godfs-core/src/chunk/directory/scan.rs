@@ -121,13 +121,13 @@ pub(super) fn scan(io: &dyn Io, paths: &Paths) -> Result<Found> {
             _ => scan.unknown(&path, "not a file of this store"),
         }
     }
-    if let Err(error) = io.sync_dir(&paths.finalized()) {
-        // One that was made just before a kill need not be durable; they are made again when they are needed.
-        scan.unknown(&paths.finalized(), &format!("can't be synced: {error}"));
+    if !scan.names(&paths.finalized()) {
+        // They are made again when they are needed.
         scan.found.fans.clear();
     }
     scan.directory(&paths.rbw(), None);
     scan.segments();
+    scan.names(&paths.version());
     scan.strangers(&paths.version(), |name| matches!(name, "rbw" | "tmp" | "finalized" | "segments"));
     Ok(scan.finish())
 }
@@ -177,6 +177,7 @@ impl Scan<'_> {
             return;
         }
         let mut found = segments::Found::default();
+        self.names(&folder);
         for entry in self.entries(&folder) {
             let mut places = Vec::new();
             let admitted = if entry.is_dir {
@@ -213,7 +214,17 @@ impl Scan<'_> {
         Ok(Some((header.newest.chunk, candidate)))
     }
 
+    /// Makes the names in a directory durable: what a process that was killed, or whose sync failed, has left there may be in memory only. Whether they are.
+    fn names(&mut self, folder: &Path) -> bool {
+        let synced = self.io.sync_dir(folder);
+        if let Err(error) = &synced {
+            self.unknown(folder, &format!("can't be synced: {error}"));
+        }
+        synced.is_ok()
+    }
+
     fn directory(&mut self, folder: &Path, fan: Option<u64>) {
+        self.names(folder);
         for entry in self.entries(folder) {
             let path = folder.join(&entry.name);
             match chunk_of(&entry.name) {
@@ -263,7 +274,7 @@ impl Scan<'_> {
             let beside = file.slot.place.is_none() && sealed.slot.place.is_some() && sealed.slot.withheld;
             beside && file.slot.generation == sealed.slot.generation && file.sequence > sealed.sequence
         };
-        let (winner, loser) = if went_on(&new, &old) {
+        let (mut winner, loser) = if went_on(&new, &old) {
             (new, old)
         } else if went_on(&old, &new) {
             (old, new)
@@ -285,10 +296,10 @@ impl Scan<'_> {
             [&winner, &loser].iter().all(|one| one.slot.place.is_some() && one.slot.state == ReplicaState::Finalized);
         let moved = both && end(&winner) == end(&loser);
         if same || replaced || outgrown || moved || loser.slot.generation < winner.slot.generation {
-            let removed = match &loser.slot.place {
+            let removed = self.make_durable(&mut winner).and_then(|()| match &loser.slot.place {
                 Some(place) => place.retire(),
                 None => self.io.remove_file(&loser.path),
-            };
+            });
             if let Err(error) = removed {
                 self.unknown(&loser.path, &format!("superseded, but could not be removed: {error}"));
             }
@@ -298,12 +309,33 @@ impl Scan<'_> {
         self.candidates.insert(chunk, winner);
     }
 
+    /// Before anything is done that can't be taken back because of what a file says, it is made sure that it says so on the disk.
+    fn make_durable(&self, candidate: &mut Candidate) -> io::Result<()> {
+        if !candidate.slot.inherited {
+            return Ok(());
+        }
+        let opened = match &candidate.slot.place {
+            Some(place) => ReplicaFile::open_in(place),
+            None => ReplicaFile::open(self.io.open(&candidate.path, OpenMode::Existing)?),
+        };
+        let (mut file, _) = opened.map_err(|error| match error {
+            LoadError::Io(error) => error,
+            LoadError::Header(fault) => io::Error::new(io::ErrorKind::InvalidData, fault),
+        })?;
+        file.write_again(candidate.slot.length)?;
+        file.sync()?;
+        candidate.slot.inherited = false;
+        Ok(())
+    }
+
     fn finish(mut self) -> Found {
-        for (chunk, candidate) in std::mem::take(&mut self.candidates) {
+        for (chunk, mut candidate) in std::mem::take(&mut self.candidates) {
             let home = self.paths.file(chunk, candidate.slot.state);
             if candidate.slot.place.is_none() && candidate.path != home {
                 let directory = self.paths.directory(chunk, candidate.slot.state);
-                let moved = self.io.rename(&candidate.path, &home).and_then(|()| self.io.sync_dir(&directory));
+                let durable = self.make_durable(&mut candidate);
+                let moved = durable.and_then(|()| self.io.rename(&candidate.path, &home));
+                let moved = moved.and_then(|()| self.io.sync_dir(&directory));
                 if let Err(error) = moved {
                     self.unknown(&candidate.path, &format!("could not be moved to {}: {error}", home.display()));
                     continue;
@@ -364,6 +396,7 @@ fn judge(mut file: ReplicaFile, header: &Header, length: u64, trusted: bool, pat
         unproven: false,
         drop_behind: false,
         withheld: record.sealed,
+        inherited: true,
         poisoned: false,
         length: record.length,
         tail: record.tail,
@@ -379,10 +412,10 @@ fn judge(mut file: ReplicaFile, header: &Header, length: u64, trusted: bool, pat
             return Err(format!("finalized with {} bytes of data, but the file ends before", record.length));
         }
         if record.cut {
-            file.finish_cut().and_then(|()| file.sync()).map_err(told)?;
+            file.write_again(0).and_then(|()| file.finish_cut()).and_then(|()| file.sync()).map_err(told)?;
             candidate.sequence = file.record().sequence;
         }
-        candidate.slot.state = ReplicaState::Finalized;
+        (candidate.slot.state, candidate.slot.inherited) = (ReplicaState::Finalized, false);
         return Ok(candidate);
     }
     let limit = if record.cut { record.length } else { record.capacity };
@@ -390,8 +423,9 @@ fn judge(mut file: ReplicaFile, header: &Header, length: u64, trusted: bool, pat
     (candidate.slot.length, candidate.slot.tail) = (proven, tail);
     if trusted && record.state == RecordState::Unproven && (proven, tail) == (record.length, record.tail) {
         // Read back from what may still be only in memory: a record may say so once it is on the disk.
-        file.sync().and_then(|()| file.put(|record| record.state = RecordState::Finalized)).map_err(told)?;
-        candidate.slot.state = ReplicaState::Finalized;
+        let synced = file.write_again(proven).and_then(|()| file.sync());
+        synced.and_then(|()| file.put(|record| record.state = RecordState::Finalized)).map_err(told)?;
+        (candidate.slot.state, candidate.slot.inherited) = (ReplicaState::Finalized, false);
         (candidate.record, candidate.sequence) = (RecordState::Finalized, file.record().sequence);
     }
     Ok(candidate)

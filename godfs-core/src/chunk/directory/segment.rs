@@ -125,7 +125,10 @@ impl Segment {
             return Ok(None);
         }
         let (slots, data) = decode(&header)?;
-        Ok(Some(Self { file, number, data, slots, state: Mutex::default(), synced: Condvar::new() }))
+        // It may be in the page cache only, where a sync that failed before this start left it and a later one does not look for it.
+        let failed = file.write_all_at(0, &header).is_err();
+        let state = Mutex::new(State { failed, ..State::default() });
+        Ok(Some(Self { file, number, data, slots, state, synced: Condvar::new() }))
     }
 
     /// Gives every slot that is in use to `look`, which keeps it by keeping the file, and notes which are free.

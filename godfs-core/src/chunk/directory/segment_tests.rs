@@ -9,12 +9,12 @@ use bytes::Bytes;
 use super::*;
 use crate::chunk::ChunkStore;
 use crate::chunk::conformance::{packet, pattern, rbw, read_all};
-use crate::io::SimIo;
+use crate::io::{Failing, SimIo};
 
 const ROOT: &str = "/disk/chunks";
 
 async fn open(disk: &SimIo) -> Result<DirectoryStore> {
-    let options = DirectoryOptions { root: ROOT.into(), capacity: None, reserve: 0, small: 1 << 20 };
+    let options = DirectoryOptions { root: ROOT.into(), capacity: None, reserve: 0, small: 1 << 20, on_the_spot: true };
     DirectoryStore::open(options, Arc::new(disk.clone()), Env::simulated(1)).await
 }
 
@@ -366,7 +366,8 @@ async fn segments_with_little_in_them_are_emptied() {
 async fn a_start_finds_a_million() {
     let folder = std::env::var("GODFS_SCAN_FOLDER").expect("GODFS_SCAN_FOLDER names a folder");
     let count = std::env::var("GODFS_SCAN_REPLICAS").map_or(1_000_000, |count| count.parse().expect("a number"));
-    let options = DirectoryOptions { root: folder.into(), capacity: None, reserve: 0, small: 1 << 20 };
+    let options =
+        DirectoryOptions { root: folder.into(), capacity: None, reserve: 0, small: 1 << 20, on_the_spot: true };
     let start = || DirectoryStore::open(options.clone(), Arc::new(crate::io::DiskIo), Env::system());
     let store = start().await.expect("open");
     let data = pattern(1, 1_000);
@@ -383,4 +384,28 @@ async fn a_start_finds_a_million() {
     let found = store.list(0..u64::MAX, usize::MAX).await.expect("list").len();
     eprintln!("{found} replicas found in {:?}", clock.monotonic() - begun);
     assert_eq!(found as u64, count);
+}
+
+/// A store on which any one sync failed is opened again by another process: what is written into it from then on is there when the power has gone.
+#[tokio::test]
+async fn a_segment_whose_making_failed_keeps_what_a_later_process_puts_into_it() {
+    let mut failures = 0;
+    for failing in 1..=8 {
+        for seed in 0..4 {
+            let disk = SimIo::new(seed);
+            drop(open(&disk).await.expect("open"));
+            disk.fail_sync(failing);
+            if let Ok(store) = open(&disk).await {
+                failures += u32::from(put(&store, rbw(ChunkId(2), 1), &pattern(1, 5_000), true).await.is_err());
+            }
+            disk.set_failing(Failing::default());
+            let store = open(&disk).await.expect("open");
+            let data = pattern(2, 5_000);
+            put(&store, rbw(ChunkId(4), 1), &data, true).await.expect("put");
+            let store = open(&disk.crash_losing_all()).await.expect("open");
+            let what = format!("sync {failing}, seed {seed}: {:?}", store.unknown().await);
+            assert_eq!(store.verify(ChunkId(4)).await.expect(&what).length, 5_000);
+        }
+    }
+    assert!(failures > 10, "{failures}");
 }

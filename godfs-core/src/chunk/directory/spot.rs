@@ -1,8 +1,9 @@
 //! Small appends on the caller's thread.
 //!
 //! To wake another thread and to be woken by it costs more than a few bytes into the page cache, and a writer that flushes after each line waits for that on every
-//! node of its pipeline. But a write can also wait for the disk, and then holds up all else on the caller's thread: one that took long sends those that follow to the executor
-//! for a while. So such a thread stands still for one write in a while, however slow the disk is.
+//! node of its pipeline. But a write can also wait for the disk, and then holds up all else on the caller's thread: as soon as one takes long, and for a while after it,
+//! the others go to the executor. So one such thread stands still for one write in a while, however slow the disk is. A node of several volumes makes none on the spot:
+//! the disk of one must not hold up the streams of the others.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -19,21 +20,36 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// Whether a store's small appends are made on the spot.
 #[derive(Debug, Default)]
 pub(super) struct Spot {
+    /// Whether any are.
+    allowed: bool,
+    /// When the one that is under way began, by the monotonic clock: microseconds, and one more. 0: none is.
+    begun: AtomicU64,
     /// Not before, by the monotonic clock: microseconds.
     not_before: AtomicU64,
 }
 
 impl Spot {
+    pub(super) fn new(allowed: bool) -> Self {
+        Self { allowed, ..Self::default() }
+    }
+
     /// Whether an append of so many bytes is to be made on the spot, at this time.
     pub(super) fn takes(&self, bytes: usize, now: Duration) -> bool {
-        bytes <= LARGEST && micros(now) >= self.not_before.load(Ordering::Relaxed)
+        let now = micros(now);
+        let begun = self.begun.load(Ordering::Relaxed);
+        let waits = begun > 0 && now.saturating_sub(begun - 1) > micros(LONG);
+        self.allowed && bytes <= LARGEST && !waits && now >= self.not_before.load(Ordering::Relaxed)
     }
 
     /// Does the work on the spot, and notes how long it took.
     pub(super) fn run<T>(&self, clock: &dyn Clock, work: impl FnOnce() -> T) -> T {
         let begun = clock.monotonic();
+        let first = self.begun.compare_exchange(0, micros(begun) + 1, Ordering::Relaxed, Ordering::Relaxed).is_ok();
         let done = work();
         let now = clock.monotonic();
+        if first {
+            self.begun.store(0, Ordering::Relaxed);
+        }
         if now.saturating_sub(begun) > LONG {
             self.not_before.store(micros(now + PAUSE), Ordering::Relaxed);
         }
@@ -73,7 +89,13 @@ mod tests {
     #[tokio::test]
     async fn little_is_appended_without_another_thread_where_nothing_waits() {
         let (disk, jobs, clock) = (SimIo::new(1), Arc::new(Counting::default()), Arc::new(Hand::default()));
-        let options = DirectoryOptions { root: "/disk/chunks".into(), capacity: None, reserve: 0, small: 1 << 20 };
+        let options = DirectoryOptions {
+            root: "/disk/chunks".into(),
+            capacity: None,
+            reserve: 0,
+            small: 1 << 20,
+            on_the_spot: true,
+        };
         let env = Env { executor: jobs.clone(), clock: clock.clone(), ..Env::simulated(1) };
         let store = DirectoryStore::open(options, Arc::new(disk), env).await.expect("open");
         let append = async |writer: &mut Box<dyn ReplicaWriter>, bytes: usize| {
@@ -113,8 +135,9 @@ mod tests {
 
     #[test]
     fn a_disk_that_lets_one_wait_is_left_to_the_executor_for_a_while() {
-        let (spot, clock) = (Spot::default(), Hand::default());
+        let (spot, clock) = (Spot::new(true), Hand::default());
         let takes = |bytes| spot.takes(bytes, clock.monotonic());
+        assert!(!Spot::new(false).takes(1, clock.monotonic()), "not beside other disks");
         assert!(takes(1) && takes(LARGEST) && !takes(LARGEST + 1));
         spot.run(&clock, || *clock.0.lock() += LONG);
         assert!(takes(1), "quick enough");
@@ -124,5 +147,16 @@ mod tests {
         assert!(!takes(1));
         *clock.0.lock() += Duration::from_micros(1);
         assert!(takes(1));
+    }
+
+    #[test]
+    fn while_one_waits_no_other_thread_is_risked() {
+        let (spot, clock) = (Spot::new(true), Hand::default());
+        spot.run(&clock, || {
+            *clock.0.lock() += LONG;
+            assert!(spot.takes(1, clock.monotonic()), "it may be done at once");
+            *clock.0.lock() += LONG;
+            assert!(!spot.takes(1, clock.monotonic()));
+        });
     }
 }

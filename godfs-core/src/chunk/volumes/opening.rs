@@ -89,6 +89,7 @@ async fn open(
         capacity: options.capacity,
         reserve: options.reserve,
         small: options.small,
+        on_the_spot: options.volumes.len() < 2,
     };
     let store = DirectoryStore::open(directory, Arc::clone(&io), env).await?;
     Ok((store, Place::new(io, path.to_path_buf(), mark)))

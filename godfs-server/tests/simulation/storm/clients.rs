@@ -188,7 +188,7 @@ impl Hand {
         };
         let length = status.length * keep / 1_000;
         self.common.powers.forget(file);
-        self.common.files.lock()[file].may_shrink_to(length);
+        self.common.files.lock()[file].begin_cut(length);
         self.client.truncate(path(file), length).await?;
         self.note(format_args!("cut to {length}"));
         self.common.files.lock()[file].cut(length);
@@ -284,8 +284,7 @@ async fn look(
     // Bytes that may have gone meanwhile are nobody's promise.
     if now.changes == before.changes {
         invariants::bytes_are_those_that_were_written(path(file), from, &now.bytes(from, wanted), &bytes);
-        // From now on they may not go either.
-        now.flushed = now.flushed.max(length);
+        now.seen(length);
         *kept = Some((before.changes, reader));
     }
     drop(files);

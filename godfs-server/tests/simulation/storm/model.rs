@@ -26,6 +26,8 @@ pub(super) struct File {
     pub(super) closed: bool,
     /// At some time nobody had in memory any more what was not synced: then its writer may fail.
     pub(super) lost_memory: bool,
+    /// Bytes to which it was to be cut by a call that was not answered: it may still be.
+    cutting: Option<u64>,
     /// Grows whenever bytes that were there may go: what was seen before says nothing about what is there after.
     pub(super) changes: u64,
 }
@@ -69,6 +71,7 @@ impl File {
             self.changes += 1;
         }
         self.segments.retain(|(start, _)| *start < length);
+        self.cutting = None;
         (self.flushed, self.synced, self.sent) = (length, length, length);
     }
 
@@ -76,6 +79,18 @@ impl File {
     pub(super) fn may_shrink_to(&mut self, length: u64) {
         self.changes += 1;
         (self.flushed, self.synced) = (self.flushed.min(length), self.synced.min(length));
+    }
+
+    /// It is to be cut to `length` bytes.
+    pub(super) fn begin_cut(&mut self, length: u64) {
+        self.may_shrink_to(length);
+        self.cutting = Some(self.cutting.map_or(length, |before| before.min(length)));
+    }
+
+    /// A reader has seen `length` bytes: they may not go any more, unless they are being cut off.
+    pub(super) fn seen(&mut self, length: u64) {
+        let stay = self.cutting.map_or(length, |cut| cut.min(length));
+        self.flushed = self.flushed.max(stay);
     }
 
     /// Nobody has in memory any more what was not synced.

@@ -145,7 +145,7 @@ fn counts(info: &ChunkInfo, node: NodeId) -> bool {
 /// The replicas of a disk, as it would be found now without its process.
 fn open(disk: &SimIo) -> DirectoryStore {
     let root = PathBuf::from(crate::cluster::FOLDER).join("chunks");
-    let options = DirectoryOptions { root, capacity: None, reserve: 0, small: 0 };
+    let options = DirectoryOptions { root, capacity: None, reserve: 0, small: 0, on_the_spot: true };
     at_once(DirectoryStore::open(options, Arc::new(disk.crash_keeping_all()), Env::simulated(0))).expect("a store")
 }
 
