@@ -261,6 +261,29 @@ async fn a_node_that_has_lost_its_replica_hides_nothing() {
     assert_eq!(all(&reader).await.expect("read"), data);
 }
 
+/// Where only a node answers that has lost its replica, nobody knows how much was flushed: no reader is told that it is nothing.
+#[tokio::test]
+async fn a_node_that_has_lost_its_replica_does_not_speak_for_others() {
+    let settings = ClientSettings { call_timeout: Duration::from_millis(200), ..ClientSettings::default() };
+    let cluster = FakeCluster::with_settings(3, settings);
+    let data = bytes(10_000);
+    let mut writer = cluster.client.writer("/f", options()).await.expect("created");
+    writer.write(&data).await.expect("written");
+    writer.hflush().await.expect("flushed");
+    cluster.datanode(2).lose_all();
+    let reader = cluster.client.reader("/f").await.expect("opened");
+    for silent in [1, 3] {
+        cluster.datanode(silent).set_fault(Fault::TellNothing);
+    }
+    let error = cluster.client.reader("/f").await.expect_err("nobody knows");
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+    assert_eq!(reader.refresh().await.expect_err("nobody knows").kind(), ErrorKind::Unavailable);
+    assert_eq!(reader.len(), data.len() as u64);
+    cluster.datanode(3).mend();
+    let reader = cluster.client.reader("/f").await.expect("opened");
+    assert_eq!(reader.len(), data.len() as u64);
+}
+
 #[tokio::test]
 async fn checksums_do_not_depend_on_chunks() {
     let (cluster, data) = with_file(3).await;
@@ -312,6 +335,7 @@ async fn readers_are_shared_between_tasks_and_reuse_connections() {
 async fn a_small_file_that_grows_is_followed() {
     let cluster = FakeCluster::start(3);
     let mut writer = cluster.client.writer("/f", options()).await.expect("created");
+    let early = cluster.client.reader("/f").await.expect("opened");
     writer.write(b"one").await.expect("written");
     writer.hflush().await.expect("flushed");
     let reader = cluster.client.reader("/f").await.expect("opened");
@@ -320,8 +344,10 @@ async fn a_small_file_that_grows_is_followed() {
     writer.hflush().await.expect("flushed");
     let second = cluster.client.reader("/f").await.expect("opened");
     assert_eq!(all(&second).await.expect("read"), b"onetwo");
-    assert_eq!(reader.refresh().await.expect("asked"), 6);
-    assert_eq!(all(&reader).await.expect("read"), b"onetwo");
+    for reader in [reader, early] {
+        assert_eq!(reader.refresh().await.expect("asked"), 6);
+        assert_eq!(all(&reader).await.expect("read"), b"onetwo");
+    }
 }
 
 /// Random operations on a handle against a vector.

@@ -149,12 +149,12 @@ impl Reader {
     /// One look at how much can be read; `None` when that is not settled.
     async fn look(&self) -> Result<Option<u64>> {
         let shared = &self.shared;
-        let before = self.len();
-        let (status, chunks) = shared.locations.look(before).await?;
-        if status.small && status.length > before {
+        let (status, chunks) = shared.locations.look(self.len()).await?;
+        if status.small && status.length > self.len() {
             shared.take_small().await?;
-            return Ok(Some(self.len()));
         }
+        // One that outgrows the namenode has its bytes there until it is closed, and more of them in chunks.
+        let before = self.len();
         let mut length = 0;
         for (at, chunk) in chunks.iter().enumerate() {
             let bytes = if chunk.open { shared.visible(chunk).await? } else { Some(chunk.length) };
@@ -407,10 +407,8 @@ impl Shared {
         if let Some(visible) = least.min() {
             return Ok(Some(visible));
         }
-        // Before the pipeline stands, nobody has anything.
-        let absent = answers.iter().filter(|answer| matches!(answer, Ok(Shown::Absent))).count();
-        let begins = chunk.length == 0 && chunk.generation.get() == 1;
-        if absent == answers.len() || begins && absent > 0 {
+        // Before the pipeline stands, nobody has anything. Where only some can be asked, others may have what one has lost with its power.
+        if answers.iter().all(|answer| matches!(answer, Ok(Shown::Absent))) {
             return Ok(Some(0));
         }
         if answers.iter().any(Result::is_ok) {

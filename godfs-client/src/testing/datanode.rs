@@ -43,6 +43,8 @@ pub(crate) enum Fault {
     Lie,
     /// Serves nothing, and never answers.
     StallReads,
+    /// Does not say what it has.
+    TellNothing,
     /// Takes so long before it serves.
     SlowReads(Duration),
 }
@@ -466,6 +468,9 @@ impl ChunkService for Service {
     }
 
     async fn inspect(&self, request: Request<v1::InspectRequest>) -> Result<Response<v1::InspectResponse>, Status> {
+        if self.0.fault() == Some(Fault::TellNothing) {
+            return Err(Status::unavailable("not now"));
+        }
         let replica = self.0.describe(ChunkId(request.get_ref().chunk)).map_err(|error| to_status(&error))?;
         Ok(Response::new(v1::InspectResponse { replica: Some(convert::replica_to_wire(&replica)) }))
     }
