@@ -3,9 +3,8 @@
 //! A stream of its own costs a small call several times what its bytes do. Here each datanode that is asked has one stream for a kind of question, those that
 //! are asked while others are on their way travel together, and their answers as well.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
-use std::hash::Hash;
 
 use futures::StreamExt;
 use godfs_core::{Error, ErrorKind, NodeId, Result};
@@ -31,7 +30,7 @@ const STREAMS: usize = 1_024;
 /// A kind of question.
 pub trait Kind: 'static {
     /// What tells streams to one node apart, besides the node.
-    type Key: Copy + Eq + Hash + Send + fmt::Debug;
+    type Key: Copy + Ord + Send + fmt::Debug;
     /// A message of questions.
     type Request: BulkMessage + Send + 'static;
     /// A message of answers.
@@ -80,7 +79,7 @@ pub struct Together<K: Kind> {
     streams: Mutex<Streams<K>>,
 }
 
-type Streams<K> = HashMap<(NodeId, <K as Kind>::Key), Stream<K>>;
+type Streams<K> = BTreeMap<(NodeId, <K as Kind>::Key), Stream<K>>;
 
 struct Stream<K: Kind> {
     address: Address,
