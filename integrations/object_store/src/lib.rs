@@ -31,7 +31,7 @@
 //! | `put` | Durable before it appears, whole or not at all. `Create` has one winner among any number of writers, `Update` compares the ETag and replaces in one transaction. Small objects take one round trip. |
 //! | ETag | `INODE-VERSION`: another one after every change, also of attributes. `version` is not kept, and refused where it is asked for. |
 //! | multipart | Parts are hidden files, written in parallel; `complete` joins their chunks to the object and publishes it in one transaction, without copying a byte. At most 10,000 parts. |
-//! | abandoned uploads | [`GodfsStore::collect_abandoned`] removes them. |
+//! | abandoned uploads | Removed by a store that begins an upload, after a week ([`StoreOptions::abandoned_after`]); at once by [`GodfsStore::collect_abandoned`]. |
 //! | `get_ranges` | Ranges that lie close together are read together, several reads at a time. |
 //! | `list`, `list_with_offset` | In the order of the keys' bytes; a page in memory at a time. |
 //! | `copy` | The bytes pass through the client; the copy appears whole. `rename` is one transaction and moves nothing. |

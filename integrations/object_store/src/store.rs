@@ -1,6 +1,8 @@
 //! The store.
 
 use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::StreamExt;
@@ -12,14 +14,25 @@ use godfs_client::{
 
 use crate::attributes::Described;
 use crate::key::{UPLOADS, path_of};
+use crate::uploads::Sweep;
 use crate::url;
 
-/// How objects are written. The defaults: the cluster's replication and chunk size.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// A week: longer than any upload takes, even one that is gone on with by hand.
+const ABANDONED_AFTER: Duration = Duration::from_secs(7 * 24 * 3_600);
+
+/// How objects are written. The defaults: the cluster's replication and chunk size; uploads are abandoned after a week.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub struct StoreOptions {
     replication: Option<u32>,
     chunk_size: Option<u64>,
+    pub(crate) abandoned_after: Duration,
+}
+
+impl Default for StoreOptions {
+    fn default() -> Self {
+        Self { replication: None, chunk_size: None, abandoned_after: ABANDONED_AFTER }
+    }
 }
 
 impl StoreOptions {
@@ -39,6 +52,13 @@ impl StoreOptions {
         self.chunk_size = Some(bytes);
         self
     }
+
+    /// How long nothing is added to an upload before it counts as abandoned, whoever began it. A store that begins an upload removes those, in the background, at
+    /// most once an hour; see [`GodfsStore::collect_abandoned`]. [`Duration::ZERO`]: it removes none.
+    pub fn abandoned_after(mut self, unchanged: Duration) -> Self {
+        self.abandoned_after = unchanged;
+        self
+    }
 }
 
 /// Objects in a directory of GoDFS. Cheap to clone. It is an `ObjectStore`, `MultipartStore` and `PaginatedListStore` of each version of `object_store` whose
@@ -48,6 +68,8 @@ pub struct GodfsStore {
     client: Client,
     root: DfsPath,
     options: StoreOptions,
+    /// One for all its clones.
+    pub(crate) sweep: Arc<Sweep>,
 }
 
 impl GodfsStore {
@@ -56,7 +78,7 @@ impl GodfsStore {
     /// # Errors
     /// [`ErrorKind::InvalidArgument`] for a malformed path.
     pub fn new(client: Client, root: impl IntoPath) -> Result<Self> {
-        Ok(Self { client, root: root.into_path()?, options: StoreOptions::default() })
+        Ok(Self { client, root: root.into_path()?, options: StoreOptions::default(), sweep: Arc::default() })
     }
 
     /// Objects at `godfs://HOST:PORT[,HOST:PORT]/DIRECTORY`. Contacts nobody: the first call does.
@@ -68,7 +90,8 @@ impl GodfsStore {
     }
 
     /// The same with options, as tools pass them on: `user` (`USER` or `USER:GROUP,GROUP`, as for
-    /// [`ClientBuilder::user`](godfs_client::ClientBuilder::user)), `replication`, and `chunk_size` in bytes.
+    /// [`ClientBuilder::user`](godfs_client::ClientBuilder::user)), `replication`, `chunk_size` in bytes, and `abandoned_after` in seconds (0: never; see
+    /// [`StoreOptions::abandoned_after`]).
     ///
     /// # Errors
     /// [`ErrorKind::InvalidArgument`] also for an option that is unknown, or malformed.
@@ -88,13 +111,18 @@ impl GodfsStore {
                 "user" => builder = builder.user(value),
                 "replication" => store.replication = Some(value.parse().map_err(|_| malformed())?),
                 "chunk_size" => store.chunk_size = Some(value.parse().map_err(|_| malformed())?),
+                "abandoned_after" => {
+                    store.abandoned_after = Duration::from_secs(value.parse().map_err(|_| malformed())?);
+                }
                 _ => {
-                    let message = format!("{key:?} is no option of a store: they are user, replication, chunk_size");
+                    let message = format!(
+                        "{key:?} is no option of a store: they are user, replication, chunk_size, abandoned_after"
+                    );
                     return Err(Error::new(ErrorKind::InvalidArgument, message));
                 }
             }
         }
-        Ok(Self { client: builder.build()?, root, options: store })
+        Ok(Self { client: builder.build()?, root, options: store, sweep: Arc::default() })
     }
 
     /// The same objects, written another way from now on.
@@ -106,6 +134,10 @@ impl GodfsStore {
     #[must_use]
     pub fn client(&self) -> &Client {
         &self.client
+    }
+
+    pub(crate) fn options(&self) -> &StoreOptions {
+        &self.options
     }
 
     /// The directory of the objects.

@@ -2,12 +2,15 @@
 //!
 //! Each upload has a directory of its own in [`UPLOADS`], each part is a file there that appears whole. Completing an upload joins the chunks of its parts to
 //! the object, publishes that and removes the directory, in one transaction: so there is nothing to be found of a half upload but a directory that nobody
-//! lists, which [`GodfsStore::collect_abandoned`] removes when its owner is gone.
+//! lists, which [`GodfsStore::collect_abandoned`] removes when its owner is gone: whoever begins an upload sees to those that others left.
 
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures::TryStreamExt;
+use parking_lot::Mutex;
+use tokio::time::Instant;
+
 use godfs_client::{CreateOptions, DfsPath, ETag, Error, ErrorKind, MkdirOptions, RemoveOptions, Result, XattrMode};
 
 use crate::attributes::Described;
@@ -16,6 +19,25 @@ use crate::store::{GodfsStore, Mode};
 
 /// How often the directory of an upload is made, before it is given up: where somebody removes the one above all the time.
 const ATTEMPTS: usize = 10;
+
+/// How often a store looks for what was abandoned, at most.
+const SWEEP_EVERY: Duration = Duration::from_secs(3_600);
+
+/// When a store looked last for what was abandoned.
+#[derive(Debug, Default)]
+pub(crate) struct Sweep(Mutex<Option<Instant>>);
+
+impl Sweep {
+    /// Whether it is time to look; then it is not for a while.
+    fn is_due(&self) -> bool {
+        let (mut last, now) = (self.0.lock(), Instant::now());
+        let due = last.is_none_or(|last| now.duration_since(last) >= SWEEP_EVERY);
+        if due {
+            *last = Some(now);
+        }
+        due
+    }
+}
 
 /// Names an upload: 32 hexadecimal digits.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,8 +68,18 @@ impl GodfsStore {
         self.uploads()?.join(&id.0)
     }
 
-    /// Begins an upload.
+    /// Begins an upload, and sees to those that were abandoned.
     pub(crate) async fn begin_upload(&self) -> Result<UploadId> {
+        let unchanged = self.options().abandoned_after;
+        if !unchanged.is_zero() && self.sweep.is_due() {
+            let store = self.clone();
+            // What is in the way now need not be the next time.
+            tokio::spawn(async move { store.collect_abandoned(unchanged).await });
+        }
+        self.make_directory().await
+    }
+
+    async fn make_directory(&self) -> Result<UploadId> {
         for _ in 0..ATTEMPTS {
             let id = UploadId(format!("{:032x}", fastrand::u128(..)));
             match self.client().mkdir(self.directory(&id)?, MkdirOptions::new()).await {
@@ -115,7 +147,8 @@ impl GodfsStore {
     }
 
     /// Removes the uploads to which no part was added for `unchanged`, as the namenode's clock has it, and that were not completed: those whose writer died, or
-    /// that is slower than that. Gives back how many. A part that is being written when its upload goes fails, and so does the upload.
+    /// that is slower than that. Gives back how many. A part that is being written when its upload goes fails, and so does the upload. Those that the caller may
+    /// not remove stay.
     ///
     /// # Errors
     /// Whatever the client says. What was removed stays removed.
@@ -125,7 +158,7 @@ impl GodfsStore {
             return Ok(0);
         }
         // The clock that the others' times come from.
-        let probe = self.begin_upload().await?;
+        let probe = self.make_directory().await?;
         let now = self.client().stat(self.directory(&probe)?).await?.modified_ms;
         self.abort_upload(&probe).await?;
         let patience = u64::try_from(unchanged.as_millis()).unwrap_or(u64::MAX);
@@ -134,7 +167,10 @@ impl GodfsStore {
         while let Some(entry) = found.try_next().await? {
             let old = entry.status.modified_ms.saturating_add(patience) <= now;
             if let (true, Ok(id)) = (old, UploadId::parse(&entry.name)) {
-                self.abort_upload(&id).await?;
+                match self.abort_upload(&id).await {
+                    Err(error) if error.kind() == ErrorKind::PermissionDenied => continue,
+                    outcome => outcome?,
+                }
                 removed += 1;
             }
         }

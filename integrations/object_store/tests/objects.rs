@@ -1,6 +1,6 @@
 //! What GoDFS does as a store of objects beyond what every store does: conditions, conflicts of keys with the tree, uploads, and what is left behind.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
@@ -19,8 +19,13 @@ const MIB: usize = 1 << 20;
 
 async fn start() -> (Cluster, GodfsStore) {
     let cluster = Cluster::builder().datanodes(3).start().await.expect("done");
-    let store = GodfsStore::new(cluster.client(), "/lake").expect("done");
+    let store = GodfsStore::new(cluster.client(), "/lake").expect("done").with_options(options());
     (cluster, store)
+}
+
+/// Those of a store that looks for no abandoned upload while a test looks for what there is.
+fn options() -> StoreOptions {
+    StoreOptions::new().abandoned_after(Duration::ZERO)
 }
 
 fn key(text: &str) -> Path {
@@ -205,10 +210,42 @@ async fn uploads_that_do_not_complete_leave_nothing() {
     assert_eq!(keys(&store, None).await, Vec::<String>::new());
 }
 
+/// Nobody has to call the collector: a store that begins an upload does, for those to which nothing was added for as long as its options say.
+#[tokio::test]
+async fn what_was_abandoned_goes_when_the_next_upload_begins() {
+    let (_cluster, store) = start().await;
+    let mut forgotten = store.put_multipart(&key("k")).await.unwrap();
+    forgotten.put_part(vec![2; MIB].into()).await.unwrap();
+    let left = async || {
+        let found = tree(&store).await;
+        found.iter().filter(|path| path.ends_with("/00000")).count()
+    };
+    let begin = async |unchanged: Duration| {
+        let other = store.client().clone();
+        let options = StoreOptions::new().abandoned_after(unchanged);
+        let other = GodfsStore::new(other, "/lake").unwrap().with_options(options);
+        other.put_multipart(&key("other")).await.unwrap()
+    };
+    // Nothing is that old, and one looks for nothing.
+    for unchanged in [Duration::from_secs(3_600), Duration::ZERO] {
+        begin(unchanged).await.abort().await.unwrap();
+    }
+    assert_eq!(left().await, 1);
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while left().await > 0 {
+        assert!(Instant::now() < deadline, "the upload of long ago is still there");
+        // Its own upload may go with it, if the namenode's clock moves on meanwhile.
+        drop(begin(Duration::from_millis(1)).await);
+    }
+    let options = [("abandoned_after", "never")];
+    let error = GodfsStore::from_url_with("godfs://127.0.0.1:1/lake", options).unwrap_err();
+    assert!(error.to_string().contains("abandoned_after"), "{error}");
+}
+
 #[tokio::test]
 async fn parts_are_joined_in_their_order_and_replace_what_was_there() {
     let (cluster, store) = start().await;
-    let store = store.with_options(StoreOptions::new().replication(2).chunk_size(256 << 10));
+    let store = store.with_options(options().replication(2).chunk_size(256 << 10));
     store.put(&key("k"), "old".into()).await.unwrap();
     let id = store.create_multipart(&key("k")).await.unwrap();
     let mut parts = Vec::new();
