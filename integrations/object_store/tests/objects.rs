@@ -1,6 +1,6 @@
 //! What GoDFS does as a store of objects beyond what every store does: conditions, conflicts of keys with the tree, uploads, and what is left behind.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
@@ -14,6 +14,7 @@ use object_store_014::{
     Attribute, Attributes, Error, GetOptions, MultipartUpload, ObjectStore, ObjectStoreExt, PutMode,
     PutMultipartOptions, PutOptions, PutPayload, TagSet, UpdateVersion,
 };
+use tokio::time::Instant;
 
 const MIB: usize = 1 << 20;
 
