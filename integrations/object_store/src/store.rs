@@ -202,7 +202,8 @@ impl GodfsStore {
             if pieces.len() <= 1 || length <= MAX_JOINED_BYTES {
                 return self.client.put_tagged(&path, joined(pieces), options).await;
             }
-            let mut writer = self.client.writer(&path, options.publish_on_close(true)).await?;
+            let options = options.publish_on_close(true).expected_size(length as u64);
+            let mut writer = self.client.writer(&path, options).await?;
             for piece in pieces {
                 writer.write_bytes(piece).await?;
             }
@@ -264,7 +265,8 @@ impl GodfsStore {
                 let bytes = reader.read_at(0, MAX_JOINED_BYTES).await?;
                 return self.client.put(&path, bytes, options).await;
             }
-            let mut writer = self.client.writer(&path, options.publish_on_close(true)).await?;
+            let options = options.publish_on_close(true).expected_size(reader.len());
+            let mut writer = self.client.writer(&path, options).await?;
             let mut bytes = reader.stream(..);
             while let Some(piece) = bytes.next().await {
                 writer.write_bytes(piece?).await?;

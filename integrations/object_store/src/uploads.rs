@@ -112,7 +112,9 @@ impl GodfsStore {
     pub(crate) async fn upload_part(&self, id: &UploadId, number: usize, pieces: Vec<Bytes>) -> Result<String> {
         let name = part_name(number);
         // Chunks from the first byte on: bytes that lie with the namenode can't be joined.
+        let length = pieces.iter().map(|piece| piece.len() as u64).sum();
         let options: CreateOptions = self.creating().parents(false).overwrite(true).small_file_limit(0);
+        let options = options.expected_size(length);
         let path = self.directory(id)?.join(&name)?;
         let mut writer = self.client().writer(path, options.publish_on_close(true)).await?;
         for piece in pieces {
