@@ -11,7 +11,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncSeekExt, AsyncWriteExt};
 
 use crate::settings::{ClientSettings, Hedging};
 use crate::testing::{CHUNK, FakeCluster, Fault, bytes, options, until};
-use crate::{CreateOptions, Reader};
+use crate::{CreateOptions, Reader, Writer};
 
 /// A cluster with one file of a bit more than three chunks under `/f`.
 async fn with_file(datanodes: u32) -> (FakeCluster, Vec<u8>) {
@@ -247,16 +247,22 @@ async fn a_file_being_written_shows_what_was_flushed() {
     assert!(located.status.open && located.chunks.len() == 2 && located.chunks[1].open);
 }
 
-/// A node that comes back without its replica, after its power was gone, was taken for one that the pipeline had not reached yet: then nothing of the chunk
-/// could be seen.
-#[tokio::test]
-async fn a_node_that_has_lost_its_replica_hides_nothing() {
-    let cluster = FakeCluster::start(3);
+/// A file `/f` that is being written, its bytes flushed, and gone again from one of three nodes.
+async fn flushed_and_lost(cluster: &FakeCluster) -> (Writer, Vec<u8>) {
     let data = bytes(10_000);
     let mut writer = cluster.client.writer("/f", options()).await.expect("created");
     writer.write(&data).await.expect("written");
     writer.hflush().await.expect("flushed");
     cluster.datanode(2).lose_all();
+    (writer, data)
+}
+
+/// A node that comes back without its replica, after its power was gone, was taken for one that the pipeline had not reached yet: then nothing of the chunk
+/// could be seen.
+#[tokio::test]
+async fn a_node_that_has_lost_its_replica_hides_nothing() {
+    let cluster = FakeCluster::start(3);
+    let (_writer, data) = flushed_and_lost(&cluster).await;
     let reader = cluster.client.reader("/f").await.expect("opened");
     assert_eq!(all(&reader).await.expect("read"), data);
 }
@@ -266,11 +272,7 @@ async fn a_node_that_has_lost_its_replica_hides_nothing() {
 async fn a_node_that_has_lost_its_replica_does_not_speak_for_others() {
     let settings = ClientSettings { call_timeout: Duration::from_millis(200), ..ClientSettings::default() };
     let cluster = FakeCluster::with_settings(3, settings);
-    let data = bytes(10_000);
-    let mut writer = cluster.client.writer("/f", options()).await.expect("created");
-    writer.write(&data).await.expect("written");
-    writer.hflush().await.expect("flushed");
-    cluster.datanode(2).lose_all();
+    let (_writer, data) = flushed_and_lost(&cluster).await;
     let reader = cluster.client.reader("/f").await.expect("opened");
     for silent in [1, 3] {
         cluster.datanode(silent).set_fault(Fault::TellNothing);

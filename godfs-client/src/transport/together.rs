@@ -3,7 +3,7 @@
 //! A stream of its own costs a small call several times what its bytes do. Here each datanode that is asked has one stream for a kind of question, those that
 //! are asked while others are on their way travel together, and their answers as well.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::fmt;
 
 use futures::StreamExt;
@@ -193,7 +193,7 @@ async fn run<K: Kind>(
     let mut answers: MessageStream<_, _> = timeout(patience, call)
         .await
         .map_err(|_| Error::new(ErrorKind::Unavailable, format!("no answer within {patience:?}")))??;
-    let mut waiting: HashMap<u64, oneshot::Sender<Outcome<K::Answer>>> = HashMap::new();
+    let mut waiting: BTreeMap<u64, oneshot::Sender<Outcome<K::Answer>>> = BTreeMap::new();
     let mut number = 0;
     loop {
         tokio::select! {
